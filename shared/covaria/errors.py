@@ -1,0 +1,73 @@
+"""Every error that a user is meant to read.
+
+A message says which file, row and column, what was found and what to do. `exit_code` is what the command line ends with
+and what a worker's child process tells its parent.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+
+
+class CovariaError(Exception):
+    """Something a user or an operator can act on."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  -> {self.hint}" if self.hint else self.message
+
+
+class InvalidInput(CovariaError):
+    """What was given cannot be right; trying again will not help.
+
+    `row` counts from 1 as a person would; `column` is the file's own name for it.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | PathLike[str] | None = None,
+        row: int | None = None,
+        column: str | None = None,
+        hint: str = "",
+    ) -> None:
+        self.file, self.row, self.column = file, row, column
+        where = ", ".join(
+            part
+            for part in (
+                str(file) if file is not None else "",
+                f"row {row}" if row is not None else "",
+                f"column {column}" if column else "",
+            )
+            if part
+        )
+        super().__init__(f"{where}: {message}" if where else message, hint=hint)
+
+
+class MissingFile(InvalidInput):
+    """A file that was named is not there (a network filesystem may show it later: a worker tries again)."""
+
+
+class RefusedOutput(InvalidInput):
+    """The output directory holds something that must not be overwritten."""
+
+
+class Cancelled(CovariaError):
+    """The job's cancel file appeared."""
+
+    exit_code = 3
+
+
+class Interrupted(CovariaError):
+    """Asked to stop (SIGTERM, Ctrl-C); what is done is kept and a second run resumes."""
+
+    exit_code = 75

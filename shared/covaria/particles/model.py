@@ -1,0 +1,86 @@
+"""What was measured: one value for a whole data set, whatever file it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class ImageStack(Protocol):
+    """The pixels of a data set, read on demand.
+
+    `read(rows)` returns float32 (len(rows), box, box) in the order asked for, rows of the ORIGINAL table;
+    grey levels are those of the file.
+    """
+
+    box: int
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True)
+class ContrastTransfer:
+    """CTF parameters, one entry for each particle. Lengths in angstrom, angles in radians, voltage in kV, Cs in mm."""
+
+    defocus_u_angstrom: NDArray[np.float64]
+    defocus_v_angstrom: NDArray[np.float64]
+    defocus_angle_rad: NDArray[np.float64]
+    voltage_kv: NDArray[np.float64]
+    spherical_aberration_mm: NDArray[np.float64]
+    amplitude_contrast: NDArray[np.float64]
+    phase_shift_rad: NDArray[np.float64]
+
+    def take(self, rows: NDArray[np.int64]) -> ContrastTransfer:
+        return ContrastTransfer(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class Particles:
+    """A set of particle images with known poses and CTF, in the input file's row order (N rows).
+
+    rotations      (N, 3, 3)  RELION's matrix A(rot, tilt, psi): image(kx, ky) = volume(R^T (kx, ky, 0))
+    translations   (N, 2)     x, y in pixels of `box`, RELION's sign (what must be added to bring the particle to the centre)
+    ctf            N entries
+    optics_group   (N,) int   0-based
+    half_set       (N,) int   0 or 1; -1 where the file does not say
+    micrograph     (N,) int   0-based code; -1 where the file does not say
+    used           (N,) bool  rows left after `--ind`, `--n-images` and refused images; excluded rows are NaN in every output
+    """
+
+    source: Path
+    box: int
+    pixel_size_angstrom: float
+    rotations: NDArray[np.float64]
+    translations: NDArray[np.float64]
+    ctf: ContrastTransfer
+    optics_group: NDArray[np.int64]
+    half_set: NDArray[np.int8]
+    micrograph: NDArray[np.int64]
+    used: NDArray[np.bool_]
+    images: ImageStack
+    notes: tuple[str, ...] = field(default=())
+    """What a user should know: ignored aberrations, images left out, which rule found the stacks."""
+
+    def __len__(self) -> int:
+        return len(self.rotations)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The original rows in use, ascending."""
+        return np.flatnonzero(self.used)
+
+    def with_images(self, images: ImageStack, pixel_size_angstrom: float) -> Particles:
+        """The same particles on another (downsampled) stack: box, pixel size and translations in pixels follow."""
+        return replace(
+            self,
+            images=images,
+            box=images.box,
+            pixel_size_angstrom=pixel_size_angstrom,
+            translations=self.translations * (images.box / self.box),
+        )
