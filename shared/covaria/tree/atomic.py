@@ -1,0 +1,105 @@
+"""Files that are whole or absent: write beside the target, fsync, rename, fsync the directory."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+PICKLE_PROTOCOL = 4
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make the names in `directory` durable (a rename is not, until its directory is synced)."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Put `data` at `path`: a reader sees the old file or the new one, never part of either. Makes missing folders."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_directory(target.parent)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """UTF-8 text, written as `write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | os.PathLike[str], value: object) -> None:
+    """Indented JSON; paths become strings, numpy numbers and arrays become numbers and lists; NaN is refused."""
+    write_text(path, json.dumps(value, indent=2, default=_jsonable, allow_nan=False) + "\n")
+
+
+def write_pickle(path: str | os.PathLike[str], value: object) -> None:
+    """A pickle that a restricted loader reads: builtins and numpy values only. Raises TypeError for anything else."""
+    _refuse_foreign(value, "value")
+    write_bytes(path, pickle.dumps(value, protocol=PICKLE_PROTOCOL))
+
+
+def save_npy(path: str | os.PathLike[str], array: ArrayLike) -> None:
+    """One array, loadable with allow_pickle=False."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.asarray(array), allow_pickle=False)
+    write_bytes(path, buffer.getvalue())
+
+
+def save_npz(path: str | os.PathLike[str], arrays: Mapping[str, ArrayLike]) -> None:
+    """Named arrays, loadable with allow_pickle=False."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{name: np.asarray(value) for name, value in arrays.items()})
+    write_bytes(path, buffer.getvalue())
+
+
+def _jsonable(value: Any) -> object:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no place in a JSON file")
+
+
+def _refuse_foreign(value: object, where: str) -> None:
+    kind = type(value)
+    if value is None or kind in (bool, int, float, complex, str, bytes):
+        return
+    if isinstance(value, np.generic):
+        return
+    if isinstance(value, np.ndarray) and kind is np.ndarray:
+        if value.dtype.hasobject:
+            raise TypeError(f"{where}: an object array does not load in a restricted unpickler")
+        return
+    if isinstance(value, dict) and kind is dict:
+        for key, item in value.items():
+            _refuse_foreign(key, f"{where} key {key!r}")
+            _refuse_foreign(item, f"{where}[{key!r}]")
+        return
+    if isinstance(value, (list, tuple, set, frozenset)) and kind in (list, tuple, set, frozenset):
+        for index, item in enumerate(value):
+            _refuse_foreign(item, f"{where}[{index}]")
+        return
+    raise TypeError(f"{where}: {kind.__module__}.{kind.__qualname__} does not load in a restricted unpickler")

@@ -1,0 +1,28 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def shared_data(*parts: str) -> Path:
+    """The reference data folder (or a path in it); skips the test where the data are not on this machine.
+
+    Found by COVARIA_SHARED_DATA, else as shared/data beside the checkout.
+    """
+    root = Path(os.environ.get("COVARIA_SHARED_DATA") or REPOSITORY.parent / "shared" / "data")
+    path = root.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"reference data not on this machine: {path} (set COVARIA_SHARED_DATA)")
+    return path
+
+
+@pytest.fixture(name="shared_data", scope="session")
+def shared_data_fixture():
+    """`shared_data("cryodrgn", "toy_projections.star")` -> path, or a skip with the reason."""
+    return shared_data
