@@ -42,17 +42,18 @@ def _scree(axes: Axes, values: NDArray[np.floating], significant: int) -> None:
     number = np.arange(1, len(values) + 1)
     counts = number <= significant
     positive = values[values > 0]
-    axes.bar(number[counts], values[counts], color=style.BLUE, label=f"significant: {int(counts.sum())}")
-    axes.bar(number[~counts], values[~counts], color="#BBBBBB", label=f"not significant: {int((~counts).sum())}")
+    total = max(float(np.maximum(values, 0).sum()), np.finfo(float).tiny)
+    for chosen, colour, word in ((counts, style.BLUE, "significant"), (~counts, "#BBBBBB", "not significant")):
+        share = 100 * float(np.maximum(values[chosen], 0).sum()) / total
+        axes.bar(
+            number[chosen], values[chosen], color=colour, label=f"{int(chosen.sum())} {word} ({share:.0f}% of the sum)"
+        )
     if positive.size and positive.max() / positive.min() > 20:
         axes.set_yscale("log")
         axes.set_ylim(positive.min() * 0.5, positive.max() * 2)
-    share = np.cumsum(np.maximum(values, 0)) / max(float(np.maximum(values, 0).sum()), np.finfo(float).tiny)
-    for at, part in zip(number[:4], share[:4], strict=True):
-        axes.annotate(f"{100 * part:.0f}%", (at, values[at - 1]), (0, 3), textcoords="offset points", ha="center")
     axes.set_xlim(0.3, len(values) + 0.7)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("component (with cumulative share of the variance found)")
+    axes.set_xlabel("component")
     axes.set_ylabel("eigenvalue (density² × voxel)")
     axes.set_title("Variance along each component")
     axes.legend(loc="upper right")

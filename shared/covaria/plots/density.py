@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
@@ -53,8 +54,12 @@ def plot_density(
         figure.suptitle(title)
 
 
+def _positions(limits: NDArray[np.floating], points: int) -> NDArray[np.floating]:
+    return np.linspace(float(limits[0]), float(limits[1]), points)
+
+
 def _curve(axes: Axes, values: NDArray[np.floating], limits: NDArray[np.floating], centers: ArrayLike | None) -> None:
-    at = np.linspace(limits[0], limits[1], len(values))
+    at = _positions(limits, len(values))
     axes.fill_between(at, values, color=style.SKY, alpha=0.5, linewidth=0)
     axes.plot(at, values, color=style.BLUE)
     if centers is not None:
@@ -108,7 +113,7 @@ def _overlay(
 
 
 def plot_density_slices(path: Path, density: ArrayLike, bounds: ArrayLike, slices: int = 6) -> None:
-    """Cuts through the density: the first two axes at fixed values of the third (or of one axis at fixed other, in 2-D).
+    """Cuts through the density: the first two axes at fixed values of the third (in 2-D: profiles).
 
     density (n,) * dim with dim >= 2, bounds (dim, 2). A fourth axis is summed away.
     """
@@ -120,7 +125,7 @@ def plot_density_slices(path: Path, density: ArrayLike, bounds: ArrayLike, slice
     mass = np.cumsum(values.sum(axis=(0, 1)))
     levels = np.searchsorted(mass / mass[-1], np.linspace(0.05, 0.95, slices))
     rows, columns = style.grid_shape(slices, 3)
-    at = np.linspace(*limits[2], values.shape[2])
+    at = _positions(limits[2], values.shape[2])
     with style.figure(path, 3.9 * columns, 3.6 * rows) as figure:
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes, level in zip(panels, levels, strict=False):
@@ -131,16 +136,14 @@ def plot_density_slices(path: Path, density: ArrayLike, bounds: ArrayLike, slice
 
 
 def _profiles(path: Path, values: NDArray[np.floating], limits: NDArray[np.floating], slices: int) -> None:
-    from matplotlib import colormaps
-
     with style.figure(path, 12.0, 4.8) as figure:
         panels = figure.subplots(1, 2)
         for axes, along in zip(panels, (0, 1), strict=True):
             across = 1 - along
             mass = np.cumsum(values.sum(axis=along))
             levels = np.searchsorted(mass / mass[-1], np.linspace(0.05, 0.95, slices))
-            where = np.linspace(*limits[across], values.shape[across])
-            at = np.linspace(*limits[along], values.shape[along])
+            where = _positions(limits[across], values.shape[across])
+            at = _positions(limits[along], values.shape[along])
             for level, colour in zip(levels, colormaps[style.COUNTS](np.linspace(0, 0.9, slices)), strict=True):
                 axes.plot(at, np.take(values, level, axis=across), color=colour, label=f"{where[level]:.3g}")
             axes.set_xlabel(f"PC {along + 1} ({LATENT_UNIT})")
@@ -154,14 +157,14 @@ def _profiles(path: Path, values: NDArray[np.floating], limits: NDArray[np.float
 def plot_all_densities(
     path: Path, densities: Sequence[NDArray[np.floating]], bounds: ArrayLike, alphas: Sequence[float], chosen: int
 ) -> None:
-    """One panel for each alpha, largest first; the chosen one framed. Above two dimensions: the first two axes' marginal."""
+    """One panel for each alpha, largest first, the chosen one framed; above 2-D the first two axes' marginal."""
     limits = np.asarray(bounds, dtype=float)
     rows, columns = style.grid_shape(len(densities), 4)
     with style.figure(path, 3.2 * columns, 2.9 * rows) as figure:
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for number, (axes, density) in enumerate(zip(panels, densities, strict=False)):
             if density.ndim == 1:
-                at = np.linspace(limits[0, 0], limits[0, 1], len(density))
+                at = _positions(limits[0], len(density))
                 axes.fill_between(at, density, color=style.SKY, linewidth=0)
                 axes.plot(at, density, color=style.BLUE, linewidth=1.4)
                 axes.set_yticks([])

@@ -51,7 +51,7 @@ def plot_latent_pairs(path: Path, latent: ArrayLike, eigenvalues: ArrayLike, mos
     with style.figure(path, side + 0.6, side) as figure:
         panels = figure.subplots(size, size, squeeze=False)
         for row, column in np.ndindex(size, size):
-            axes = panels[row, column]
+            axes: Axes = panels[row, column]  # type: ignore[assignment]
             if column > row:
                 axes.set_axis_off()
                 continue
@@ -64,7 +64,7 @@ def plot_latent_pairs(path: Path, latent: ArrayLike, eigenvalues: ArrayLike, mos
                 axes.set_xlabel(f"PC {column + 1}")
             if column == 0 and row > 0:
                 axes.set_ylabel(f"PC {row + 1}")
-        figure.suptitle(f"Latent coordinates of {len(points):,} particles ({LATENT_UNIT})")
+        figure.suptitle(f"Latent coordinates of {len(points):,} particles\n({LATENT_UNIT}; line: prior)", fontsize=13)
 
 
 def _marginal(axes: Axes, values: NDArray[np.floating], variance: float) -> None:
@@ -107,20 +107,24 @@ def plot_scatter_with_centers(
         else:
             _coloured_points(axes, positions[keep], np.asarray(labels)[keep])
         for number, line in enumerate(paths):
+            colour = style.CYCLE[(number + 1) % len(style.CYCLE)]
             axes.plot(line[:, 0], line[:, 1], color="white", linewidth=5.0)
-            axes.plot(line[:, 0], line[:, 1], color=style.VERMILION, linewidth=2.6)
-            axes.annotate(f"path {number}", line[len(line) // 2], color=style.VERMILION, path_effects=_halo())
+            axes.plot(line[:, 0], line[:, 1], color=colour, linewidth=2.6, label=f"path {number}")
         if centers is not None:
             _numbered(axes, np.asarray(centers, dtype=float))
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.set_title(title)
         style.scientific_ticks(axes)
+        if paths:
+            axes.legend(loc="best", frameon=True, framealpha=0.85)
 
 
 def _coloured_points(axes: Axes, points: NDArray[np.floating], labels: NDArray[np.integer]) -> None:
     size = float(np.clip(20000 / max(len(points), 1), 1.5, 24))
-    axes.scatter(points[:, 0], points[:, 1], c=labels, cmap="turbo", s=size, alpha=0.5, linewidths=0, rasterized=True)
+    axes.scatter(
+        points[:, 0], points[:, 1], c=labels, cmap=style.COUNTS, s=size, alpha=0.5, linewidths=0, rasterized=True
+    )
     axes.set_xlim(style.robust_limits(points[:, 0]))
     axes.set_ylim(style.robust_limits(points[:, 1]))
 

@@ -30,7 +30,7 @@ def plot_fsc(path: Path, fsc: ArrayLike, pixel_size: float, box: int, fsc_masked
         axes.set_title("Half-maps of the mean")
         axes.grid(True)
         style.resolution_axis(axes, pixel_size)
-        axes.legend(loc="upper right")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 0.22), frameon=True, framealpha=0.9)
 
 
 def _thresholds(axes: Axes, last: float) -> None:

@@ -1,4 +1,4 @@
-"""The look of every figure. Okabe and Ito's colours, cividis and viridis: they read the same to colour-blind eyes and in grey.
+"""The look of every figure: Okabe and Ito's colours, cividis and viridis, which colour-blind eyes can read.
 
 Figures are made without pyplot: no global state, no display, safe in any thread.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -33,7 +34,7 @@ DIVERGING = "RdBu_r"
 DPI = 150
 PANEL_INCHES = 3.4
 
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "font.size": 12,
     "axes.titlesize": 13,
     "axes.labelsize": 12,
