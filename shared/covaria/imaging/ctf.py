@@ -1,0 +1,49 @@
+"""The contrast transfer function, in RELION's sign: +amplitude contrast at zero frequency.
+
+    lambda = 12.2643247 / sqrt(V (1 + 0.978466e-6 V))                                        [angstrom, V in volt]
+    gamma  = -pi lambda defocus(theta) s^2 + pi/2 Cs lambda^3 s^4 - atan(w / sqrt(1 - w^2)) - phase shift
+    CTF    = -sin(gamma)
+    defocus(theta) = (U + V)/2 + (U - V)/2 cos 2(theta - theta_0)
+
+(RELION's closed form, src/ctf.h, in words: Rohou and Grigorieff, JSB 2015, eq. 2-4.)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from covaria.imaging.plane import HalfPlane
+from covaria.particles.model import ContrastTransfer
+
+
+def wavelength_angstrom(voltage_kv: np.ndarray) -> np.ndarray:
+    """Relativistic electron wavelength."""
+    volt = np.asarray(voltage_kv, np.float64) * 1e3
+    return 12.2643247 / np.sqrt(volt * (1 + 0.978466e-6 * volt))
+
+
+class CtfTable:
+    """CTF coefficients of many particles, evaluated on the pixels of a half plane.
+
+    cos 2(theta - theta_0) is expanded in the pixel's own kx^2 - ky^2 and 2 kx ky: no angle is computed for any pixel.
+    """
+
+    def __init__(self, ctf: ContrastTransfer, pixel_size_angstrom: float, box: int) -> None:
+        wavelength = wavelength_angstrom(ctf.voltage_kv)
+        step2 = 1.0 / (box * pixel_size_angstrom) ** 2  # (frequency unit)^2 in 1/angstrom^2
+        mean = -np.pi * wavelength * 0.5 * (ctf.defocus_u_angstrom + ctf.defocus_v_angstrom) * step2
+        half = -np.pi * wavelength * 0.5 * (ctf.defocus_u_angstrom - ctf.defocus_v_angstrom) * step2
+        quartic = 0.5 * np.pi * ctf.spherical_aberration_mm * 1e7 * wavelength**3 * step2**2
+        w = ctf.amplitude_contrast
+        constant = -np.arctan2(w, np.sqrt(1 - w**2)) - ctf.phase_shift_rad
+        angle = 2 * ctf.defocus_angle_rad
+        self.table = np.stack([constant, mean, half * np.cos(angle), half * np.sin(angle), quartic], 1)
+
+    def evaluate(self, rows: np.ndarray, plane: HalfPlane, device: torch.device | str = "cpu") -> torch.Tensor:
+        """CTF of the particles `rows` on `plane`: (len(rows), n) float32."""
+        coefficients = torch.as_tensor(self.table[rows], dtype=torch.float32, device=device)
+        kx, ky = plane.kx.astype(np.float64), plane.ky.astype(np.float64)
+        k2 = kx**2 + ky**2
+        basis = np.stack([np.ones_like(k2), k2, kx**2 - ky**2, 2 * kx * ky, k2**2])
+        return -torch.sin(coefficients @ torch.as_tensor(basis, dtype=torch.float32, device=device))

@@ -1,0 +1,160 @@
+"""The images of a run, read once and kept as whitenable Fourier pixels.
+
+Each used image is transformed, moved to its centre, listed on the half plane and divided by `scale` (noise of about one
+for each coefficient). It is kept in single precision if that fits the memory given, else in half precision, else in a
+memory-mapped scratch file. No window is applied: a window correlates the noise it leaves.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from covaria.imaging.ctf import CtfTable
+from covaria.imaging.plane import HalfPlane, half_plane
+from covaria.particles.model import Particles
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise power of the cached pixels: spectrum[shell] x factor[group of the image].
+
+    spectrum  (box // 2,) float64, E abs(pixel)^2 in units of the cache
+    factor    (groups,) float64, mean about 1
+    """
+
+    spectrum: np.ndarray
+    factor: np.ndarray
+
+    @staticmethod
+    def white(box: int, groups: int) -> Noise:
+        return Noise(np.ones(box // 2), np.ones(groups))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images of one half-set, whitened: noise has unit variance in every direction.
+
+    index      (b,) int64    position among the used images
+    pixels     (b, n, 2)     sqrt(weight / Lambda) y, real and imaginary
+    ctf        (b, n)        sqrt(weight / Lambda) CTF
+    rotations  (b, 3, 3)
+    Plain sums over pixels are inner products of the whole plane.
+    """
+
+    index: np.ndarray
+    pixels: torch.Tensor
+    ctf: torch.Tensor
+    rotations: torch.Tensor
+    plane: HalfPlane
+
+
+class Images:
+    """The used images of `particles` on one device (those of this rank, where there are several).
+
+    rows    (N,) original row of each used image;  `batches` speaks of positions in this list
+    half    (N,) 0 or 1;  group (N,) optics group
+    scale   grey level of a DFT coefficient for each cache unit: volume densities are multiplied by it on the way out
+    """
+
+    def __init__(
+        self,
+        particles: Particles,
+        *,
+        device: str = "cpu",
+        memory_bytes: int = 4 << 30,
+        rank: int = 0,
+        ranks: int = 1,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.rows = particles.rows
+        self.box = particles.box
+        self.pixel_size_angstrom = particles.pixel_size_angstrom
+        self.plane = half_plane(self.box)
+        self.half = particles.half_set[self.rows].astype(np.int64)
+        self.group = particles.optics_group[self.rows]
+        self.groups = int(self.group.max()) + 1
+        self.device = torch.device(device)
+        self.sign = 1.0
+        self.mine = np.array_split(np.arange(len(self.rows)), ranks)[rank]
+        self._ctf = CtfTable(particles.ctf.take(self.rows), self.pixel_size_angstrom, self.box)
+        self._rotations = torch.as_tensor(particles.rotations[self.rows], dtype=torch.float32, device=self.device)
+        self._read(particles, memory_bytes, progress)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def _read(self, particles: Particles, memory_bytes: int, progress: Callable[[int, int], None] | None) -> None:
+        shape = (len(self.mine), len(self.plane), 2)
+        single = 4 * int(np.prod(shape))
+        self._scratch = None
+        if single <= memory_bytes // 3:
+            self._pixels = torch.empty(shape, dtype=torch.float32)
+        elif single // 2 <= memory_bytes // 3:
+            self._pixels = torch.empty(shape, dtype=torch.float16)
+        else:
+            self._scratch = tempfile.NamedTemporaryFile(prefix="covaria-images-", suffix=".f16")  # noqa: SIM115
+            self._pixels = torch.from_numpy(np.memmap(self._scratch.name, np.float16, "w+", shape=shape))
+        translations = torch.as_tensor(particles.translations[self.rows[self.mine]], dtype=torch.float32)
+        step = max(1, (64 << 20) // (self.box * self.box * 4))
+        self.scale = float(self.box) * self._grey_level_spread(particles)
+        for start in range(0, len(self.mine), step):
+            chunk = slice(start, min(start + step, len(self.mine)))
+            raw = torch.from_numpy(particles.images.read(self.rows[self.mine[chunk]]))
+            pixels = torch.view_as_complex(self.plane.take(raw))
+            pixels = pixels * self.plane.phase_ramp(translations[chunk]) / self.scale
+            self._pixels[chunk] = torch.view_as_real(pixels).to(self._pixels.dtype)
+            if progress:
+                progress(chunk.stop, len(self.mine))
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            if self._pixels.element_size() * self._pixels.numel() < free // 2:
+                self._pixels = self._pixels.to(self.device)
+
+    def _grey_level_spread(self, particles: Particles) -> float:
+        """Root mean square deviation of a pixel, from up to 256 images spread over the set (the same on every rank)."""
+        some = self.rows[np.unique(np.linspace(0, len(self.rows) - 1, min(256, len(self.rows))).astype(int))]
+        return float(np.sqrt(np.median(particles.images.read(some).var(axis=(1, 2), dtype=np.float64))))
+
+    def batches(
+        self,
+        half: int | None,
+        noise: Noise,
+        *,
+        radius: int | None = None,
+        size: int = 64,
+        subset: np.ndarray | None = None,
+    ) -> Iterator[Batch]:
+        """Whitened batches of one half-set (or of all images, in order, for None) up to `radius`.
+
+        subset   (N,) bool, images to pass over; default all
+        """
+        plane = self.plane if radius is None else self.plane.prefix(radius)
+        keep = np.ones(len(self.mine), bool) if half is None else self.half[self.mine] == half
+        if subset is not None:
+            keep &= subset[self.mine]
+        local = np.flatnonzero(keep)
+        shell = np.minimum(plane.shell, len(noise.spectrum) - 1)
+        whitening = torch.as_tensor(
+            np.sqrt(plane.weight / noise.spectrum[shell]), dtype=torch.float32, device=self.device
+        )
+        for start in range(0, len(local), size):
+            chosen = local[start : start + size]
+            index = self.mine[chosen]
+            factor = torch.as_tensor(
+                1 / np.sqrt(noise.factor[self.group[index]]), dtype=torch.float32, device=self.device
+            )
+            weight = whitening * factor[:, None]
+            pixels = self._pixels[torch.as_tensor(chosen, device=self._pixels.device)][:, : len(plane)]
+            ctf = self._ctf.evaluate(index, plane, self.device)
+            yield Batch(
+                index,
+                pixels.to(self.device, torch.float32) * (self.sign * weight)[..., None],
+                ctf * weight,
+                self._rotations[torch.as_tensor(index, device=self.device)],
+                plane,
+            )

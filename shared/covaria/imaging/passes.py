@@ -1,0 +1,77 @@
+"""The one loop over the images. Estimators are sums (`add`) or rows (a function of a batch); neither knows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from covaria.imaging.images import Batch, Images, Noise
+from covaria.imaging.ranks import Ranks
+
+Report = Callable[[int, int], None]
+
+
+class Sums(Protocol):
+    """A sum over images of one half-set, under a frozen model."""
+
+    def add(self, batch: Batch) -> None: ...
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Every tensor that is a sum, for addition over ranks."""
+        ...
+
+
+def batch_size(images: Images, radius: int | None, floats_per_pixel: int, budget_bytes: int = 256 << 20) -> int:
+    """Images in one batch such that its temporaries (floats_per_pixel for each pixel) stay within the budget."""
+    pixels = len(images.plane if radius is None else images.plane.prefix(radius))
+    return int(np.clip(budget_bytes // (4 * floats_per_pixel * pixels), 8, 512))
+
+
+def sum_pass(
+    images: Images,
+    sums: tuple[Sums, Sums],
+    noise: Noise,
+    *,
+    radius: int | None = None,
+    size: int = 64,
+    subset: np.ndarray | None = None,
+    report: Report | None = None,
+) -> None:
+    """Add every image to the sums of its half-set; afterwards each rank holds the total."""
+    done, total = 0, len(images.mine) if subset is None else int(subset[images.mine].sum())
+    for half, one in enumerate(sums):
+        for batch in images.batches(half, noise, radius=radius, size=size, subset=subset):
+            one.add(batch)
+            done += len(batch.index)
+            if report:
+                report(done, total)
+    ranks = Ranks()
+    for one in sums:
+        ranks.sum(one.tensors())
+
+
+def row_pass(
+    images: Images,
+    rows_of: Callable[[Batch], dict[str, torch.Tensor]],
+    noise: Noise,
+    *,
+    radius: int | None = None,
+    size: int = 64,
+    half: int | None = None,
+    report: Report | None = None,
+) -> dict[str, np.ndarray]:
+    """Rows for every used image: (N, ...) float32 arrays in the order of `images.rows`, zero where not visited."""
+    rows: dict[str, np.ndarray] = {}
+    done = 0
+    for batch in images.batches(half, noise, radius=radius, size=size):
+        for name, value in rows_of(batch).items():
+            if name not in rows:
+                rows[name] = np.zeros((len(images), *value.shape[1:]), np.float32)
+            rows[name][batch.index] = value.cpu().numpy()
+        done += len(batch.index)
+        if report:
+            report(done, len(images.mine))
+    return Ranks().fill(rows)

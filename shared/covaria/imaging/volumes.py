@@ -1,0 +1,142 @@
+"""Volumes between real space and the padded Fourier grid on which slices are taken.
+
+A volume limited to radius r (frequency units) lives on a real cube of side d = 2 (r + 1) whose DFT coefficients are
+those of the full box: a coarse level costs what its resolution is worth. Its padded grid has side M = 2 d, two cells
+for one frequency unit, and lies as [z, y, x, channel], z and y centred, x = 0 .. d - 1.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+
+def cube_side(radius: int) -> int:
+    """Side of the real cube that holds every frequency up to `radius`."""
+    return 2 * (radius + 1)
+
+
+def padded_shape(radius: int, channels: int) -> tuple[int, int, int, int]:
+    """Shape of the padded grid of `channels` float32 numbers a voxel."""
+    side = cube_side(radius)
+    return 2 * side, 2 * side, side, channels
+
+
+def resize_fourier(volumes: torch.Tensor, side: int) -> torch.Tensor:
+    """Crop or zero-pad (..., a, a, a) real volumes in Fourier space to `side`, origin kept at the centre voxel.
+
+    DFT coefficients are kept (not grey levels), Nyquist planes are dropped.
+    """
+    old = volumes.shape[-1]
+    if old == side:
+        return volumes
+    spectrum = torch.fft.rfftn(torch.fft.ifftshift(volumes, dim=(-3, -2, -1)), dim=(-3, -2, -1))
+    reach = min(old, side) // 2 - 1
+    k = torch.arange(-reach, reach + 1, device=volumes.device)
+    out = spectrum.new_zeros((*volumes.shape[:-3], side, side, side // 2 + 1))
+    ziy = torch.meshgrid(k % side, k % side, k[reach:], indexing="ij")
+    old_ziy = torch.meshgrid(k % old, k % old, k[reach:], indexing="ij")
+    out[(..., *ziy)] = spectrum[(..., *old_ziy)]
+    return torch.fft.fftshift(torch.fft.irfftn(out, s=(side,) * 3, dim=(-3, -2, -1)), dim=(-3, -2, -1))
+
+
+@lru_cache(maxsize=8)
+def _kernel_response(side: int, device: torch.device) -> torch.Tensor:
+    """Real-space response of the trilinear kernel on the twofold padded grid: prod sinc^2(x / (2 side)); (side,)*3."""
+    x = (torch.arange(side, device=device) - side // 2) / (2.0 * side)
+    s = torch.sinc(x) ** 2
+    return s[:, None, None] * s[None, :, None] * s[None, None, :]
+
+
+def to_padded(volumes: torch.Tensor) -> torch.Tensor:
+    """Padded Fourier grid of real cubes (K, d, d, d), ready for `project`: (2d, 2d, d, 2K) float32."""
+    count, side = volumes.shape[0], volumes.shape[-1]
+    out = torch.empty((2 * side, 2 * side, side, 2 * count), device=volumes.device)
+    low = side - side // 2
+    for k in range(count):
+        box = torch.zeros((2 * side,) * 3, device=volumes.device)
+        box[low : low + side, low : low + side, low : low + side] = volumes[k] / _kernel_response(side, volumes.device)
+        half = torch.fft.rfftn(torch.fft.ifftshift(box))[..., :side]
+        half = torch.fft.fftshift(half, dim=(0, 1))
+        out[..., k], out[..., count + k] = half.real, half.imag
+    return out
+
+
+def hermitian(sums: torch.Tensor, n_complex: int) -> torch.Tensor:
+    """What `backproject` summed over the listed pixels, completed to the sum over the whole plane (in place).
+
+    A pixel's mate lands at the mirrored voxel: outside the half that is kept, but on the x = 0 plane it must be added.
+    Batches carry sqrt(weight) in images and CTF, so a product counts a pixel twice: hence the half.
+    """
+    plane = sums[:, :, 0]
+    mate = torch.roll(torch.flip(plane, (0, 1)), (1, 1), (0, 1))
+    mate[..., n_complex : 2 * n_complex] *= -1
+    sums[:, :, 0] = plane + mate
+    return sums.mul_(0.5)
+
+
+def from_padded(half: torch.Tensor) -> torch.Tensor:
+    """Real cubes (K, d, d, d) of a padded half grid (2d, 2d, d, 2K): inverse DFT cropped to the cube, no correction."""
+    side, count = half.shape[2], half.shape[-1] // 2
+    out = torch.empty((count, side, side, side), device=half.device)
+    low = side - side // 2
+    for k in range(count):
+        spectrum = torch.zeros((2 * side, 2 * side, side + 1), dtype=torch.complex64, device=half.device)
+        spectrum[..., :side] = torch.fft.ifftshift(torch.complex(half[..., k], half[..., count + k]), dim=(0, 1))
+        box = torch.fft.fftshift(torch.fft.irfftn(spectrum, s=(2 * side,) * 3))
+        out[k] = box[low : low + side, low : low + side, low : low + side]
+    return out
+
+
+def adjoint_from_padded(half: torch.Tensor) -> torch.Tensor:
+    """The adjoint of `to_padded` (for the plain inner product of real cubes), on a Hermitian half grid."""
+    side = half.shape[2]
+    return from_padded(half) * ((2.0 * side) ** 3 / _kernel_response(side, half.device))
+
+
+def grid_corrected(half: torch.Tensor) -> torch.Tensor:
+    """Real cubes of a gridded quotient num / den: inverse DFT, cropped, kernel response divided out.
+
+    The quotient holds DFT coefficients at half-unit spacing: those of the cube, padded.
+    """
+    side = half.shape[2]
+    return from_padded(half) / _kernel_response(side, half.device)
+
+
+@lru_cache(maxsize=8)
+def padded_radius(side: int) -> np.ndarray:
+    """abs(q) in frequency units on the padded half grid of a cube: (2d, 2d, d) float32."""
+    axis = (np.arange(2 * side) - side) / 2.0
+    x = np.arange(side) / 2.0
+    return np.sqrt(axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + x[None, None, :] ** 2).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def cube_shell(side: int) -> torch.Tensor:
+    """round(abs(k)) on the rfft half grid of a cube, (d, d, d // 2 + 1) int64."""
+    k = np.fft.fftfreq(side) * side
+    x = np.arange(side // 2 + 1)
+    return torch.as_tensor(np.rint(np.sqrt(k[:, None, None] ** 2 + k[None, :, None] ** 2 + x**2)).astype(np.int64))
+
+
+def unit_density(weights: torch.Tensor) -> torch.Tensor:
+    """Samples for each unit cell of the cube's own Fourier grid, from the padded grid's (2d, 2d, d) weights.
+
+    One unit cell holds 2^3 padded cells: each is shared out with (1/4, 1/2, 1/4) x 2 along every axis.
+    Returns (d, d, d // 2 + 1) on the unshifted rfft grid.
+    """
+    side = weights.shape[2]
+    w = weights
+    # along x the half below zero is the mirrored half above
+    below = torch.roll(torch.flip(w[:, :, 1], (0, 1)), (1, 1), (0, 1))
+    x = torch.cat([below[:, :, None], w, torch.zeros_like(w[:, :, :1])], 2)
+    w = 0.5 * x[:, :, :-2] + x[:, :, 1:-1] + 0.5 * x[:, :, 2:]
+    w = w[:, :, ::2]
+    for axis in (0, 1):
+        w = 0.5 * torch.roll(w, 1, axis) + w + 0.5 * torch.roll(w, -1, axis)
+        w = w[::2] if axis == 0 else w[:, ::2]
+    out = torch.zeros((side, side, side // 2 + 1), device=w.device)
+    out[..., : w.shape[2]] = torch.fft.ifftshift(w, dim=(0, 1))
+    return out
