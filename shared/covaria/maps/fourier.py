@@ -1,0 +1,62 @@
+"""Fourier space of a cubic volume: shells, resampling, radial filters (rfft half, unshifted, default norm)."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32] | NDArray[np.float64]
+
+
+def shell_indices(box: int) -> NDArray[np.int64]:
+    """round(|k|) in integer frequency units on the unshifted rfft half, (D, D, D//2+1)."""
+    full = np.rint(np.fft.fftfreq(box) * box)
+    half = np.arange(box // 2 + 1)
+    squared = full[:, None, None] ** 2 + full[None, :, None] ** 2 + half[None, None, :] ** 2
+    return np.rint(np.sqrt(squared)).astype(np.int64)
+
+
+def hermitian_weights(box: int) -> NDArray[np.float64]:
+    """How often each kx column of the rfft half occurs in the whole transform: 2, but 1 at kx = 0 and Nyquist; (D//2+1,)."""
+    weights = np.full(box // 2 + 1, 2.0)
+    weights[0] = weights[-1] = 1.0
+    return weights
+
+
+def shell_sum(values: FloatArray, box: int) -> NDArray[np.float64]:
+    """Sum over the WHOLE of each shell 0 .. D//2-1 of a real function on the rfft half, (D, D, D//2+1) -> (D//2,)."""
+    weighted = values * hermitian_weights(box)
+    return np.bincount(shell_indices(box).ravel(), weights=weighted.ravel(), minlength=box // 2)[: box // 2]
+
+
+def shell_average(values: FloatArray, box: int) -> NDArray[np.float64]:
+    """Mean over each shell 0 .. D//2-1 of a real function on the rfft half, (D, D, D//2+1) -> (D//2,)."""
+    return shell_sum(values, box) / shell_sum(np.ones(values.shape), box)
+
+
+def radial_filter(volume: FloatArray, gain: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Multiply each Fourier shell of a volume (D, D, D) by `gain` (D//2,); everything beyond shell D//2-1 becomes zero."""
+    box = volume.shape[0]
+    table = np.concatenate([np.asarray(gain, dtype=np.float32), np.zeros(box, dtype=np.float32)])
+    transform = scipy.fft.rfftn(volume.astype(np.float32), workers=-1) * table[shell_indices(box)]
+    return scipy.fft.irfftn(transform, s=volume.shape, workers=-1).astype(np.float32)
+
+
+def resample_volume(volume: FloatArray, box: int) -> NDArray[np.float32]:
+    """The same density sampled on `box` voxels a side over the same extent, by Fourier cropping or padding.
+
+    Grey levels stay, the origin stays at voxel D//2 (both boxes even, so no phase is needed), the Nyquist planes of the
+    smaller box become zero. Raises ValueError for odd boxes.
+    """
+    old = volume.shape[0]
+    if old % 2 or box % 2:
+        raise ValueError(f"boxes must be even, not {old} and {box}")
+    if box == old:
+        return np.array(volume, dtype=np.float32)
+    keep = min(old, box) // 2
+    transform = scipy.fft.rfftn(volume.astype(np.float32), workers=-1)
+    result = np.zeros((box, box, box // 2 + 1), dtype=transform.dtype)
+    rows = np.arange(-(keep - 1), keep)
+    result[np.ix_(rows % box, rows % box, np.arange(keep))] = transform[np.ix_(rows % old, rows % old, np.arange(keep))]
+    return (scipy.fft.irfftn(result, s=(box,) * 3, workers=-1) * (box / old) ** 3).astype(np.float32)

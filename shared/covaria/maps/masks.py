@@ -1,0 +1,171 @@
+"""Where the molecule is: solvent, dilated and focus masks (values 0..1, box (D, D, D))."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from covaria.errors import InvalidInput
+from covaria.maps.fourier import FloatArray, resample_volume
+from covaria.maps.volume import read_volume
+
+EDGE_PX = 3
+
+
+@dataclass(frozen=True)
+class Masks:
+    """`mask`: where the map is taken to be; `dilated_mask`: a wider one for residuals, noise and states."""
+
+    mask: NDArray[np.float32]
+    dilated_mask: NDArray[np.float32]
+
+
+def margin_px(box: int) -> int:
+    """How far masks reach beyond what they are made from."""
+    return ceil(6 * box / 128)
+
+
+def radius_px(box: int) -> NDArray[np.float32]:
+    """Distance of each voxel from the origin at voxel D//2."""
+    axis = (np.arange(box) - box // 2).astype(np.float32) ** 2
+    return np.sqrt(axis[:, None, None] + axis[None, :, None] + axis[None, None, :])
+
+
+def soft_edge(inside: NDArray[np.bool_], width_px: float = EDGE_PX) -> NDArray[np.float32]:
+    """1 inside, falling to 0 over `width_px` voxels outside as half a cosine."""
+    if inside.all():
+        return np.ones(inside.shape, dtype=np.float32)
+    distance = np.minimum(ndimage.distance_transform_edt(~inside), width_px)
+    return (0.5 + 0.5 * np.cos(np.pi * distance / width_px)).astype(np.float32)
+
+
+def extend(inside: NDArray[np.bool_], distance_px: float) -> NDArray[np.bool_]:
+    """All voxels within a Euclidean distance of the set."""
+    if distance_px <= 0:
+        return inside
+    return np.asarray(ndimage.distance_transform_edt(~inside) <= distance_px)
+
+
+def sphere_mask(box: int) -> NDArray[np.float32]:
+    """A ball of radius D//2 - 1 whose soft edge ends there."""
+    return soft_edge(radius_px(box) <= box // 2 - 1 - EDGE_PX)
+
+
+def otsu_threshold(values: NDArray[np.floating], bins: int = 256) -> float:
+    """The threshold that splits values into the two classes with the largest variance between them (Otsu 1979)."""
+    counts, edges = np.histogram(values, bins=bins)
+    middle = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)[:-1].astype(float)
+    above = counts.sum() - below
+    moment = np.cumsum(counts * middle)
+    mean_below = moment[:-1] / np.maximum(below, 1)
+    mean_above = (moment[-1] - moment[:-1]) / np.maximum(above, 1)
+    return float(edges[1:-1][np.argmax(below * above * (mean_below - mean_above) ** 2)])
+
+
+def with_margin(inside: NDArray[np.bool_]) -> Masks:
+    """A soft mask of a set of voxels, and the same after one more margin."""
+    return Masks(soft_edge(inside), soft_edge(extend(inside, margin_px(inside.shape[0]))))
+
+
+def mask_from_halfmaps(half1: FloatArray, half2: FloatArray) -> Masks:
+    """The largest connected body of density in the average of two half-maps (D, D, D), with a margin.
+
+    Blur by max(2, D/64) voxels, Otsu's threshold inside the sphere, fill holes, keep the largest component, extend by
+    ceil(6 D/128) voxels. Raises InvalidInput when the maps hold no density above the rest.
+    """
+    box = half1.shape[0]
+    average = 0.5 * (half1.astype(np.float32) + half2.astype(np.float32))
+    if not np.isfinite(average).all() or np.ptp(average) == 0:
+        raise InvalidInput(
+            "the half-maps are empty or hold values that are not numbers, so no mask can be made from them",
+            hint="Look at output/volumes/mean.mrc; --mask sphere does without.",
+        )
+    blurred = ndimage.gaussian_filter(average, max(2.0, box / 64), mode="constant")
+    sphere = radius_px(box) <= box // 2 - 1
+    solid = ndimage.binary_fill_holes((blurred > otsu_threshold(blurred[sphere])) & sphere)
+    labels, _ = ndimage.label(solid)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    body = labels == int(np.argmax(sizes))
+    return with_margin(extend(body, margin_px(box)) & sphere)
+
+
+def on_grid(
+    volume: NDArray[np.float32], found_px: float, box: int, pixel_size_angstrom: float, file: Path
+) -> FloatArray:
+    """A mask file's values on our grid: Fourier resampling when it covers the same extent, padding or cropping when its
+    voxels are ours. A header without a pixel size is taken to cover the same extent.
+    """
+    side = volume.shape[0]
+    if side == box:
+        return volume
+    extent, ours = side * found_px, box * pixel_size_angstrom
+    if side % 2 == 0 and (found_px == 0 or abs(extent - ours) <= 0.02 * ours):
+        return resample_volume(volume, box)
+    if abs(found_px - pixel_size_angstrom) <= 0.01 * pixel_size_angstrom:
+        centred = np.zeros((box,) * 3, dtype=np.float32)
+        shared = min(side, box)
+        start, first = box // 2 - shared // 2, side // 2 - shared // 2
+        here, there = slice(start, start + shared), slice(first, first + shared)
+        centred[here, here, here] = volume[there, there, there]
+        return centred
+    raise InvalidInput(
+        f"the mask covers {side} voxels of {found_px:g} angstrom ({extent:.1f} A), the images "
+        f"{box} of {pixel_size_angstrom:g} ({ours:.1f} A)",
+        file=file,
+        hint="Resample the mask to the particles' extent, or correct the pixel size in its header.",
+    )
+
+
+def binary_from_file(
+    path: str | Path, box: int, pixel_size_angstrom: float, dilate_iterations: int = 0
+) -> NDArray[np.bool_]:
+    """Voxels where a mask file exceeds 0.5 on our grid, then dilated by one voxel `dilate_iterations` times.
+
+    Raises MissingFile and InvalidInput (unreadable, other extent, nothing above 0.5).
+    """
+    file = Path(path)
+    values, found_px = read_volume(file)
+    inside = np.asarray(on_grid(values, found_px, box, pixel_size_angstrom, file) > 0.5)
+    if not inside.any():
+        raise InvalidInput(
+            f"no voxel of the mask exceeds 0.5 (largest value {values.max():g})",
+            file=file,
+            hint="A mask holds 1 inside and 0 outside.",
+        )
+    return ndimage.binary_dilation(inside, iterations=dilate_iterations) if dilate_iterations else inside
+
+
+def mask_from_file(path: str | Path, box: int, pixel_size_angstrom: float, dilate_iterations: int = 0) -> Masks:
+    """The user's mask: resampled if its box differs, cut at 0.5, dilated if asked, with a soft edge."""
+    return with_margin(binary_from_file(path, box, pixel_size_angstrom, dilate_iterations))
+
+
+def load_focus_mask(path: str | Path, box: int, pixel_size_angstrom: float) -> NDArray[np.float32]:
+    """The region where heterogeneity is looked for, prepared like a solvent mask file: (D, D, D)."""
+    return soft_edge(binary_from_file(path, box, pixel_size_angstrom))
+
+
+def solvent_mask(
+    kind: str, half1: FloatArray, half2: FloatArray, pixel_size_angstrom: float, *, dilate_iterations: int = 0
+) -> Masks:
+    """The masks that `--mask KIND` asks for: from_halfmaps, sphere, none, or the path of an .mrc file."""
+    box = half1.shape[0]
+    if kind == "from_halfmaps":
+        return mask_from_halfmaps(half1, half2)
+    if kind == "sphere":
+        return Masks(sphere_mask(box), sphere_mask(box))
+    if kind == "none":
+        return Masks(np.ones((box,) * 3, dtype=np.float32), np.ones((box,) * 3, dtype=np.float32))
+    if not Path(kind).exists() and not kind.lower().endswith((".mrc", ".map", ".ccp4")):
+        raise InvalidInput(
+            f"--mask {kind} is neither a way to make a mask nor a file",
+            hint="Use from_halfmaps, sphere, none, or the path of an .mrc file.",
+        )
+    return mask_from_file(kind, box, pixel_size_angstrom, dilate_iterations)
