@@ -75,7 +75,7 @@ class AtomSlices:
         kx, k, _ = frequencies(box)
         squared = k[:, None, None] ** 2 + k[:, None] ** 2 + kx**2
         spectrum *= np.exp(-2 * (np.pi * self.sigma / box) ** 2 * squared) * (np.rint(np.sqrt(squared)) <= box // 2 - 1)
-        return np.fft.irfftn(spectrum * centre_signs(box, 3), s=(box,) * 3).astype(np.float32)
+        return np.fft.irfftn(spectrum * centre_signs(box, 3), s=(box,) * 3, axes=(0, 1, 2)).astype(np.float32)
 
 
 def _powers(positions: NDArray[np.float64], box: int) -> NDArray[np.complex128]:
@@ -107,7 +107,7 @@ class VolumeSlices:
         spectrum = np.fft.rfftn(volume.astype(np.float64))
         kx, k, _ = frequencies(box)
         spectrum *= np.rint(np.sqrt(k[:, None, None] ** 2 + k[:, None] ** 2 + kx**2)) <= box // 2 - 1
-        self.density = np.fft.irfftn(spectrum, s=(box,) * 3)
+        self.density = np.fft.irfftn(spectrum, s=(box,) * 3, axes=(0, 1, 2))
         kernel = _kernel_transform(np.arange(-(box // 2), box - box // 2) / (2.0 * box))
         padded = np.zeros((2 * box,) * 3)
         inner = slice(box - box // 2, 2 * box - box // 2)
