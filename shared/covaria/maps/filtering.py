@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 POOLING = 0.05
-"""How strongly a window's sums lean on the whole mask's: the share of one window's worth of average statistics added."""
+"""Share of a full window's average statistics, over the whole mask, that is added to every window's own."""
 LARGEST_GAIN = 3.0
 REPORT_SPACING_PX = 4.0
 
@@ -69,11 +69,8 @@ def local_filter(
         u = h if unbiased is halves else band_pass(unbiased, band)
         here = torch.fft.irfftn(crop_transform(weight_transform, band.grid), s=(band.grid,) * 3).clamp(0, 1)
         average = h.mean(0)
-        sums = windowed_sums(
-            here
-            * torch.stack([h[0] * h[1], 0.5 * (h[0] ** 2 + h[1] ** 2), 0.5 * (h[0] * u[1] + h[1] * u[0]), average**2]),
-            band.windows,
-        )
+        products = [h[0] * h[1], 0.5 * (h[0] ** 2 + h[1] ** 2), 0.5 * (h[0] * u[1] + h[1] * u[0]), average**2]
+        sums = windowed_sums(here * torch.stack(products), band.windows)
         common, power, signal, energy = pooled(sums, windowed_sums(here, band.windows))
         gain = (signal / energy).clamp(0, LARGEST_GAIN)
         shaped = average * spread(gain, band.windows)
@@ -118,7 +115,7 @@ def at_positions(values: torch.Tensor, band: Band, positions: torch.Tensor, box:
 
 
 def crossing_shells(curves: torch.Tensor, bands: tuple[Band, ...]) -> torch.Tensor:
-    """The shell where local FSC curves (bands, p, p, p) first fall below 1/7, linear between band centres; at least 1."""
+    """The shell (>= 1) where local FSC curves (bands, p, p, p) first fall below 1/7, linear between band centres."""
     import torch
 
     below = curves < ONE_SEVENTH

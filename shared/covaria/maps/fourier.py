@@ -18,7 +18,7 @@ def shell_indices(box: int) -> NDArray[np.int64]:
 
 
 def hermitian_weights(box: int) -> NDArray[np.float64]:
-    """How often each kx column of the rfft half occurs in the whole transform: 2, but 1 at kx = 0 and Nyquist; (D//2+1,)."""
+    """How often each kx column (D//2+1,) of the rfft half occurs in the whole: 2, but 1 at kx = 0 and Nyquist."""
     weights = np.full(box // 2 + 1, 2.0)
     weights[0] = weights[-1] = 1.0
     return weights
@@ -27,7 +27,8 @@ def hermitian_weights(box: int) -> NDArray[np.float64]:
 def shell_sum(values: FloatArray, box: int) -> NDArray[np.float64]:
     """Sum over the WHOLE of each shell 0 .. D//2-1 of a real function on the rfft half, (D, D, D//2+1) -> (D//2,)."""
     weighted = values * hermitian_weights(box)
-    return np.bincount(shell_indices(box).ravel(), weights=weighted.ravel(), minlength=box // 2)[: box // 2]
+    sums = np.bincount(shell_indices(box).ravel(), weights=weighted.ravel(), minlength=box // 2)
+    return sums[: box // 2].astype(np.float64)
 
 
 def shell_average(values: FloatArray, box: int) -> NDArray[np.float64]:
@@ -36,7 +37,7 @@ def shell_average(values: FloatArray, box: int) -> NDArray[np.float64]:
 
 
 def radial_filter(volume: FloatArray, gain: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Multiply each Fourier shell of a volume (D, D, D) by `gain` (D//2,); everything beyond shell D//2-1 becomes zero."""
+    """Multiply each Fourier shell of a volume (D, D, D) by `gain` (D//2,); what lies beyond becomes zero."""
     box = volume.shape[0]
     table = np.concatenate([np.asarray(gain, dtype=np.float32), np.zeros(box, dtype=np.float32)])
     transform = scipy.fft.rfftn(volume.astype(np.float32), workers=-1) * table[shell_indices(box)]

@@ -46,7 +46,7 @@ def hat(radius: NDArray[np.floating], centre: float, width: float) -> NDArray[np
 
 
 def b_spline_windows(positions: NDArray[np.floating], box: int, spacing: float) -> NDArray[np.float32]:
-    """Cubic B-splines on knots about `spacing` voxels apart, evaluated at positions (n,) in [0, box): (n, L), rows sum to 1."""
+    """Cubic B-splines on knots about `spacing` voxels apart at positions (n,) in [0, box): (n, L), rows sum to 1."""
     intervals = max(1, round(box / spacing))
     step = box / intervals
     knots = (np.arange(intervals + 3) - 1) * step
@@ -106,7 +106,7 @@ def radial_bands(box: int, device: str = "cpu", n_bands: int = N_BANDS) -> tuple
 
 
 def crop_transform(transform: torch.Tensor, grid: int) -> torch.Tensor:
-    """The central `grid` frequencies of unshifted rfft halves (..., D, D, D//2+1), grey level kept, Nyquist planes zero."""
+    """The central `grid` frequencies of unshifted rfft halves (..., D, D, D//2+1): grey level kept, Nyquist zero."""
     import torch
 
     box = transform.shape[-2]
@@ -138,7 +138,7 @@ def pad_transform(transform: torch.Tensor, box: int) -> torch.Tensor:
 
 
 def band_pass(transform: torch.Tensor, band: Band) -> torch.Tensor:
-    """A band of volumes given by their rfft halves (..., D, D, D//2+1), in real space on the band's grid (..., n, n, n)."""
+    """A band of volumes, from rfft halves (..., D, D, D//2+1) to real space on the band's grid (..., n, n, n)."""
     import torch
 
     return torch.fft.irfftn(crop_transform(transform, band.grid) * band.gain, s=(band.grid,) * 3, dim=(-3, -2, -1))
