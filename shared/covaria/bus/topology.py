@@ -1,0 +1,188 @@
+"""Exchanges, queues and bindings as one table; declaration, definitions.json, AsyncAPI and the docs are read from it.
+
+Queue arguments are frozen for ever: RabbitMQ refuses to declare a queue again with others (406), so operators tune by
+policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from covaria.stage import STAGES
+
+JOBS = "covaria.jobs"
+EVENTS = "covaria.events"
+DEAD = "covaria.dead"
+PARKING = "covaria.parking"
+RETRY = "covaria.retry"
+
+CLASSES = ("live", "bulk")
+"""Two queues for a stage, asked in this order: quorum queues know no priority before RabbitMQ 4.0."""
+
+DELIVERY_LIMIT = 10
+"""Back-stop for messages whose worker dies each time. Never -1: RabbitMQ 3.10 then drops a message when it returns."""
+
+Arguments = Mapping[str, str | int]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A durable exchange."""
+
+    name: str
+    kind: Literal["topic", "fanout"]
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A durable quorum queue with the arguments it is declared with."""
+
+    name: str
+    arguments: Arguments
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Messages of `exchange` whose key matches go to `queue`."""
+
+    exchange: str
+    queue: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Topology:
+    """All that must exist at the broker."""
+
+    exchanges: tuple[Exchange, ...]
+    queues: tuple[Queue, ...]
+    bindings: tuple[Binding, ...]
+    tiers: tuple[str, ...]
+    """Names of the retry exchanges (and of their queues), shortest delay first."""
+
+    def queue(self, name: str) -> Queue:
+        """The queue of that name; LookupError when the table has none."""
+        for queue in self.queues:
+            if queue.name == name:
+                return queue
+        raise LookupError(f"no queue {name!r} in the topology")
+
+
+def job_key(stage: str, job_class: str) -> str:
+    """Routing key of a stage's messages."""
+    return f"{stage}.{job_class}"
+
+
+def job_queue(stage: str, job_class: str) -> str:
+    """Queue of a stage and class."""
+    return f"covaria.{stage}.{job_class}"
+
+
+def delay_name(seconds: float) -> str:
+    """A delay as it appears in names: 30s, 5m, 1500ms."""
+    milliseconds = round(seconds * 1000)
+    if milliseconds % 60_000 == 0:
+        return f"{milliseconds // 60_000}m"
+    if milliseconds % 1000 == 0:
+        return f"{milliseconds // 1000}s"
+    return f"{milliseconds}ms"
+
+
+def build_topology(retry_delays_s: tuple[float, ...]) -> Topology:
+    """The table, for the given retry delays (s, rising)."""
+    exchanges = [Exchange(JOBS, "topic", "Work. Key: <stage>.<class>.")]
+    queues = []
+    bindings = []
+    safe: dict[str, str | int] = {
+        "x-queue-type": "quorum",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+    for stage in STAGES:
+        for job_class in CLASSES:
+            name = job_queue(stage, job_class)
+            arguments = {**safe, "x-dead-letter-exchange": DEAD, "x-delivery-limit": DELIVERY_LIMIT}
+            queues.append(Queue(name, MappingProxyType(arguments), f"Requests for {stage}, {job_class}."))
+            bindings.append(Binding(JOBS, name, job_key(stage, job_class)))
+    tiers = []
+    for delay in retry_delays_s:
+        name = f"{RETRY}.{delay_name(delay)}"
+        arguments = {**safe, "x-dead-letter-exchange": JOBS, "x-message-ttl": round(delay * 1000)}
+        meaning = f"Waits {delay_name(delay)}, then returns to {JOBS} with its own key."
+        exchanges.append(Exchange(name, "fanout", meaning))
+        queues.append(Queue(name, MappingProxyType(arguments), meaning))
+        bindings.append(Binding(name, name, ""))
+        tiers.append(name)
+    exchanges.append(Exchange(DEAD, "topic", "What cannot be worked on. Key: as it was."))
+    queues.append(
+        Queue(
+            PARKING,
+            MappingProxyType({"x-queue-type": "quorum"}),
+            "Parked messages: no time limit, no consumer, an alarm.",
+        )
+    )
+    bindings.append(Binding(DEAD, PARKING, "#"))
+    exchanges.append(
+        Exchange(EVENTS, "topic", "Notification only, a snapshot each. Key: <stage>.<state>. Nobody listening is fine.")
+    )
+    return Topology(tuple(exchanges), tuple(queues), tuple(bindings), tuple(tiers))
+
+
+def definitions(topology: Topology, vhost: str = "covaria") -> dict[str, object]:
+    """What `rabbitmqctl import_definitions` takes: vhost, exchanges, queues, bindings; no users."""
+    return {
+        "vhosts": [{"name": vhost}],
+        "exchanges": [
+            {
+                "name": exchange.name,
+                "vhost": vhost,
+                "type": exchange.kind,
+                "durable": True,
+                "auto_delete": False,
+                "internal": False,
+                "arguments": {},
+            }
+            for exchange in topology.exchanges
+        ],
+        "queues": [
+            {
+                "name": queue.name,
+                "vhost": vhost,
+                "durable": True,
+                "auto_delete": False,
+                "arguments": dict(queue.arguments),
+            }
+            for queue in topology.queues
+        ],
+        "bindings": [
+            {
+                "source": binding.exchange,
+                "vhost": vhost,
+                "destination": binding.queue,
+                "destination_type": "queue",
+                "routing_key": binding.key,
+                "arguments": {},
+            }
+            for binding in topology.bindings
+        ],
+    }
+
+
+def permissions(stage: str | None = None) -> dict[str, dict[str, str]]:
+    """Least rights, as regular expressions for `rabbitmqctl set_permissions`: roles setup, submit, worker, monitor.
+
+    A worker of `stage` (any stage when None) reads its own queues and writes work, retries, parking and events.
+    """
+    stages = stage or f"({'|'.join(STAGES)})"
+    write = r"^covaria\.(jobs|events|dead|retry\..*)$"
+    return {
+        "setup": {"configure": r"^covaria\..*$", "write": r"^covaria\..*$", "read": r"^covaria\..*$"},
+        "submit": {"configure": "^$", "write": r"^covaria\.(jobs|events)$", "read": "^$"},
+        "worker": {"configure": "^$", "write": write, "read": rf"^covaria\.{stages}\.(live|bulk)$"},
+        "monitor": {"configure": "^$", "write": "^$", "read": r"^covaria\..*$"},
+    }

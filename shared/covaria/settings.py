@@ -1,0 +1,192 @@
+"""How a service is configured: one class, from COVARIA_* variables and secret files. It makes `docs/settings.md`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from covaria.errors import InvalidInput
+
+PREFIX = "COVARIA_"
+SECRETS_DIR = "COVARIA_SECRETS_DIR"
+"""Folder of secret files, /run/secrets when unset: one file a setting, for example covaria_broker_password."""
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+def _spool() -> Path:
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "covaria" / "spool"
+
+
+class Settings(BaseSettings):
+    """Everything a service can be told. A variable wins over a secret file, a secret file over the default."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+
+    broker_url: SecretStr = Field(
+        default=SecretStr("amqp://guest:guest@127.0.0.1:5672/%2F"),
+        description="RabbitMQ: amqp[s]://user:password@host:port/vhost. Shown without the password.",
+    )
+    broker_username: str | None = Field(default=None, description="Replaces the URL's user.")
+    broker_password: SecretStr | None = Field(
+        default=None, description="Replaces the URL's password; best as a secret file."
+    )
+    broker_ca_file: Path | None = Field(
+        default=None,
+        description="Certificate authority that signed the broker's certificate (amqps); the system's when unset.",
+    )
+    broker_cert_file: Path | None = Field(
+        default=None, description="Client certificate (amqps), where the broker asks for one."
+    )
+    broker_key_file: Path | None = Field(default=None, description="Private key of the client certificate.")
+    broker_allow_plaintext: bool = Field(
+        default=False, description="Allow amqp:// (no TLS) to a host other than loopback. For closed networks only."
+    )
+    broker_heartbeat_s: Annotated[int, Field(ge=5, le=600)] = Field(default=30, description="AMQP heartbeat, s.")
+    broker_timeout_s: Positive = Field(
+        default=30.0,
+        description="How long connecting, or a publish held up by the broker's memory or disk alarm, may take, s.",
+    )
+    retry_delays_s: Annotated[tuple[Annotated[float, Field(ge=0.1)], ...], NoDecode] = Field(
+        default=(30.0, 300.0, 1800.0),
+        description="The retry tiers, short to long, s, separated by commas; part of the topology: "
+        "the same for every service and for `covaria broker declare`.",
+    )
+    roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(),
+        description="Folders, separated by ':', beneath which every path of a job must lie, links resolved. "
+        "A worker needs at least one.",
+    )
+    scratch: Path | None = Field(
+        default=None,
+        description="Fast local folder for a running stage's temporary files (becomes TMPDIR of the stage).",
+    )
+    device: str = Field(default="auto", description="Where stages compute: auto, cpu, cuda or cuda:<n>.")
+    memory_gb: Positive | None = Field(
+        default=None,
+        description="What a stage may use, GB; when unset, the container's limit or 80 % of the free memory.",
+    )
+    http_host: str = Field(default="0.0.0.0", description="Address on which /livez, /readyz and /metrics answer.")
+    http_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=8080, description="Port of /livez, /readyz and /metrics; 0 takes a free one and logs it."
+    )
+    poll_interval_s: Positive = Field(default=1.0, description="How often an idle worker asks its queues, s.")
+    lease_renew_s: Positive = Field(default=10.0, description="How often a worker raises the counter of its lease, s.")
+    lease_dead_s: Positive = Field(
+        default=60.0,
+        description="A lease whose counter stands still for this long, by the observer's clock, is taken over, s.",
+    )
+    job_timeout_s: Positive | None = Field(
+        default=None, description="A stage that runs longer is stopped and parked, s; no limit when unset."
+    )
+    grace_s: Positive = Field(
+        default=60.0,
+        description="From asking a stage to stop (cancel, SIGTERM, time limit) to killing it, s. "
+        "Keep it below the container's grace period.",
+    )
+    spool: Path = Field(
+        default_factory=_spool, description="Where `covaria watch` keeps what it saw and what it could not send yet."
+    )
+    scan_depth: Annotated[int, Field(ge=1, le=12)] = Field(
+        default=4,
+        description="How deep beneath a root `covaria list`, `reconcile` and `exporter` look for output folders.",
+    )
+    scan_interval_s: Positive = Field(
+        default=30.0, description="How often `covaria exporter` looks at job states and queues, s."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least severe level that is logged."
+    )
+    log_format: Literal["json", "text"] = Field(
+        default="json", description="One JSON object a line, or lines for people."
+    )
+    crash_at: str = Field(
+        default="",
+        description="Fault injection for tests: the process kills itself at this named point. Never set in production.",
+    )
+
+    @field_validator("roots", mode="before")
+    @classmethod
+    def _split_roots(cls, value: object) -> object:
+        return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
+
+    @field_validator("roots", mode="after")
+    @classmethod
+    def _absolute_roots(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        for root in value:
+            if not root.is_absolute():
+                raise ValueError(f"root {str(root)!r} is not an absolute path")
+        return value
+
+    @field_validator("retry_delays_s", mode="before")
+    @classmethod
+    def _split_delays(cls, value: object) -> object:
+        return tuple(part for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("retry_delays_s", mode="after")
+    @classmethod
+    def _rising_delays(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or list(value) != sorted(set(value)):
+            raise ValueError("retry delays must rise, and there must be at least one")
+        return value
+
+    @field_validator("broker_url", mode="after")
+    @classmethod
+    def _amqp_url(cls, value: SecretStr) -> SecretStr:
+        parts = urlsplit(value.get_secret_value())
+        if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
+            raise ValueError("must read amqp[s]://user:password@host:port/vhost")
+        return value
+
+    @model_validator(mode="after")
+    def _renew_before_dead(self) -> Self:
+        if self.lease_dead_s < 3 * self.lease_renew_s:
+            raise ValueError("lease_dead_s must be at least three times lease_renew_s")
+        return self
+
+    def amqp_url(self) -> str:
+        """The broker's URL with user and password put in. Secret: never log it."""
+        parts = urlsplit(self.broker_url.get_secret_value())
+        user = quote(self.broker_username, safe="") if self.broker_username else parts.username
+        password = quote(self.broker_password.get_secret_value(), safe="") if self.broker_password else parts.password
+        host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname or ""
+        login = "" if user is None else (f"{user}:{password}@" if password is not None else f"{user}@")
+        port = f":{parts.port}" if parts.port else ""
+        return urlunsplit((parts.scheme, f"{login}{host}{port}", parts.path, parts.query, ""))
+
+    def redacted(self) -> dict[str, object]:
+        """Every setting as it may be printed: no password anywhere."""
+        shown = self.model_dump(mode="json")
+        shown["broker_url"] = redact_url(self.amqp_url())
+        shown["broker_password"] = "***" if self.broker_password else None
+        return shown
+
+
+def redact_url(url: str) -> str:
+    """The URL with the password replaced by ***."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, f"{parts.username}:***@{host}", parts.path, parts.query, parts.fragment))
+
+
+def load_settings() -> Settings:
+    """From the environment and the secrets folder. Raises InvalidInput that names the variable."""
+    folder = Path(os.environ.get(SECRETS_DIR) or "/run/secrets")
+    try:
+        if folder.is_dir():
+            return Settings(_secrets_dir=folder)  # type: ignore[call-arg]
+        return Settings()
+    except ValidationError as error:
+        problems = []
+        for item in error.errors(include_url=False, include_input=False, include_context=False):
+            name = PREFIX + str(item["loc"][0]).upper() if item["loc"] else "settings"
+            problems.append(f"{name}: {item['msg']}")
+        raise InvalidInput("; ".join(problems), hint="docs/settings.md lists every setting") from None

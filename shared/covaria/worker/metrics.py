@@ -1,0 +1,137 @@
+"""What a worker and the exporter count; names and units are an interface to dashboards and alerts.
+
+The worker's parent process owns one plain registry. No label carries a job id or a path: those would grow without end.
+The label `root` is the position in COVARIA_ROOTS.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from covaria import __version__
+
+DURATION_BUCKETS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400)
+"""Seconds; a day is the last bound."""
+WAIT_BUCKETS = (0.1, 0.5, 1, 2, 5, 15, 60, 300, 900, 3600, 14400, 86400)
+
+OUTCOMES = ("succeeded", "duplicate", "retried", "parked", "cancelled", "handed_back", "deferred", "lost")
+"""How a received job may end: `deferred` met another worker's live lease, `lost` found its own lease taken over."""
+
+
+class _Registry:
+    """Shorthand for metrics of one registry."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"covaria_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"covaria_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"covaria_{name}", text, labels, buckets=buckets, registry=self.registry)
+
+    def _common(self) -> None:
+        self.broker_connected = self._gauge("broker_connected", "1 while the channel to the broker is open.")
+        self.shared_fs_free = self._gauge("shared_fs_free_bytes", "Free space of the filesystem of a root.", "root")
+        self.build_info = self._gauge("build_info", "Always 1.", "version")
+        self.build_info.labels(version=__version__).set(1)
+
+
+class Metrics(_Registry):
+    """The metrics of one worker."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._common()
+        self._jobs()
+        self._progress()
+        counter, gauge = self._counter, self._gauge
+        self.worker_last_poll = gauge(
+            "worker_last_poll_timestamp_seconds",
+            "When the worker last looked after its queues: asked them, or was busy with a job of theirs (Unix time).",
+            "stage",
+        )
+        self.deliveries_lost = counter(
+            "deliveries_lost_total",
+            "Deliveries that the broker took back while the stage ran (consumer_timeout, restart).",
+            "stage",
+        )
+        self.lease_takeovers = counter("lease_takeovers_total", "Leases taken over from a dead worker.", "stage")
+        self.messages_published = counter(
+            "messages_published_total", "Publishes; result is confirmed, unroutable, refused or error.", "result"
+        )
+        self.io_loop_lag = gauge("io_loop_lag_seconds", "By how much the last turn of the I/O loop was late.")
+        self.validation_failures = counter(
+            "validation_failures_total",
+            "Messages refused before any work; reason is size, envelope, version, schema or path.",
+            "reason",
+        )
+
+    def _jobs(self) -> None:
+        counter, histogram = self._counter, self._histogram
+        self.jobs_received = counter("jobs_received_total", "Messages taken from a queue.", "stage", "class")
+        self.jobs_finished = counter(
+            "jobs_finished_total",
+            f"Messages dealt with; outcome is one of {', '.join(OUTCOMES)}.",
+            "stage",
+            "class",
+            "outcome",
+        )
+        self.job_failures = counter("job_failures_total", "Failed attempts by failure class.", "stage", "reason")
+        self.job_duration = histogram(
+            "job_duration_seconds", "Running time of one attempt of a stage.", ("stage", "outcome"), DURATION_BUCKETS
+        )
+        self.job_queue_wait = histogram(
+            "job_queue_wait_seconds",
+            "From a message's first queueing for this stage to its start.",
+            ("stage", "class"),
+            WAIT_BUCKETS,
+        )
+        self.input_bytes = counter("input_bytes_total", "Size of the inputs of started jobs.", "stage")
+
+    def _progress(self) -> None:
+        counter, gauge = self._counter, self._gauge
+        self.stage_step_duration = self._histogram(
+            "stage_step_duration_seconds", "Running time of one step of a stage.", ("stage", "step"), DURATION_BUCKETS
+        )
+        self.job_in_progress = gauge("job_in_progress", "1 while a stage runs.", "stage")
+        self.job_progress = gauge("job_progress_ratio", "Done part of the running step, 0 to 1.", "stage")
+        self.job_last_progress = gauge(
+            "job_last_progress_timestamp_seconds", "When the running stage last reported (Unix time).", "stage"
+        )
+        self.images_processed = counter("images_processed_total", "Images processed, every pass counted.", "stage")
+        self.images_per_second = gauge("images_per_second", "Rate of the running step.", "stage")
+        self.gpu_memory_used = gauge("gpu_memory_used_bytes", "GPU memory that the running stage holds.", "gpu")
+
+
+class ExporterMetrics(_Registry):
+    """The metrics of `covaria exporter`: job states from disk, depths from the broker."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._common()
+        gauge = self._gauge
+        self.jobs = gauge("jobs", "Jobs on disk by current stage and state.", "stage", "state")
+        self.oldest_queued = gauge(
+            "oldest_queued_job_seconds", "How long the oldest waiting job has waited for a stage.", "stage"
+        )
+        self.queue_messages = gauge("queue_messages_ready", "Messages waiting in a queue.", "stage", "class")
+        self.retry_messages = gauge("retry_messages", "Messages waiting in a retry tier.", "tier")
+        self.parking_messages = gauge("parking_messages", "Parked messages.")
+        self.last_scan = gauge("exporter_last_scan_timestamp_seconds", "When job states were last read (Unix time).")
+
+
+def metric_table() -> list[tuple[str, str, str, str]]:
+    """(name, type, labels, meaning) of every metric, by name: for the docs and for tests of dashboards and rules."""
+    rows: dict[str, tuple[str, str, str, str]] = {}
+    for owner in (Metrics(), ExporterMetrics()):
+        for collector in vars(owner).values():
+            if not isinstance(collector, Counter | Gauge | Histogram):
+                continue
+            for metric in collector.describe():
+                name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+                rows[name] = (name, metric.type, ", ".join(collector._labelnames), metric.documentation)
+    return [rows[name] for name in sorted(rows)]
