@@ -1,0 +1,19 @@
+"""What was measured: STAR, .cs, pickles and MRC stacks become one `Particles` value."""
+
+from covaria.particles.model import ContrastTransfer, ImageStack, Particles
+from covaria.particles.paths import PathGuard
+from covaria.particles.read import read_particles
+from covaria.particles.stacks import StackImages, read_ahead
+from covaria.particles.store import load, save
+
+__all__ = [
+    "ContrastTransfer",
+    "ImageStack",
+    "Particles",
+    "PathGuard",
+    "StackImages",
+    "load",
+    "read_ahead",
+    "read_particles",
+    "save",
+]

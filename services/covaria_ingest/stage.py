@@ -1,0 +1,42 @@
+"""The first stage: read, check, resolve, downsample; hand over `Particles`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from covaria.particles import PathGuard
+from covaria.particles.halves import with_half_sets
+from covaria.particles.read import assemble, read_metadata
+from covaria.particles.store import save
+from covaria.particles.symmetry import expand
+from covaria.stage import Context, Job
+from covaria.tree import Tree
+from covaria_ingest.images import leave_out_unusable, write_downsampled
+
+
+def run(job: Job, context: Context) -> None:
+    """Write `downsampled/` (where asked for) and `.covaria/particles.npz`. Raises InvalidInput, Cancelled, Interrupted."""
+    tree = Tree(job.request.out)
+    options = job.request.ingest
+    roots: tuple[Path, ...] | None = getattr(context, "allowed_roots", None)
+    guard = PathGuard(roots) if roots else None
+    context.progress("read metadata", 0, 1, "files")
+    described = read_metadata(options, guard=guard)
+    particles = assemble(described, options, guard)
+    context.progress("read metadata", 1, 1, "files")
+    context.log.info(
+        "%d particles (%d in use), box %d, pixel size %.4g angstrom",
+        len(particles), int(particles.used.sum()), particles.box, particles.pixel_size_angstrom,
+    )  # fmt: skip
+    with tree.staging("ingest") as staged:
+        if options.downsample is not None and options.downsample < particles.box:
+            particles = with_half_sets(particles, job.request.seed)
+            particles = write_downsampled(particles, described.metadata, options.downsample, tree, staged, context)
+        else:
+            particles = leave_out_unusable(particles, context)
+            particles = with_half_sets(particles, job.request.seed)
+        if options.symmetry:
+            particles = expand(particles, options.symmetry)
+        for note in particles.notes:
+            context.log.info(note)
+        save(tree.particles, particles)

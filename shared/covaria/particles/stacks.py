@@ -1,0 +1,111 @@
+"""The images of a data set, wherever their stacks lie: read by contiguous runs through memory maps."""
+
+from __future__ import annotations
+
+import mmap
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covaria.errors import InvalidInput
+from covaria.particles.model import ImageStack
+from covaria.particles.mrc import StackHeader, map_images, read_header
+
+OPEN_MAPS = 32
+"""Each open map holds a file descriptor; data sets have tens of thousands of stacks."""
+
+
+@dataclass
+class StackImages:
+    """Images of `box` x `box` in one or many MRC files: row i is image `index[i]` (from 0) of `paths[file[i]]`.
+
+    Headers are read when a stack is first opened, unless they are given. Not safe to share between threads.
+    """
+
+    paths: tuple[Path, ...]
+    file: NDArray[np.int64]
+    index: NDArray[np.int64]
+    box: int
+    headers: dict[int, StackHeader] = field(default_factory=dict, repr=False)
+    _maps: OrderedDict[int, NDArray] = field(default_factory=OrderedDict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.file)
+
+    def take(self, rows: NDArray[np.int64]) -> StackImages:
+        """The same stacks seen through other rows (repeats are fine)."""
+        return StackImages(self.paths, self.file[rows], self.index[rows], self.box, self.headers)
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """float32 (len(rows), box, box) in the order asked for; grey levels as in the file."""
+        rows = np.asarray(rows, dtype=np.int64)
+        out = np.empty((len(rows), self.box, self.box), dtype=np.float32)
+        if not len(rows):
+            return out
+        files, images = self.file[rows], self.index[rows]
+        order = np.lexsort((images, files))
+        for places in _runs(files, images, order):
+            first = int(images[places[0]])
+            block = self._map(int(files[places[0]]))[first : first + len(places)]
+            if len(places) == 1 or bool(np.all(np.diff(places) == 1)):
+                out[places[0] : places[0] + len(places)] = block
+            else:
+                out[places] = block
+        return out
+
+    def advise(self, rows: NDArray[np.int64]) -> None:
+        """Ask the system to read these rows' pages soon."""
+        rows = np.asarray(rows, dtype=np.int64)
+        files, images = self.file[rows], self.index[rows]
+        for places in _runs(files, images, np.lexsort((images, files))):
+            array = self._map(int(files[places[0]]))
+            underlying = getattr(array, "_mmap", None)
+            if isinstance(underlying, mmap.mmap):
+                size = array.nbytes // max(1, len(array))
+                start = (len(underlying) - array.nbytes) + int(images[places[0]]) * size
+                page = start - start % mmap.PAGESIZE
+                underlying.madvise(mmap.MADV_WILLNEED, page, start - page + len(places) * size)
+
+    def _map(self, file: int) -> NDArray:
+        if file in self._maps:
+            self._maps.move_to_end(file)
+            return self._maps[file]
+        header = self.headers.get(file)
+        if header is None:
+            header = self.headers[file] = read_header(self.paths[file])
+        if (header.height, header.width) != (self.box, self.box):
+            raise InvalidInput(
+                f"holds images of {header.width} x {header.height}, {self.box} x {self.box} expected",
+                file=header.path,
+                hint="the stack was changed since it was first read",
+            )
+        array = self._maps[file] = map_images(header)
+        while len(self._maps) > OPEN_MAPS:
+            self._maps.popitem(last=False)
+        return array
+
+
+def _runs(files: NDArray[np.int64], images: NDArray[np.int64], order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Groups of places (into the request) whose images follow one another in one file."""
+    if not len(order):
+        return
+    breaks = (np.diff(files[order]) != 0) | (np.diff(images[order]) != 1)
+    yield from np.split(order, np.flatnonzero(breaks) + 1)
+
+
+def read_ahead(images: ImageStack, batches: Iterable[NDArray[np.int64]]) -> Iterator[NDArray[np.float32]]:
+    """`images.read` of each batch, the next one being read while the caller works on this one."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead") as reader:
+        waiting = None
+        for rows in batches:
+            coming = reader.submit(images.read, rows)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting.result()

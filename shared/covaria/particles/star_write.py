@@ -1,0 +1,93 @@
+"""Particles as a RELION 3.1 STAR file, in words that RELION and cryoDRGN read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covaria.particles.metadata import Metadata
+from covaria.particles.model import Particles
+from covaria.particles.rotations import euler_from_matrices
+
+OPTICS_LABELS = (
+    "_rlnOpticsGroup", "_rlnOpticsGroupName", "_rlnAmplitudeContrast", "_rlnSphericalAberration", "_rlnVoltage",
+    "_rlnImagePixelSize", "_rlnImageSize", "_rlnImageDimensionality",
+)  # fmt: skip
+
+
+def write_particle_star(path: Path, particles: Particles, metadata: Metadata, stack: Path) -> None:
+    """One row for each particle, image i+1 of `stack` (named relative to the STAR's folder); origins in angstrom.
+
+    Optics groups are one for each combination of group, voltage, Cs and amplitude contrast.
+    """
+    ctf = particles.ctf
+    microscope = np.stack(
+        [particles.optics_group, ctf.voltage_kv, ctf.spherical_aberration_mm, ctf.amplitude_contrast], axis=1
+    )
+    combinations, group = np.unique(microscope, axis=0, return_inverse=True)
+    with path.open("w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write("# version 30001\n\ndata_optics\n\n")
+        file.write(_loop(OPTICS_LABELS))
+        for number, (original, voltage, cs, contrast) in enumerate(combinations, start=1):
+            name = f"opticsGroup{number}"
+            if len(combinations) == len(metadata.optics_names):
+                name = f"opticsGroup{metadata.optics_names[int(original)]}"
+            file.write(
+                f"{number} {name} {contrast:.6f} {cs:.6f} {voltage:.6f} {particles.pixel_size_angstrom:.9g} {particles.box} 2\n"
+            )
+        file.write("\n\n# version 30001\n\ndata_particles\n\n")
+        columns = _columns(particles, metadata, group.reshape(-1), stack, path.parent)
+        file.write(_loop(tuple(columns)))
+        file.writelines(_rows(list(columns.values())))
+        file.write("\n")
+
+
+def _loop(labels: tuple[str, ...]) -> str:
+    return "loop_\n" + "".join(f"{label} #{number}\n" for number, label in enumerate(labels, start=1))
+
+
+def _columns(
+    particles: Particles, metadata: Metadata, group: NDArray[np.int64], stack: Path, folder: Path
+) -> dict[str, list[str]]:
+    count, ctf = len(particles), particles.ctf
+    name = quoted(str(stack.relative_to(folder)))
+    angles = euler_from_matrices(particles.rotations)
+    origins = particles.translations * particles.pixel_size_angstrom
+    columns = {"_rlnImageName": [f"{row:06d}@{name}" for row in range(1, count + 1)]}
+    if metadata.micrograph is not None:
+        columns["_rlnMicrographName"] = [quoted(metadata.micrograph_names[code]) for code in metadata.micrograph]
+    numbers = {
+        "_rlnAngleRot": angles[:, 0],
+        "_rlnAngleTilt": angles[:, 1],
+        "_rlnAnglePsi": angles[:, 2],
+        "_rlnOriginXAngst": origins[:, 0],
+        "_rlnOriginYAngst": origins[:, 1],
+        "_rlnDefocusU": ctf.defocus_u_angstrom,
+        "_rlnDefocusV": ctf.defocus_v_angstrom,
+        "_rlnDefocusAngle": np.rad2deg(ctf.defocus_angle_rad),
+        "_rlnPhaseShift": np.rad2deg(ctf.phase_shift_rad),
+    }
+    columns |= {label: [f"{value:.6f}" for value in values.tolist()] for label, values in numbers.items()}
+    columns["_rlnOpticsGroup"] = [str(code + 1) for code in group.tolist()]
+    if np.all(particles.half_set >= 0):
+        columns["_rlnRandomSubset"] = [str(half + 1) for half in particles.half_set.tolist()]
+    if metadata.stack_of_row is not None and metadata.image_of_row is not None:
+        names = metadata.stack_names
+        pairs = zip(metadata.image_of_row.tolist(), metadata.stack_of_row.tolist(), strict=True)
+        columns["_rlnImageOriginalName"] = [quoted(f"{image + 1:06d}@{names[code]}") for image, code in pairs]
+    return columns
+
+
+def quoted(text: str) -> str:
+    """`text` as one STAR value."""
+    if text and not any(mark in text for mark in " \t\r\n#'\"") and not text.startswith(("_", "data_", "loop_", ";")):
+        return text
+    return f"'{text}'" if "'" not in text else f'"{text}"'
+
+
+def _rows(columns: list[list[str]]) -> Iterator[str]:
+    for values in zip(*columns, strict=True):
+        yield " ".join(values) + "\n"

@@ -1,0 +1,89 @@
+"""Particles on disk between stages: one .npz, no pickles, stacks named relative to it where they lie in the same output."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from covaria.errors import InvalidInput, MissingFile
+from covaria.particles.model import ContrastTransfer, Particles
+from covaria.particles.stacks import StackImages
+
+VERSION = 1
+ARRAYS = ("rotations", "translations", "optics_group", "half_set", "micrograph", "used")
+
+
+def save(path: Path, particles: Particles) -> None:
+    """Write `particles` to `path`, whole or not at all. Images must be `StackImages`.
+
+    A stack inside the output directory (the parent of the folder that holds `path`) is stored relative to `path`, so
+    that the output may be moved; any other by its absolute path.
+    """
+    images = particles.images
+    if not isinstance(images, StackImages):
+        raise TypeError(f"images of type {type(images).__name__} cannot be stored; only stacks on disk can")
+    folder = path.absolute().parent
+    arrays = {name: getattr(particles, name) for name in ARRAYS}
+    arrays |= {f"ctf_{entry.name}": getattr(particles.ctf, entry.name) for entry in fields(ContrastTransfer)}
+    arrays |= {
+        "version": np.int64(VERSION),
+        "source": np.str_(particles.source),
+        "box": np.int64(particles.box),
+        "pixel_size_angstrom": np.float64(particles.pixel_size_angstrom),
+        "notes": np.array(particles.notes, dtype=np.str_),
+        "stack_paths": np.array([_stored(stack, folder) for stack in images.paths], dtype=np.str_),
+        "stack_of_row": images.file,
+        "image_of_row": images.index,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    try:
+        with temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def load(path: Path) -> Particles:
+    """What `save` wrote. Stacks are opened when first read. Raises MissingFile or InvalidInput."""
+    if not path.exists():
+        raise MissingFile("the prepared particles are not there", file=path, hint="run the ingest stage first")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        if int(arrays["version"]) != VERSION:
+            raise InvalidInput(
+                f"version {int(arrays['version'])}, {VERSION} expected", file=path, hint="run the ingest stage again"
+            )
+        images = StackImages(
+            paths=tuple(Path(os.path.normpath(path.absolute().parent / str(name))) for name in arrays["stack_paths"]),
+            file=arrays["stack_of_row"],
+            index=arrays["image_of_row"],
+            box=int(arrays["box"]),
+        )
+        return Particles(
+            source=Path(str(arrays["source"])),
+            box=int(arrays["box"]),
+            pixel_size_angstrom=float(arrays["pixel_size_angstrom"]),
+            ctf=ContrastTransfer(**{entry.name: arrays[f"ctf_{entry.name}"] for entry in fields(ContrastTransfer)}),
+            images=images,
+            notes=tuple(str(note) for note in arrays["notes"]),
+            **{name: arrays[name] for name in ARRAYS},
+        )
+    except (ValueError, KeyError, OSError, EOFError) as error:
+        raise InvalidInput(f"cannot be read ({error})", file=path, hint="run the ingest stage again") from None
+
+
+def _stored(stack: Path, folder: Path) -> str:
+    absolute = Path(os.path.abspath(stack))
+    if absolute.is_relative_to(folder.parent):
+        return os.path.relpath(absolute, folder)
+    return str(absolute)
