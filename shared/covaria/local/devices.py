@@ -1,0 +1,105 @@
+"""Which device and how much memory a run may use. torch is imported only where a GPU may be there."""
+
+from __future__ import annotations
+
+import re
+import resource
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import node, python_version
+from typing import Any
+
+from covaria.errors import InvalidInput
+
+MEMORY_SHARE = 0.6
+"""Of what is available, where no budget is given."""
+GPU_NODES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
+
+
+def resolve_device(asked: str) -> str:
+    """ "auto", "cpu", "cuda" or "cuda:n" -> a device that is there. Raises InvalidInput."""
+    if asked == "cpu":
+        return "cpu"
+    if asked == "auto":
+        return "cuda" if any(path.exists() for path in GPU_NODES) and _cuda_devices() else "cpu"
+    match = re.fullmatch(r"cuda(?::(\d+))?", asked)
+    if not match:
+        raise InvalidInput(f"unknown device {asked!r}", hint="give auto, cpu, cuda or cuda:n")
+    found = _cuda_devices()
+    if int(match.group(1) or 0) >= found:
+        raise InvalidInput(
+            f"device {asked!r} asked for, torch sees {found} CUDA devices",
+            hint="give --device auto, or a number it sees",
+        )
+    return asked
+
+
+def available_memory_bytes() -> int:
+    """What this process may still take: the machine's free memory, or what is left beneath a container's limit."""
+    available = _meminfo("MemAvailable")
+    for limit_file, used_file in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        limit, used = _number(Path(limit_file)), _number(Path(used_file))
+        if limit is not None and used is not None:
+            available = min(available, max(limit - used, 0))
+    return available
+
+
+def default_memory_bytes() -> int:
+    """The budget where none is given."""
+    return int(MEMORY_SHARE * available_memory_bytes())
+
+
+def reset_peak_memory() -> None:
+    """Begin a new peak-memory measurement (Linux; elsewhere the peak of the process so far stays)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def peak_memory_bytes() -> int:
+    """The largest resident memory since `reset_peak_memory`."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
+
+
+def environment(device: str) -> dict[str, Any]:
+    """python, torch, device names and hostname, as job.json keeps them."""
+    names = []
+    torch = sys.modules.get("torch")
+    if device.startswith("cuda") and torch is not None:
+        names = [torch.cuda.get_device_name(device)]
+    try:
+        torch_version: str | None = version("torch")
+    except PackageNotFoundError:
+        torch_version = None
+    return {"python": python_version(), "torch": torch_version, "devices": names, "hostname": node()}
+
+
+def _cuda_devices() -> int:
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return 0
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _meminfo(name: str) -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"/proc/meminfo has no {name}")
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
