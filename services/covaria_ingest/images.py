@@ -26,9 +26,9 @@ LISTED = 20
 def write_downsampled(
     particles: Particles, metadata: Metadata, box: int, tree: Tree, staged: Path, context: Context
 ) -> Particles:
-    """Publish downsampled/particles.<box>.mrcs and .star with ALL rows; the particles on that stack, unusable images left out.
+    """Publish downsampled/particles.<box>.mrcs and .star with ALL rows; return the particles on that stack.
 
-    An unusable image is written as zeros.
+    Unusable images are left out; in the stack they are zeros.
     """
     made = Tree(staged)
     made.downsampled.mkdir()
@@ -71,7 +71,7 @@ def write_downsampled_stack(
 
 
 def leave_out_unusable(particles: Particles, context: Context) -> Particles:
-    """Read every image in use once; those that are constant or not finite are no longer in use and are listed in the notes."""
+    """Read every image in use once; constant ones and those that are not finite are left out and listed in the notes."""
     rows_in_use = particles.rows
     unusable = [np.empty(0, dtype=np.int64)]
     done = 0

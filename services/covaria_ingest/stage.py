@@ -15,7 +15,7 @@ from covaria_ingest.images import leave_out_unusable, write_downsampled
 
 
 def run(job: Job, context: Context) -> None:
-    """Write `downsampled/` (where asked for) and `.covaria/particles.npz`. Raises InvalidInput, Cancelled, Interrupted."""
+    """Write `downsampled/` (where asked for) and `.covaria/particles.npz`. Raises InvalidInput, Cancelled."""
     tree = Tree(job.request.out)
     options = job.request.ingest
     roots: tuple[Path, ...] | None = getattr(context, "allowed_roots", None)

@@ -124,7 +124,8 @@ def read_cryosparc(
     group_codes = None
     if groups is not None:
         group_codes, group_names = codes_of([str(value) for value in groups.tolist()])
-    micrograph, micrograph_names = None, ()
+    micrograph: NDArray[np.int64] | None = None
+    micrograph_names: tuple[str, ...] = ()
     places = table.get("location/micrograph_path")
     if places is not None and places.dtype.kind in "SU":
         micrograph, micrograph_names = codes_of([_text(value) for value in places.tolist()])
@@ -232,7 +233,7 @@ def _box(table: CsTable) -> int | None:
     if len(different):
         row = int(different[0])
         raise InvalidInput(
-            f"all images must share one box, but row 1 has {shape[0].tolist()} and row {row + 1} has {shape[row].tolist()}",
+            f"all images must share one box, but row 1 has {shape[0].tolist()}, row {row + 1} {shape[row].tolist()}",
             file=table.source,
             column="blob/shape",
         )

@@ -10,15 +10,14 @@ from covaria.errors import InvalidInput
 from covaria.particles.model import Particles
 
 
-def with_half_sets(particles: Particles, seed: int, copies: int = 1) -> Particles:
+def with_half_sets(particles: Particles, seed: int) -> Particles:
     """Every row assigned to half 0 or 1.
 
-    Rows that the input assigns stay; where it assigns none in use (or all to one half), the used rows are split by `seed`,
-    equal to within one. `copies` > 1: the table holds that many symmetry copies one after another; copies stay together.
+    Rows that the input assigns stay. Where it assigns none in use, or all of them to one half, the used rows are split
+    by `seed`, equal to within one. Raises InvalidInput where it assigns some only, or fewer than two rows are in use.
     """
-    count = len(particles) // copies
-    half = particles.half_set[:count].copy()
-    used = particles.used[:count]
+    half = particles.half_set.copy()
+    used = particles.used
     notes = particles.notes
     assigned = half[used]
     if np.all(assigned >= 0) and len(np.unique(assigned)) == 2:
@@ -40,4 +39,4 @@ def with_half_sets(particles: Particles, seed: int, copies: int = 1) -> Particle
         raise InvalidInput(
             f"{np.count_nonzero(used)} particle in use: two half-sets need at least 2", file=particles.source
         )
-    return replace(particles, half_set=np.tile(half, copies), notes=notes)
+    return replace(particles, half_set=half, notes=notes)

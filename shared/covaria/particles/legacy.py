@@ -113,7 +113,7 @@ def _older_layout(table: NDArray[np.float64], shown: Path) -> tuple[str, ...]:
 
 
 def read_index(path: Path, count: int, *, shown: Path | None = None) -> NDArray[np.int64]:
-    """Ascending original rows from a pickle of integers (array or list) or a mask of length `count`. Raises InvalidInput."""
+    """Ascending rows from pickled integers (array or list) or a mask of length `count`. Raises InvalidInput."""
     shown = shown or path
     values = _integers(load_pickle(path, shown=shown), shown, "an index file")
     if values.dtype == bool:
@@ -128,7 +128,7 @@ def read_index(path: Path, count: int, *, shown: Path | None = None) -> NDArray[
 
 
 def read_halfsets(path: Path, count: int, *, shown: Path | None = None) -> NDArray[np.int8]:
-    """(count,) 0 or 1, -1 for rows in neither, from a pickled list of two arrays of original rows. Raises InvalidInput."""
+    """(count,) 0 or 1, -1 for rows in neither, from a pickled list of two arrays of rows. Raises InvalidInput."""
     shown = shown or path
     value = load_pickle(path, shown=shown)
     if type(value) not in (list, tuple) or len(value) != 2:

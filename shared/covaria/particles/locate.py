@@ -65,7 +65,7 @@ def locate_stacks(metadata: Metadata, options: IngestOptions, guard: PathGuard |
         row = int(beyond[0])
         header = headers[metadata.stack_of_row[row]]
         raise InvalidInput(
-            f"image {metadata.image_of_row[row] + 1} of {header.path.name} is asked for, which has {header.count} images",
+            f"image {metadata.image_of_row[row] + 1} of {header.path.name} is asked for, which has {header.count}",
             file=metadata.source,
             row=row + 1,
             column=metadata.column_names.get(
@@ -122,7 +122,7 @@ def _refuse_different_boxes(headers: tuple[StackHeader, ...]) -> None:
             )
         if header.width != first.width:
             raise InvalidInput(
-                f"images of {header.width} x {header.width}, but those in {first.path.name} are {first.width} x {first.width}",
+                f"images of {header.width} x {header.width}, but {first.path.name} has {first.width} x {first.width}",
                 file=header.path,
                 hint="all particles must share one box: extract them again, or split the set",
             )

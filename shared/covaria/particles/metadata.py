@@ -135,7 +135,8 @@ def agreed(in_file: float | None, given: float | None, option: str, what: str, m
 
 def not_finite(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """(N,) True where any entry of a row is NaN or infinite."""
-    return ~np.isfinite(values.reshape(len(values), -1)).all(axis=1) if len(values) else np.zeros(0, dtype=bool)
+    finite: NDArray[np.bool_] = np.isfinite(values)
+    return ~finite.reshape(len(values), int(np.prod(values.shape[1:]))).all(axis=1)
 
 
 def codes_of(names: NDArray | list[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:

@@ -45,12 +45,12 @@ class Particles:
     """A set of particle images with known poses and CTF, in the input file's row order (N rows).
 
     rotations      (N, 3, 3)  RELION's matrix A(rot, tilt, psi): image(kx, ky) = volume(R^T (kx, ky, 0))
-    translations   (N, 2)     x, y in pixels of `box`, RELION's sign (what must be added to bring the particle to the centre)
+    translations   (N, 2)     x, y in pixels of `box`, RELION's sign (what must be added to centre the particle)
     ctf            N entries
     optics_group   (N,) int   0-based
     half_set       (N,) int   0 or 1; -1 where the file does not say
     micrograph     (N,) int   0-based code; -1 where the file does not say
-    used           (N,) bool  rows left after `--ind`, `--n-images` and refused images; excluded rows are NaN in every output
+    used           (N,) bool  rows left after `--ind`, `--n-images` and refused images; others are NaN in every output
     """
 
     source: Path

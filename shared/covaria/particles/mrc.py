@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from covaria.errors import InvalidInput
 HEADER_BYTES = 1024
 MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 OTHER_MODES = {3: "complex 16-bit", 4: "complex 32-bit (a Fourier transform)", 16: "RGB", 101: "4-bit"}
-OPENERS = {".gz": gzip.open, ".bz2": bz2.open}
+COMPRESSED = (".gz", ".bz2")
 MAX_SIDE = 65536
 
 
@@ -46,12 +46,16 @@ class StackHeader:
 
 def open_stack(path: Path) -> IO[bytes]:
     """The file's bytes, decompressed where its name ends in .gz or .bz2."""
-    opener = OPENERS.get(path.suffix.lower())
-    return opener(path, "rb") if opener else path.open("rb")  # type: ignore[return-value]
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    if suffix == ".bz2":
+        return cast(IO[bytes], bz2.open(path, "rb"))
+    return path.open("rb")
 
 
 def is_compressed(path: Path) -> bool:
-    return path.suffix.lower() in OPENERS
+    return path.suffix.lower() in COMPRESSED
 
 
 def read_header(path: Path) -> StackHeader:
@@ -70,7 +74,7 @@ def read_header(path: Path) -> StackHeader:
         if size < needed:
             whole = max(0, size - header.offset) // header.image_bytes if header.image_bytes else 0
             raise InvalidInput(
-                f"is cut off: its header says {header.count} images of {header.width} x {header.height} ({needed} bytes), "
+                f"is cut off: its header says {header.count} images of {header.width} x {header.height}, {needed} bytes, "
                 f"but it has {size} bytes ({whole} whole images)",
                 file=path,
                 hint="copy or extract the stack again",

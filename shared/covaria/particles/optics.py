@@ -1,4 +1,4 @@
-"""RELION's optics groups: one pixel size and box, microscope values broadcast to particles, and what we do not model."""
+"""RELION's optics groups: one pixel size and box, microscope values for each particle, and what is not modelled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
-from covaria.particles.star import StarTable
+from covaria.particles.star_table import StarTable
 
 BROADCAST = ("_rlnVoltage", "_rlnSphericalAberration", "_rlnAmplitudeContrast")
 FLAGS = {
@@ -22,15 +22,8 @@ FLAGS = {
         "extract the particles again without phase flipping",
     ),
 }
-NUMBERS = (
-    *BROADCAST,
-    "_rlnImagePixelSize",
-    "_rlnImageSize",
-    "_rlnImageDimensionality",
-    *FLAGS,
-    "_rlnBeamTiltX",
-    "_rlnBeamTiltY",
-)
+BEAM_TILT = ("_rlnBeamTiltX", "_rlnBeamTiltY")
+NUMBERS = (*BROADCAST, "_rlnImagePixelSize", "_rlnImageSize", "_rlnImageDimensionality", *FLAGS, *BEAM_TILT)
 MAGNIFICATION_MATRIX = {"_rlnMagMat00": 1.0, "_rlnMagMat01": 0.0, "_rlnMagMat10": 0.0, "_rlnMagMat11": 1.0}
 ZERNIKE = ("_rlnOddZernike", "_rlnEvenZernike")
 SAME_PIXEL = 1e-4
@@ -51,7 +44,8 @@ class Optics:
 def read_optics(table: StarTable | None, particles: dict[str, NDArray], count: int, source: Path) -> Optics:
     """Groups, pixel size and box of the particles. Raises InvalidInput where groups in use differ in these."""
     if table is None:
-        groups, names = np.zeros(count, dtype=np.int64), ("1",)
+        groups = np.zeros(count, dtype=np.int64)
+        names: tuple[str, ...] = ("1",)
         group_values: dict[str, NDArray] = {}
         if "_rlnOpticsGroup" in particles:
             values, groups = np.unique(particles["_rlnOpticsGroup"], return_inverse=True)
@@ -67,14 +61,14 @@ def read_optics(table: StarTable | None, particles: dict[str, NDArray], count: i
         if len(ids) == 0:
             raise InvalidInput("data_optics has no rows", file=source, hint="the optics table is cut off")
         names = tuple(f"{value:g}" for value in ids)
-        for name in names:
-            if names.count(name) > 1:
-                raise InvalidInput(
-                    f"optics group {name} is defined twice in data_optics",
-                    file=source,
-                    column="_rlnOpticsGroup",
-                    hint="renumber the groups",
-                )
+        values, times = np.unique(ids, return_counts=True)
+        if np.any(times > 1):
+            raise InvalidInput(
+                f"optics group {values[times > 1][0]:g} is defined twice in data_optics",
+                file=source,
+                column="_rlnOpticsGroup",
+                hint="renumber the groups",
+            )
         groups = _groups_of_rows(ids, particles.get("_rlnOpticsGroup"), count, source)
     in_use = np.unique(groups)
     refuse_processed_images({label: group_values[label][in_use] for label in FLAGS if label in group_values}, source)
@@ -192,26 +186,18 @@ def _refuse_volumes(
 
 
 def _ignored_aberrations(group_values: dict[str, NDArray], in_use: NDArray[np.int64]) -> list[str]:
-    found = [
-        label
-        for label in ("_rlnBeamTiltX", "_rlnBeamTiltY")
-        if np.any(group_values.get(label, np.zeros(1))[: len(in_use)] != 0)
-    ]
+    found = [label for label in BEAM_TILT if label in group_values and np.any(group_values[label][in_use] != 0)]
     for label in ZERNIKE:
-        texts = group_values.get(label, [])
-        if any(_has_non_zero(text) for text in texts):
+        if label in group_values and any(_has_non_zero(text) for text in group_values[label][in_use]):
             found.append(label)
-    if any(
-        np.any(np.abs(group_values[label] - ideal) > 1e-6)
-        for label, ideal in MAGNIFICATION_MATRIX.items()
-        if label in group_values
-    ):
-        found.append("_rlnMagMat (anisotropic magnification)")
-    return (
-        [f"beam tilt, higher aberrations and anisotropic magnification are not modelled; ignored: {', '.join(found)}"]
-        if found
-        else []
-    )
+    for label, ideal in MAGNIFICATION_MATRIX.items():
+        if label in group_values and np.any(np.abs(group_values[label][in_use] - ideal) > 1e-6):
+            found.append(label)
+    if not found:
+        return []
+    return [
+        f"beam tilt, higher aberrations and anisotropic magnification are not modelled; ignored: {', '.join(found)}"
+    ]
 
 
 def _has_non_zero(text: str) -> bool:

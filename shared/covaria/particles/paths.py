@@ -55,9 +55,10 @@ def checked_file(path: Path, guard: PathGuard | None, *, what: str) -> Path:
 class ImagePathResolver:
     """Finds the stacks that a STAR, .cs or .txt names.
 
-    Tried in this order, each also with .mrc and .mrcs exchanged: the path as given (absolute), beneath --datadir (whole,
-    then its file name alone), the metadata's folder, that folder's parents (RELION's and cryoSPARC's project root), the
-    current directory. `--strip-prefix` is taken off before all but the first. `rules` counts which rule found how many.
+    Tried in this order, each also with .mrc and .mrcs exchanged: the path as given (absolute), beneath --datadir
+    (whole, then its file name alone), the metadata's folder, that folder's parents (RELION's and cryoSPARC's project
+    root), the current directory. `--strip-prefix` is taken off before all but the first.
+    `rules` counts which rule found how many.
     """
 
     metadata_folder: Path
@@ -67,7 +68,7 @@ class ImagePathResolver:
     rules: Counter[str] = field(default_factory=Counter)
 
     def find(self, name: str) -> Path | None:
-        """The existing, allowed file that `name` stands for, or None. Raises InvalidInput when only a forbidden one is there."""
+        """The existing, allowed file that `name` stands for, or None. InvalidInput for a forbidden absolute one."""
         forbidden: Path | None = None
         for rule, candidate in self._candidates(name):
             if self.guard and not self.guard.allows(candidate):

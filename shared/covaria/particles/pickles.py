@@ -1,7 +1,7 @@
 """Pickles read without running anything: an interpreter for the few opcodes that data need.
 
-Python's own unpickler calls whatever a file names. This one has a fixed table of names (numpy's array constructors in all
-their spellings), builds arrays itself from checked parts, and knows no other way to call anything.
+Python's own unpickler calls whatever a file names. This one has a fixed table of names (numpy's array constructors in
+all their spellings), builds arrays itself from checked parts, and knows no other way to call anything.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class _Name:
 @dataclass
 class _Dtype:
     text: str
-    order: str = "="
+    order: Literal["<", ">", "=", "|"] = "="
 
     def numpy(self) -> np.dtype:
         dtype = np.dtype(self.text)
@@ -134,6 +134,12 @@ class _Machine:
         values = self.stack[place + 1 :]
         del self.stack[place:]
         return values
+
+    def drop(self, _: Any) -> None:
+        self.stack.pop()
+
+    def drop_to_mark(self, _: Any) -> None:
+        self.since_mark()
 
     def remember(self, place: int | None) -> None:
         if not self.stack or self.stack[-1] is _MARK:
@@ -283,8 +289,8 @@ _LITERALS = frozenset(
 )
 _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "MARK": lambda m, _: m.stack.append(_MARK),
-    "POP": lambda m, _: m.stack.pop() and None,
-    "POP_MARK": lambda m, _: m.since_mark() and None,
+    "POP": _Machine.drop,
+    "POP_MARK": _Machine.drop_to_mark,
     "DUP": lambda m, _: m.stack.append(m.stack[-1]),
     "EMPTY_LIST": lambda m, _: m.stack.append([]),
     "LIST": lambda m, _: m.stack.append(m.since_mark()),

@@ -15,12 +15,12 @@ from covaria.particles.legacy import read_ctf, read_halfsets, read_index, read_p
 from covaria.particles.locate import LocatedStacks, locate_stacks, plain_stacks
 from covaria.particles.metadata import Metadata, Shifts, agreed, fill_from_options
 from covaria.particles.model import ContrastTransfer, Particles
+from covaria.particles.mrc import COMPRESSED
 from covaria.particles.paths import PathGuard, checked_file
 from covaria.particles.relion import read_relion
 from covaria.particles.symmetry import expand
 
 STACK_SUFFIXES = (".mrcs", ".mrc", ".txt")
-COMPRESSED = (".gz", ".bz2")
 
 
 def kind_of(path: Path) -> str:
@@ -47,7 +47,7 @@ class Described:
 
 
 def read_metadata(options: IngestOptions, *, guard: PathGuard | None = None) -> Described:
-    """The metadata with pickles and options merged in; stacks are opened only where they are the input. Raises InvalidInput."""
+    """Metadata, pickles and options merged; stacks are opened only where they are the input. Raises InvalidInput."""
     path = checked_file(options.particles, guard, what="the particle file")
     stacks = None
     kind = kind_of(options.particles)
@@ -74,14 +74,14 @@ def read_metadata(options: IngestOptions, *, guard: PathGuard | None = None) -> 
 def read_particles(options: IngestOptions, *, guard: PathGuard | None = None) -> Particles:
     """Everything about the particles except their pixels, which `Particles.images` reads on demand.
 
-    Raises InvalidInput (MissingFile for a file that is not there) naming file, row, column, what was found and the remedy.
+    Raises InvalidInput (MissingFile for a file that is not there): file, row, column, what was found, the remedy.
     """
     particles = assemble(read_metadata(options, guard=guard), options, guard)
     return expand(particles, options.symmetry) if options.symmetry else particles
 
 
 def assemble(described: Described, options: IngestOptions, guard: PathGuard | None = None) -> Particles:
-    """Find the stacks and check everything against everything; symmetry is not expanded yet. Raises as `read_particles`."""
+    """Find the stacks and check everything against everything; symmetry is not expanded yet. Raises InvalidInput."""
     metadata = described.metadata
     stacks = described.stacks or locate_stacks(metadata, options, guard)
     box = _box(metadata, stacks)

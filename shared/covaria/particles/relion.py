@@ -12,7 +12,8 @@ from covaria.errors import InvalidInput
 from covaria.particles.metadata import Metadata, RowCheck, Shifts, codes_of, not_finite
 from covaria.particles.optics import Optics, read_optics, refuse_processed_images
 from covaria.particles.rotations import matrices_from_euler
-from covaria.particles.star import StarTable, read_star, shorten
+from covaria.particles.star import read_star
+from covaria.particles.star_table import StarTable, shorten
 
 ANGLES = ("_rlnAngleRot", "_rlnAngleTilt", "_rlnAnglePsi")
 ORIGINS_ANGSTROM = ("_rlnOriginXAngst", "_rlnOriginYAngst")
@@ -55,7 +56,8 @@ def find_tables(tables: list[StarTable], source: Path) -> StarParticles:
             hint="give a particle STAR file",
         )
     preferred = [table for table in named if table.block.lower() in ("particles", "images")] or named
-    return StarParticles(max(preferred, key=len), optics[0] if optics else None)
+    table = preferred[0] if len(preferred) == 1 else max(preferred, key=len)
+    return StarParticles(table, optics[0] if optics else None)
 
 
 def read_relion(path: Path, *, source: Path | None = None) -> Metadata:
@@ -82,7 +84,8 @@ def read_relion(path: Path, *, source: Path | None = None) -> Metadata:
     rotations, shifts, checks = _poses(columns, source)
     ctf, ctf_checks, ctf_notes = _ctf(columns, optics, source)
     half_set, half_checks = _half_sets(columns.get("_rlnRandomSubset"), source)
-    micrograph, micrograph_names = None, ()
+    micrograph: NDArray[np.int64] | None = None
+    micrograph_names: tuple[str, ...] = ()
     if "_rlnMicrographName" in columns:
         micrograph, micrograph_names = codes_of(columns["_rlnMicrographName"])
     return Metadata(
@@ -114,7 +117,7 @@ def read_relion(path: Path, *, source: Path | None = None) -> Metadata:
 
 
 def _image_names(names: NDArray, source: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...]]:
-    """`000001@stack.mrcs` -> 0-based places, stack codes, stack names. A name without @ is the first image of its file."""
+    """`000001@stack.mrcs` -> 0-based places, stack codes, stack names. Without @ the first image is meant."""
     seen: dict[str, int] = {}
     index = np.empty(len(names), dtype=np.int64)
     stack = np.empty(len(names), dtype=np.int64)

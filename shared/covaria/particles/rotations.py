@@ -28,7 +28,10 @@ def matrices_from_euler(angles_degree: NDArray[np.float64]) -> NDArray[np.float6
 
 
 def euler_from_matrices(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The inverse of `matrices_from_euler`: (N, 3, 3) -> rot, tilt, psi in degrees (N, 3); tilt in [0, 180], psi 0 where tilt is 0 or 180."""
+    """The inverse of `matrices_from_euler`: (N, 3, 3) -> rot, tilt, psi in degrees (N, 3).
+
+    tilt lies in [0, 180]; where it is 0 or 180, only rot and psi together matter: psi is 0.
+    """
     r = np.asarray(rotations, dtype=np.float64)
     sin_tilt = np.hypot(r[:, 2, 0], r[:, 2, 1])
     tilt = np.arctan2(sin_tilt, r[:, 2, 2])
@@ -42,7 +45,7 @@ def euler_from_matrices(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def matrices_from_rotation_vectors(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """cryoSPARC's pose (axis x angle, radians, (N, 3)) as our R: the TRANSPOSE of the matrix exponential (Rodrigues)."""
+    """cryoSPARC's pose (axis x angle, radians, (N, 3)) as our R: the TRANSPOSE of the exponential (Rodrigues)."""
     v = np.asarray(vectors, dtype=np.float64)
     angle = np.linalg.norm(v, axis=1)
     safe = np.where(angle > 0, angle, 1.0)

@@ -36,7 +36,8 @@ def write_particle_star(path: Path, particles: Particles, metadata: Metadata, st
             if len(combinations) == len(metadata.optics_names):
                 name = f"opticsGroup{metadata.optics_names[int(original)]}"
             file.write(
-                f"{number} {name} {contrast:.6f} {cs:.6f} {voltage:.6f} {particles.pixel_size_angstrom:.9g} {particles.box} 2\n"
+                f"{number} {name} {contrast:.6f} {cs:.6f} {voltage:.6f} "
+                f"{particles.pixel_size_angstrom:.9g} {particles.box} 2\n"
             )
         file.write("\n\n# version 30001\n\ndata_particles\n\n")
         columns = _columns(particles, metadata, group.reshape(-1), stack, path.parent)

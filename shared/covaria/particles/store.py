@@ -1,4 +1,4 @@
-"""Particles on disk between stages: one .npz, no pickles, stacks named relative to it where they lie in the same output."""
+"""Particles on disk between stages: one .npz, no pickles, stacks in the same output named relative to it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def load(path: Path) -> Particles:
 
 
 def _stored(stack: Path, folder: Path) -> str:
-    absolute = Path(os.path.abspath(stack))
+    absolute = stack.absolute()
     if absolute.is_relative_to(folder.parent):
         return os.path.relpath(absolute, folder)
     return str(absolute)
