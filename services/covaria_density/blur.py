@@ -138,7 +138,8 @@ class Blur:
         counted = np.ones(len(self.coordinates)) if weights is None else weights
         members = [self.labels == label for label in range(len(self.kernels))]
         counts = tuple(
-            kernel.count(self.coordinates[rows], counted[rows]) for kernel, rows in zip(self.kernels, members, strict=True)
+            kernel.count(self.coordinates[rows], counted[rows])
+            for kernel, rows in zip(self.kernels, members, strict=True)
         )
         return Observed(self.kernels, counts)
 

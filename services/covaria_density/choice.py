@@ -1,23 +1,26 @@
 """Which alpha: the largest whose density predicts particles that it has not seen as well as the best one does.
 
 The particles are dealt into folds; the whole path of alphas is solved without each fold and scored on it. The knee is
-the largest alpha whose held-out log-likelihood is within one standard error of the best (both of the PAIRED difference:
-the same particles under two densities). Held-out likelihood falls off a cliff where alpha is too large and sags slowly
-where it is too small, so the knee sits at the cliff's edge and stays there when the particles are drawn again;
-a knee read off the curvature of eleven points does not.
+the largest alpha whose held-out log-likelihood is within one standard error of the best (of the PAIRED difference: the
+same particles under two densities), or within 3 nats, a likelihood ratio of 20, where the standard error is less.
+Held-out likelihood falls off a cliff where alpha is too large and sags slowly where it is too small, so the knee sits
+at the cliff's edge and stays there when the particles are drawn again; a knee read off the curvature of eleven points does
+not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from covaria_density.blur import Blur, Observed
-from covaria_density.solver import Array, Deconvolution, solve_path
+from covaria_density.solver import Array, solve_path
 
 FOLDS = 4
+INDIFFERENCE_NATS = 3.0
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,15 @@ def choose_alpha(
     tests: list[Observed] = []
     for fold in range(FOLDS):
         train = blur.observe(np.where(folds == fold, 0.0, counted))
-        path = solve_path(blur.grid, train, alphas, lambda done, first=fold * len(alphas): on_step(first + done))
+        done_before = fold * len(alphas)
+        path = solve_path(blur.grid, train, alphas, partial(_shifted, on_step, done_before))
         tests.append(blur.observe(np.where(folds == fold, counted, 0.0)))
         terms.append([tests[-1].log_terms(answer.mass) for answer in path])
     return _choose(tests, terms)
+
+
+def _shifted(on_step: Callable[[int], None], before: int, done: int) -> None:
+    on_step(before + done)
 
 
 def _choose(tests: list[Observed], terms: list[list[tuple[Array, ...]]]) -> Choice:
@@ -71,21 +79,9 @@ def _choose(tests: list[Observed], terms: list[list[tuple[Array, ...]]]) -> Choi
                 count += float(counts.sum())
         loss[a] = first
         error[a] = np.sqrt(max(second - first**2 / count, 0.0))
-    knee = int(np.flatnonzero(loss <= error)[0])
+    knee = int(np.flatnonzero(loss <= np.maximum(error, INDIFFERENCE_NATS))[0])
     return Choice(knee, loss, error)
 
 
 def _total(test: Observed, logs: tuple[Array, ...]) -> float:
     return sum(float(np.sum(counts * log)) for counts, log in zip(test.counts, logs, strict=True))
-
-
-def solve_all(blur: Blur, alphas: Sequence[float], on_step: Callable[[int], None]) -> list[Deconvolution]:
-    """Every alpha on all particles, largest first."""
-    return solve_path(blur.grid, blur.observe(), alphas, on_step)
-
-
-def particles_outside(blur: Blur) -> int:
-    """Particles farther from the grid than any blur explains; the likelihood leaves them out."""
-    return len(blur.coordinates) - round(blur.observe().particles)
-
-

@@ -7,8 +7,8 @@ With p = u^2 on the grid, minimise over u
 Good and Gaskins' roughness (Biometrika 58, 1971), the Fisher information of p, on axes scaled so that the grid spans
 -1 .. 1. Why not integral |grad p|^2: I is of degree one in p, so well separated states of like shape pay in proportion
 to their weight and the penalty does not pull weights towards equality; and p cannot become negative.
-The problem is convex in p. A Richardson-Lucy step is a gradient step of the same likelihood; L-BFGS on u, preconditioned
-by (1 + 8 alpha Laplacian)^(-1/2) with cosine transforms, reaches the same point in far fewer steps.
+The problem is convex in p. A Richardson-Lucy step is a gradient step of the same likelihood; L-BFGS on u,
+preconditioned by (1 + 8 alpha Laplacian)^(-1/2) with cosine transforms, reaches the same point in far fewer steps.
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ def solve(
     return Deconvolution(alpha, mass, observed.log_likelihood(mass)[0], roughness(mass, stiffness), int(result.nit))
 
 
-def _penalised(observed: Observed, alpha: float, stiffness: Array, root: Array, particles: float) -> tuple[float, Array]:
+def _penalised(
+    observed: Observed, alpha: float, stiffness: Array, root: Array, particles: float
+) -> tuple[float, Array]:
     scale = float(np.sum(root**2))
     mass = root**2 / scale
     log_likelihood, slope = observed.log_likelihood(mass)

@@ -190,33 +190,42 @@ def plot_l_curve(
     roughness: ArrayLike,
     loss: ArrayLike,
     chosen: int,
-    allowance: float,
+    held_out_loss: ArrayLike,
+    standard_error: ArrayLike,
 ) -> None:
-    """What each alpha costs in fit against how rough its density is, and the rule that chose.
+    """What each alpha costs in fit against how rough its density is, and how well it predicts unseen particles.
 
-    roughness  (A,) penalty's value; loss (A,) log-likelihood lost to the least regularised one, in nats
-    allowance  the loss that the rule accepts, in nats
+    roughness (A,) penalty's value; loss (A,) log-likelihood lost to the least regularised density, in nats;
+    held_out_loss, standard_error (A,) log-likelihood of unseen particles lost to the best alpha, in nats
     """
     strength, rough, lost = (np.asarray(v, dtype=float) for v in (alphas, roughness, loss))
-    shown = np.maximum(lost, allowance * 1e-3)
+    unseen, error = np.asarray(held_out_loss, dtype=float), np.asarray(standard_error, dtype=float)
+    ring = {"marker": "o", "markersize": 14, "markerfacecolor": "none", "markeredgewidth": 2.6, "linestyle": "none"}
     with style.figure(path, 12.0, 4.8) as figure:
         left, right = figure.subplots(1, 2)
-        left.loglog(rough, shown, "o-", color=style.BLUE)
-        for alpha, x, y in zip(strength[::2], rough[::2], shown[::2], strict=True):
-            left.annotate(f"{alpha:.0e}", (x, y), (6, 4), textcoords="offset points", fontsize=10)
-        left.set_xlabel("roughness of the density (dimensionless)")
-        right.loglog(strength, shown, "o-", color=style.BLUE)
-        right.set_xlabel("alpha (regularisation strength)")
-        for axes, x in ((left, rough), (right, strength)):
-            axes.axhline(
-                allowance, color=style.GREY, linestyle="--", linewidth=1.2, label=f"allowed: {allowance:.3g} nats"
+        left.plot(rough, lost, "o-", color=style.BLUE)
+        for number in range(0, len(strength), 2):
+            left.annotate(
+                f"{strength[number]:.0e}",
+                (rough[number], lost[number]),
+                (6, 5),
+                textcoords="offset points",
+                fontsize=10,
             )
-            axes.plot(
-                x[chosen], shown[chosen], "o", markersize=13, markerfacecolor="none", markeredgewidth=2.6,
-                color=style.VERMILION, label=f"chosen: alpha {strength[chosen]:.0e}",
-            )  # fmt: skip
-            axes.set_ylabel("log-likelihood lost (nats)")
+        left.plot(rough[chosen], lost[chosen], color=style.VERMILION, **ring)
+        left.set_xscale("log")
+        left.set_yscale("symlog", linthresh=1.0)
+        left.set_xlabel("roughness of the density (dimensionless)")
+        left.set_ylabel("log-likelihood lost (nats)")
+        left.set_title("L-curve (numbers: alpha)")
+        right.errorbar(strength, unseen, yerr=error, fmt="o-", color=style.BLUE, capsize=3, elinewidth=1.2)
+        label = f"chosen: alpha {strength[chosen]:.0e}"
+        right.plot(strength[chosen], unseen[chosen], color=style.VERMILION, label=label, **ring)
+        right.set_xscale("log")
+        right.set_yscale("symlog", linthresh=3.0)
+        right.set_xlabel("alpha (regularisation strength)")
+        right.set_ylabel("lost on unseen particles (nats)")
+        right.set_title("Largest alpha that predicts as well as the best")
+        right.legend(loc="upper left")
+        for axes in (left, right):
             axes.grid(True)
-        right.legend(loc="best")
-        left.set_title("L-curve")
-        right.set_title("Largest alpha that still explains the particles")
