@@ -13,6 +13,8 @@ class CovariaError(Exception):
     """Something a user or an operator can act on."""
 
     exit_code = 1
+    shown = False
+    """Whether a stage's log has already put it before the user's eyes."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)

@@ -65,6 +65,7 @@ def run_stage(name: str, job: Job, context: LocalContext) -> None:
         state |= {"status": _status_after(error), "error": record.error_record(error)}
         if isinstance(error, CovariaError):
             context.log.error("%s", error)
+            error.shown = True
         else:
             context.log.error("%s: %s", type(error).__name__, error, exc_info=error)
         raise

@@ -40,6 +40,18 @@ def write_volume(path: Path, volume: NDArray[np.float32], pixel_size_angstrom: f
     mrcfile.write(path, volume.astype(np.float32), overwrite=True, voxel_size=pixel_size_angstrom)
 
 
+def volume_geometry(path: Path) -> tuple[int, float | None]:
+    """Box in voxels and voxel size in angstrom (None where the header has none). Raises MissingFile, InvalidInput."""
+    if not path.is_file():
+        raise MissingFile("no such volume", file=path, hint="give an .mrc file")
+    try:
+        with mrcfile.open(path, header_only=True) as header:
+            box, size = int(header.header.nx), float(header.voxel_size.x)
+    except ValueError as error:
+        raise InvalidInput(f"no readable MRC volume: {error}", file=path, hint="give an MRC2014 file") from error
+    return box, size if size > 0 else None
+
+
 def read_volume(path: Path, box: int) -> NDArray[np.float32]:
     """A cubic float volume [z, y, x] of `box` voxels. Raises MissingFile, InvalidInput."""
     if not path.is_file():

@@ -51,7 +51,7 @@ def _what_ran(document: Mapping[str, Any]) -> str:
     lines = [f"What ran (status: {document['status']})"]
     for name, stage in document["stages"].items():
         seconds, rate = stage.get("seconds"), stage.get("images_per_second")
-        took = f"{_duration(seconds)}" if seconds is not None else ""
+        took = f"{duration(seconds)}" if seconds is not None else ""
         speed = f"{rate:,.0f} images/s" if rate else ""
         memory = f"{stage['peak_memory_bytes'] / 1e9:.1f} GB" if stage.get("peak_memory_bytes") else ""
         where = stage.get("device") or ""
@@ -74,7 +74,8 @@ def _files(document: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """For a person: 12.3 s, 4 min 05 s, 2 h 10 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

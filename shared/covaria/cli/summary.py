@@ -1,0 +1,33 @@
+"""What the terminal shows when a command has done its work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_summary(out: Path, stage_folder: Path | None = None) -> None:
+    """Stages with their times, where the results and figures are, the next command to try."""
+    from covaria.tree import Tree, record
+    from covaria.tree.readme import duration, next_commands
+
+    tree = Tree(out)
+    document = record.job_document(tree)
+    console = Console()
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for name, stage in document["stages"].items():
+        rate = f"{stage['images_per_second']:,.0f} images/s" if stage["images_per_second"] else ""
+        memory = f"{stage['peak_memory_bytes'] / 1e9:.1f} GB" if stage["peak_memory_bytes"] else ""
+        took = duration(stage["seconds"]) if stage["seconds"] is not None else ""
+        table.add_row(name, stage["status"], took, rate, memory, stage["device"] or "")
+    console.print()
+    console.print(table)
+    console.print(f"results  {stage_folder or out}", markup=False, soft_wrap=True)
+    for folder in (tree.plots, tree.density / "plots", *sorted(out.glob("analysis_*/plots"))):
+        if folder.is_dir():
+            console.print(f"figures  {folder}", markup=False, soft_wrap=True)
+    console.print(f"read     {tree.readme}", markup=False, soft_wrap=True)
+    for line in next_commands(document):
+        console.print(f"next     {line}", markup=False, soft_wrap=True)
