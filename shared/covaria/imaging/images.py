@@ -121,23 +121,11 @@ class Images:
         return float(np.sqrt(np.median(particles.images.read(some).var(axis=(1, 2), dtype=np.float64))))
 
     def batches(
-        self,
-        half: int | None,
-        noise: Noise,
-        *,
-        radius: int | None = None,
-        size: int = 64,
-        subset: np.ndarray | None = None,
+        self, subset: np.ndarray, noise: Noise, *, radius: int | None = None, size: int = 64
     ) -> Iterator[Batch]:
-        """Whitened batches of one half-set (or of all images, in order, for None) up to `radius`.
-
-        subset   (N,) bool, images to pass over; default all
-        """
+        """Whitened batches of the images in `subset` ((N,) bool), in order, up to `radius`."""
         plane = self.plane if radius is None else self.plane.prefix(radius)
-        keep = np.ones(len(self.mine), bool) if half is None else self.half[self.mine] == half
-        if subset is not None:
-            keep &= subset[self.mine]
-        local = np.flatnonzero(keep)
+        local = np.flatnonzero(subset[self.mine])
         shell = np.minimum(plane.shell, len(noise.spectrum) - 1)
         whitening = torch.as_tensor(
             np.sqrt(plane.weight / noise.spectrum[shell]), dtype=torch.float32, device=self.device

@@ -13,10 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numba import get_num_threads, njit, prange
 
-_OPTIONS = {"fastmath": True, "cache": True, "nogil": True}
 
-
-@njit(parallel=True, **_OPTIONS)
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def gather(volume, rotations, kx, ky, n_complex, out):
     """out[b, p, :] = trilinear value of `volume` at R_b^T (kx, ky, 0); volume (M, M, H, 2K), out (B, n, 2K)."""
     centre = volume.shape[0] // 2
@@ -52,7 +50,7 @@ def gather(volume, rotations, kx, ky, n_complex, out):
                     out[b, p, c] = -out[b, p, c]
 
 
-@njit(parallel=True, **_OPTIONS)
+@njit(parallel=True, fastmath=True, cache=True, nogil=True)
 def scatter(sums, rotations, kx, ky, values, weights, slabs):
     """Add to sums (M, M, H, 2K + L) the complex `values` (B, n, 2K) and the real `weights` (B, n, L), trilinearly."""
     centre = sums.shape[0] // 2

@@ -37,13 +37,17 @@ def sum_pass(
     *,
     radius: int | None = None,
     size: int = 64,
-    subset: np.ndarray | None = None,
+    split: np.ndarray | None = None,
     report: Report | None = None,
 ) -> None:
-    """Add every image to the sums of its half-set; afterwards each rank holds the total."""
-    done, total = 0, len(images.mine) if subset is None else int(subset[images.mine].sum())
+    """Add every image to the sums of its half-set; afterwards each rank holds the total.
+
+    split   (N,) which of the two sums an image belongs to, -1 = none; default its half-set
+    """
+    split = images.half if split is None else split
+    done, total = 0, int((split[images.mine] >= 0).sum())
     for half, one in enumerate(sums):
-        for batch in images.batches(half, noise, radius=radius, size=size, subset=subset):
+        for batch in images.batches(split == half, noise, radius=radius, size=size):
             one.add(batch)
             done += len(batch.index)
             if report:
@@ -60,18 +64,19 @@ def row_pass(
     *,
     radius: int | None = None,
     size: int = 64,
-    half: int | None = None,
+    subset: np.ndarray | None = None,
     report: Report | None = None,
 ) -> dict[str, np.ndarray]:
     """Rows for every used image: (N, ...) float32 arrays in the order of `images.rows`, zero where not visited."""
     rows: dict[str, np.ndarray] = {}
     done = 0
-    for batch in images.batches(half, noise, radius=radius, size=size):
+    subset = np.ones(len(images), bool) if subset is None else subset
+    for batch in images.batches(subset, noise, radius=radius, size=size):
         for name, value in rows_of(batch).items():
             if name not in rows:
                 rows[name] = np.zeros((len(images), *value.shape[1:]), np.float32)
             rows[name][batch.index] = value.cpu().numpy()
         done += len(batch.index)
         if report:
-            report(done, len(images.mine))
+            report(done, int(subset[images.mine].sum()))
     return Ranks().fill(rows)

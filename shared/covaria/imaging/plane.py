@@ -83,8 +83,8 @@ def half_plane(box: int, radius: int | None = None) -> HalfPlane:
     radius = limit if radius is None else radius
     if not 1 <= radius <= limit:
         raise ValueError(f"radius must be within 1..{limit} for box {box}, got {radius}")
-    ky, kx = np.meshgrid(np.arange(-radius, radius + 1), np.arange(0, radius + 1), indexing="ij")
-    ky, kx = ky.ravel(), kx.ravel()
+    grid = np.meshgrid(np.arange(-radius, radius + 1), np.arange(0, radius + 1), indexing="ij")
+    ky, kx = (axis.ravel() for axis in grid)
     length = np.hypot(kx, ky)
     keep = (length <= radius) & ((kx > 0) | (ky >= 0))
     ky, kx, length = ky[keep], kx[keep], length[keep]

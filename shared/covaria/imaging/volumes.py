@@ -32,6 +32,8 @@ def resize_fourier(volumes: torch.Tensor, side: int) -> torch.Tensor:
     old = volumes.shape[-1]
     if old == side:
         return volumes
+    if volumes.numel() == 0:
+        return volumes.new_zeros((*volumes.shape[:-3], side, side, side))
     spectrum = torch.fft.rfftn(torch.fft.ifftshift(volumes, dim=(-3, -2, -1)), dim=(-3, -2, -1))
     reach = min(old, side) // 2 - 1
     k = torch.arange(-reach, reach + 1, device=volumes.device)

@@ -1,0 +1,201 @@
+"""Principal components by expectation-maximisation: the sums of one step, and the step.
+
+Model (probabilistic PCA, Tipping and Bishop 1999, with the image formation inside):
+    y_i = c_i A_i (mu + sum_k v_k z_ik) + noise,   z ~ N(0, 1),   v_k = sqrt(eigenvalue) x eigenvolume
+E-step: `latents.posterior` (m_i, S_i), with the contrast c_i re-estimated from the marginal likelihood.
+M-step: the gradient of the expected log likelihood in v, through the exact adjoint,
+    g_k = sum_i c_i A_i^* [ r_i m_ik - c_i sum_l (A_i v_l) S_i,lk ],   r_i = y_i - c_i A_i (mu + V m_i)
+preconditioned by its own Hessian with E_i = S_i + m_i m_i^T replaced by its mean E: (rho(k) E + diag(1 / tau_k)), where
+rho is the number of CTF^2 / noise samples in each Fourier cell. Poses do not depend on the latents, so this is the
+M-step up to sampling fluctuations, in 2 K + 1 channels instead of K + K (K + 1) / 2 complex and real ones; its fixed
+point is that of EM exactly, because the gradient is exact. `latent_regression` holds the voxel-wise M-step it is tested
+against.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.fft
+import torch
+
+from covaria.imaging import volumes
+from covaria.imaging.images import Batch
+from covaria.imaging.slices import backproject
+from covaria.maps import fsc
+from covaria.maps.fourier import shell_average, shell_indices
+from covaria_reconstruction.latents import best_contrast, log_likelihood, posterior, slices_of, statistics
+from covaria_reconstruction.mean import signal_to_noise
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """Mean and components on the cube of `radius`, cache units.
+
+    mean (d, d, d), components (K, d, d, d) = sqrt(eigenvalue) x eigenvolume; contrast_sd 0 = contrast fixed to 1
+    """
+
+    radius: int
+    mean: np.ndarray
+    components: np.ndarray
+    contrast_sd: float
+
+    @property
+    def grid(self) -> torch.Tensor:
+        return volumes.to_padded(
+            torch.as_tensor(np.concatenate([self.mean[None], self.components]), dtype=torch.float32)
+        )
+
+    def at_radius(self, radius: int) -> LinearModel:
+        """The same model on the cube of another radius (DFT coefficients kept, those beyond dropped or zero)."""
+        side = volumes.cube_side(radius)
+        resized = [
+            volumes.resize_fourier(torch.as_tensor(v, dtype=torch.float32), side).numpy()
+            for v in (self.mean, self.components)
+        ]
+        return replace(self, radius=radius, mean=resized[0], components=resized[1])
+
+
+class ComponentSums:
+    """E-step and gradient sums of one half-set under a frozen model."""
+
+    def __init__(self, model: LinearModel, device: torch.device, grid: torch.Tensor | None = None) -> None:
+        count = len(model.components)
+        self._sd = model.contrast_sd
+        self._slicing = model.grid.to(device) if grid is None else grid
+        self.grid = torch.zeros(volumes.padded_shape(model.radius, 2 * count + 1), device=device)
+        self.second_moment = torch.zeros((count, count), dtype=torch.float64, device=device)
+        self.scalars = torch.zeros(3, dtype=torch.float64, device=device)
+
+    def add(self, batch: Batch) -> None:
+        slices = slices_of(batch, self._slicing)
+        stats = statistics(batch, slices)
+        contrast = best_contrast(stats, self._sd)
+        z = posterior(stats, contrast)
+        c = contrast.float()[:, None]
+        mean, covariance = z.mean.float(), z.covariance.float()
+        coefficients = c[..., None] * torch.cat([torch.ones_like(mean[:, :1]), mean], 1)[..., None]
+        residual = batch.pixels.flatten(1) - torch.bmm(slices, coefficients)[..., 0]
+        values = (c * residual)[..., None] * mean[:, None]
+        values -= (c * c)[..., None] * torch.bmm(slices[..., 1:], covariance)
+        b, n = batch.ctf.shape
+        values = values.view(b, n, 2, -1) * batch.ctf[:, :, None, None]
+        backproject(self.grid, values, (c * batch.ctf).square()[..., None], batch.rotations, batch.plane)
+        self.second_moment += (covariance.sum(0) + mean.T @ mean).double()
+        self.scalars[0] += log_likelihood(stats, self._sd, contrast).sum()
+        self.scalars[1] += log_likelihood(stats.leading(0), self._sd).sum()
+        self.scalars[2] += b
+
+    def tensors(self) -> list[torch.Tensor]:
+        return [self.grid, self.second_moment, self.scalars]
+
+    @property
+    def gain(self) -> float:
+        """Log likelihood above that of the mean alone."""
+        return float(self.scalars[0] - self.scalars[1])
+
+    @property
+    def images(self) -> float:
+        return float(self.scalars[2])
+
+
+@dataclass(frozen=True)
+class Prior:
+    """1 / tau_k(r): precision of the DFT coefficients of component k in shell r, (K, shells); infinite = absent."""
+
+    precision: np.ndarray
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """One half-set's sums on the cube's own Fourier grid (rfft half): gradient (K, d, d, d//2+1) and density rho."""
+
+    gradient: np.ndarray
+    density: np.ndarray
+
+
+def gradient_of(sums: ComponentSums, mask: np.ndarray) -> Gradient:
+    """The exact gradient inside the mask, as DFT coefficients divided by d^3 (so that Newton's step is g / rho)."""
+    count = len(sums.second_moment)
+    half = volumes.hermitian(sums.grid.clone(), count).cpu()
+    real = volumes.adjoint_from_padded(half[..., : 2 * count]).numpy() * mask
+    return Gradient(_dft(real) / mask.size, volumes.unit_density(half[..., -1]).numpy())
+
+
+def half_set_prior(
+    components: np.ndarray, halves: tuple[Gradient, Gradient], second_moment: np.ndarray, mask: np.ndarray
+) -> tuple[Prior, np.ndarray]:
+    """tau from the FSC of the two half-sets' own (unregularised) M-steps, inside the mask; and that FSC (K, shells).
+
+    SNR_k(r) = FSC / (1 - FSC);  1 / tau = <rho_h> E_kk / SNR.
+    """
+    side = components.shape[-1]
+    spectrum = _dft(components)
+    inverse = np.linalg.inv(second_moment)
+    own, density = [], np.zeros(side // 2)
+    for half in halves:
+        shell_density = shell_average(half.density, side)
+        density += 0.5 * shell_density
+        floor = _on_shells(0.1 * shell_density, side)
+        step = np.einsum("kl,lzyx->kzyx", inverse, half.gradient) / np.maximum(half.density, np.maximum(floor, 1e-20))
+        own.append(_inverse_dft(spectrum + step, side) * mask)
+    curves = np.stack([fsc(a, b) for a, b in zip(*own, strict=True)])
+    snr = np.stack([signal_to_noise(curve.copy()) for curve in curves])
+    precision = density * np.diag(second_moment)[:, None] / np.maximum(snr, 1e-4)
+    return Prior(precision), curves
+
+
+def ascend(
+    components: np.ndarray, halves: tuple[Gradient, ...], second_moment: np.ndarray, prior: Prior, mask: np.ndarray
+) -> np.ndarray:
+    """The M-step: components (K, d, d, d) that maximise the penalised expected likelihood of the halves given.
+
+    v + (rho E + T)^-1 (g - T v) for each Fourier cell, T = diag(1 / tau). With E and T diagonalised together once for
+    each shell, every cell costs one K x K product.
+    """
+    side = components.shape[-1]
+    spectrum = _dft(components)
+    density = np.sum([half.density for half in halves], axis=0)
+    gradient = np.sum([half.gradient for half in halves], axis=0)
+    shell = shell_indices(side)
+    out = np.zeros_like(spectrum)
+    for r in range(side // 2):
+        cells = shell == r
+        root = 1 / np.sqrt(prior.precision[:, r])
+        values, vectors = np.linalg.eigh(root[:, None] * second_moment * root)
+        basis = root[:, None] * vectors  # T^-1/2 Q
+        force = gradient[:, cells] - prior.precision[:, r, None] * spectrum[:, cells]
+        modes = (basis.T @ force) / (1 + np.maximum(values, 0)[:, None] * density[cells])
+        out[:, cells] = spectrum[:, cells] + basis @ modes
+    return (_inverse_dft(out, side) * mask).astype(np.float32)
+
+
+def principal_axes(components: np.ndarray, second_moment: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Absorb the latents' second moment (parameter expansion), then rotate to orthogonal volumes, largest first.
+
+    Returns the new components and the matrix M (K, K) with new = M old.
+    """
+    expand = np.linalg.cholesky(second_moment).T
+    flat = components.reshape(len(components), -1).astype(np.float64)
+    expanded_gram = expand @ (flat @ flat.T) @ expand.T
+    vectors = np.linalg.eigh(expanded_gram)[1]
+    matrix = vectors[:, ::-1].T @ expand
+    new = (matrix @ flat).reshape(components.shape).astype(np.float32)
+    return new, matrix
+
+
+def _dft(real: np.ndarray) -> np.ndarray:
+    """DFT with the origin at the centre voxel, rfft half of the last three axes."""
+    axes = (-3, -2, -1)
+    return scipy.fft.rfftn(scipy.fft.ifftshift(real, axes=axes), axes=axes, workers=-1)
+
+
+def _inverse_dft(spectrum: np.ndarray, side: int) -> np.ndarray:
+    axes = (-3, -2, -1)
+    return scipy.fft.fftshift(scipy.fft.irfftn(spectrum, s=(side,) * 3, axes=axes, workers=-1), axes=axes)
+
+
+def _on_shells(values: np.ndarray, side: int) -> np.ndarray:
+    table = np.append(values, np.full(side, values[-1]))
+    return table[shell_indices(side)]

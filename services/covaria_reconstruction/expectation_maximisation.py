@@ -1,0 +1,200 @@
+"""From random volumes to principal components, coarse to fine.
+
+A level is a radius in Fourier space. Coarse levels are cheap and find the subspace; each finer one refines it. The
+start is chosen from the data: several radii and seeds run for a few steps, and the one whose penalised likelihood gain
+is largest goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from covaria.imaging import volumes
+from covaria.imaging.images import Images, Noise
+from covaria.imaging.passes import batch_size, sum_pass
+from covaria.maps.fourier import shell_average, shell_indices
+from covaria_reconstruction.components import (
+    ComponentSums,
+    Gradient,
+    LinearModel,
+    Prior,
+    ascend,
+    gradient_of,
+    half_set_prior,
+    principal_axes,
+)
+
+Report = Callable[[str, int, int], None]
+AGREEMENT = 0.1
+"""Mean FSC over a component's outer shells above which a finer level is worth its pass."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One E-step and M-step at the model's own radius."""
+
+    model: LinearModel
+    fsc: np.ndarray
+    """(K, shells) between the half-sets' own M-steps, in the order of the incoming components"""
+    gain: float
+    """log likelihood of the INCOMING model above the mean alone"""
+    penalised_gain: float
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What stays fixed: images, noise, the regularised mean and the mask on the full box, and the split in two sets.
+
+    split (N,) 0 or 1, -1 = not used
+    """
+
+    images: Images
+    noise: Noise
+    mean: np.ndarray
+    mask: np.ndarray
+    contrast_sd: float
+    split: np.ndarray
+
+    def mask_at(self, radius: int) -> np.ndarray:
+        side = volumes.cube_side(radius)
+        box = self.mask.shape[0]
+        if side == box:
+            return self.mask
+        small = (
+            volumes.resize_fourier(torch.as_tensor(self.mask, dtype=torch.float32), side).numpy() * (side / box) ** 3
+        )
+        return np.clip(small, 0, 1)
+
+    def null_model(self, radius: int) -> LinearModel:
+        full = LinearModel(
+            len(self.mask) // 2 - 1, self.mean, np.zeros((0, *self.mean.shape), np.float32), self.contrast_sd
+        )
+        return full.at_radius(radius)
+
+    def sums(self, model: LinearModel, report: Report | None = None) -> tuple[ComponentSums, ComponentSums]:
+        """E-step and gradient sums of both half-sets."""
+        device = self.images.device
+        grid = model.grid.to(device)
+        pair = (ComponentSums(model, device, grid), ComponentSums(model, device, grid))
+        size = batch_size(self.images, model.radius, 10 * (len(model.components) + 1))
+        step = f"components at {model.radius} shells"
+        sum_pass(
+            self.images,
+            pair,
+            self.noise,
+            radius=model.radius,
+            size=size,
+            split=self.split,
+            report=(lambda done, total: report(step, done, total)) if report else None,
+        )
+        return pair
+
+
+def gradients(
+    pair: tuple[ComponentSums, ComponentSums], mask: np.ndarray
+) -> tuple[tuple[Gradient, Gradient], np.ndarray]:
+    """Gradients of both halves and the mean second moment of the latents."""
+    second_moment = (pair[0].second_moment + pair[1].second_moment).cpu().numpy() / (pair[0].images + pair[1].images)
+    return (gradient_of(pair[0], mask), gradient_of(pair[1], mask)), second_moment
+
+
+def em_step(problem: Problem, model: LinearModel, prior: Prior | None = None, report: Report | None = None) -> Step:
+    """One step of EM with parameter expansion; the prior from the half-sets unless one is given."""
+    mask = problem.mask_at(model.radius)
+    pair = problem.sums(model, report)
+    halves, second_moment = gradients(pair, mask)
+    found, curves = half_set_prior(model.components, halves, second_moment, mask)
+    prior = found if prior is None else prior
+    gain = pair[0].gain + pair[1].gain
+    new = ascend(model.components, halves, second_moment, prior, mask)
+    new, _ = principal_axes(new, second_moment)
+    return Step(replace(model, components=new), curves, gain, gain - 0.5 * prior_energy(model.components, prior))
+
+
+def prior_energy(components: np.ndarray, prior: Prior) -> float:
+    """sum over k and all frequencies of abs(v_k)^2 / tau_k."""
+    side = components.shape[-1]
+    power = np.abs(np.fft.rfftn(components, axes=(1, 2, 3))) ** 2
+    weight = np.full(side // 2 + 1, 2.0)
+    weight[0] = weight[-1] = 1
+    shell = shell_indices(side)
+    table = np.concatenate([prior.precision, np.zeros((len(components), side))], 1)
+    return float(sum((p * weight * table[k][shell]).sum() for k, p in enumerate(power)))
+
+
+def random_start(problem: Problem, count: int, radius: int, seed: int) -> LinearModel:
+    """Random volumes inside the mask with the mean's power spectrum, each a tenth of its amplitude."""
+    null = problem.null_model(radius)
+    side = null.mean.shape[0]
+    mask = problem.mask_at(radius)
+    rng = np.random.default_rng(seed)
+    shell = np.minimum(shell_indices(side), side // 2 - 1)
+    amplitude = np.sqrt(shell_average(np.abs(np.fft.rfftn(null.mean * mask)) ** 2, side))[shell]
+    amplitude[shell_indices(side) >= side // 2] = 0
+    white = np.fft.rfftn(rng.standard_normal((count, side, side, side)), axes=(1, 2, 3)) / side**1.5
+    components = np.fft.irfftn(white * amplitude, s=(side,) * 3, axes=(1, 2, 3)) * mask
+    return replace(null, components=(0.1 * components).astype(np.float32))
+
+
+def radii(limit: int, first: int = 8) -> list[int]:
+    """Level radii 8, 12, 16, 24, ... up to the limit (8, 12, 16, 24, 31 for 64 px)."""
+    out, step = [], first
+    while step < limit:
+        out.append(step)
+        step = step * 3 // 2 if step & (step - 1) == 0 else step * 4 // 3
+    if out and limit - out[-1] <= 2:
+        out.pop()
+    return [*out, limit]
+
+
+def choose_start(
+    problem: Problem, count: int, limit: int, seed: int, *, seeds: int = 2, steps: int = 3, report: Report | None = None
+) -> tuple[LinearModel, list[dict]]:
+    """The best of several radii and seeds after a few steps, by penalised likelihood gain."""
+    levels = radii(limit)
+    tried, best, best_gain = [], None, -np.inf
+    for radius in sorted({levels[0], levels[min(2, len(levels) - 1)]}):
+        for trial in range(seeds):
+            model = random_start(problem, count, radius, seed + 1000 * trial)
+            for _ in range(steps + 1):
+                step = em_step(problem, model, report=report)
+                previous, model = model, step.model
+            tried.append({"radius": radius, "seed": seed + 1000 * trial, "gain": step.penalised_gain})
+            if step.penalised_gain > best_gain:
+                best, best_gain = previous, step.penalised_gain
+    assert best is not None
+    return best, tried
+
+
+def fit_components(
+    problem: Problem,
+    count: int,
+    *,
+    seed: int = 0,
+    limit: int | None = None,
+    report: Report | None = None,
+    log: Callable[[str], None] = lambda message: None,
+) -> tuple[LinearModel, list[dict]]:
+    """Components on the cube of the last radius reached, and the history of steps."""
+    limit = len(problem.mask) // 2 - 1 if limit is None else limit
+    model, tried = choose_start(problem, count, limit, seed, report=report)
+    log(f"components: start at {model.radius} shells, of " + str([(t["radius"], round(t["gain"], 1)) for t in tried]))
+    history = []
+    for level in [r for r in radii(limit) if r >= model.radius]:
+        model = model.at_radius(level)
+        for repeat in range(5 if level <= 8 else 3 if level <= 16 else 2):
+            step = em_step(problem, model, report=report)
+            history.append({"radius": level, "gain": step.gain, "penalised_gain": step.penalised_gain})
+            model = step.model
+            last = history[-2]["gain"] if len(history) > 1 and history[-2]["radius"] == level else None
+            if repeat and last is not None and step.gain - last < 1e-3 * abs(step.gain):
+                break
+        outer = step.fsc[:, 3 * level // 4 : level].mean(1).max()
+        log(f"components: {level} shells, likelihood gain {step.gain:.1f}, agreement at the edge {outer:.2f}")
+        if outer < AGREEMENT:
+            break
+    return model, history

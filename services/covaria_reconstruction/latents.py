@@ -1,0 +1,115 @@
+"""What one image says about its contrast and latent coordinates, under a linear model mean + sum_k z_k v_k.
+
+With A = CTF x slice at contrast 1, everything follows from a few inner products for each image:
+
+    gram_i    = <A x_j, A x_k>   for x = (mean, v_1 .. v_q)
+    overlap_i = <A x_j, y>,      energy_i = <y, y>
+
+Gaussian model y = c A (mean + V z) + noise, z ~ N(0, prior):
+    H = c^2 G,  posterior precision H + prior^-1,  posterior mean = (H + prior^-1)^-1 c (overlap_V - c gram_V0)
+The contrast maximises the MARGINAL likelihood (z integrated out: with log det(1 + prior H)) times N(1, sd^2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from covaria.imaging.images import Batch
+from covaria.imaging.slices import project
+
+CONTRAST_RANGE = (0.1, 3.0)
+_GRID = torch.arange(0.1, 3.0 + 1e-6, 0.05, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class ImageStatistics:
+    """Inner products of b images with the slices of 1 + q volumes (the mean first), at contrast 1.
+
+    gram (b, 1+q, 1+q), overlap (b, 1+q), energy (b,): float64
+    """
+
+    gram: torch.Tensor
+    overlap: torch.Tensor
+    energy: torch.Tensor
+
+    def leading(self, q: int) -> ImageStatistics:
+        """Those of the mean and the first q components."""
+        return ImageStatistics(self.gram[:, : q + 1, : q + 1], self.overlap[:, : q + 1], self.energy)
+
+    def scaled(self, factors: torch.Tensor) -> ImageStatistics:
+        """Those after volume k is multiplied by factors[k], (1+q,)."""
+        return ImageStatistics(self.gram * factors[:, None] * factors, self.overlap * factors, self.energy)
+
+
+def slices_of(batch: Batch, grid: torch.Tensor) -> torch.Tensor:
+    """CTF-applied slices of padded volumes, (b, 2n, 1+q) float32."""
+    found = project(grid, batch.rotations, batch.plane)
+    found *= batch.ctf[:, :, None, None]
+    return found.flatten(1, 2)
+
+
+def statistics(batch: Batch, slices: torch.Tensor) -> ImageStatistics:
+    pixels = batch.pixels.flatten(1)
+    return ImageStatistics(
+        torch.bmm(slices.transpose(1, 2), slices).double(),
+        torch.bmm(slices.transpose(1, 2), pixels[..., None])[..., 0].double(),
+        pixels.square().sum(1).double(),
+    )
+
+
+def marginal_cost(stats: ImageStatistics, contrast: torch.Tensor) -> torch.Tensor:
+    """-2 log p(y | c) up to a constant, prior covariance of z = 1, for contrasts (b, m): (b, m)."""
+    plain = stats.energy[:, None] - 2 * contrast * stats.overlap[:, :1] + contrast**2 * stats.gram[:, 0, 0][:, None]
+    if stats.gram.shape[1] == 1:
+        return plain
+    values, vectors = torch.linalg.eigh(stats.gram[:, 1:, 1:])
+    y = torch.einsum("bkj,bk->bj", vectors, stats.overlap[:, 1:])[:, None]
+    mean = torch.einsum("bkj,bk->bj", vectors, stats.gram[:, 1:, 0])[:, None]
+    c = contrast[..., None]
+    spread = 1 + c**2 * values.clamp_min(0)[:, None]
+    return plain + (spread.log() - c**2 * (y - c * mean) ** 2 / spread).sum(-1)
+
+
+def best_contrast(stats: ImageStatistics, sd: float, centre: float = 1.0) -> torch.Tensor:
+    """The contrast of each image, (b,): marginal likelihood times N(centre, sd^2), within CONTRAST_RANGE.
+
+    sd = 0 fixes it to `centre`; sd = inf leaves it free. Grid of 0.05, then the vertex of the parabola through the
+    best three points.
+    """
+    if sd == 0:
+        return torch.full_like(stats.energy, centre)
+    grid = _GRID.to(stats.energy.device)
+    cost = marginal_cost(stats, grid.expand(len(stats.energy), -1)) + ((grid - centre) / sd) ** 2
+    best = cost.argmin(1).clamp(1, len(grid) - 2)
+    left, middle, right = (cost.gather(1, (best + d)[:, None])[:, 0] for d in (-1, 0, 1))
+    curvature = (left - 2 * middle + right).clamp_min(1e-30)
+    shift = (0.5 * (left - right) / curvature).clamp(-1, 1)
+    return (grid[best] + 0.05 * shift).clamp(*CONTRAST_RANGE)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """mean (b, q) and covariance (b, q, q) of z."""
+
+    mean: torch.Tensor
+    covariance: torch.Tensor
+
+
+def posterior(stats: ImageStatistics, contrast: torch.Tensor) -> Posterior:
+    """Of z ~ N(0, 1) at the given contrasts (b,)."""
+    c = contrast[:, None]
+    precision = (c * c)[..., None] * stats.gram[:, 1:, 1:]
+    precision = precision + torch.eye(precision.shape[1], dtype=precision.dtype, device=precision.device)
+    factor = torch.linalg.cholesky(precision)
+    covariance = torch.cholesky_inverse(factor)
+    data = c * (stats.overlap[:, 1:] - c * stats.gram[:, 1:, 0])
+    return Posterior(torch.einsum("bkl,bl->bk", covariance, data), covariance)
+
+
+def log_likelihood(stats: ImageStatistics, sd: float, contrast: torch.Tensor | None = None) -> torch.Tensor:
+    """log p(y, c) of each image without its constant, at the best contrast (or the one given), (b,)."""
+    contrast = best_contrast(stats, sd) if contrast is None else contrast
+    cost = marginal_cost(stats, contrast[:, None])[:, 0]
+    return -0.5 * (cost + ((contrast - 1) / sd) ** 2 if sd else cost)

@@ -1,0 +1,114 @@
+"""The noise spectrum, from what the mean map leaves outside the particle.
+
+The residual y - c A mu is seen through a fixed window w outside a circle that holds the particle. For stationary noise
+    E abs(DFT(w n))^2 = DFT(rho . (w * w)),   so   Lambda = D^2 DFT( iDFT(mean power) / autocorrelation of w )
+exactly: the window is divided out of the autocovariance, no leakage stays. It is bounded by the residual's own power in
+the whole image (corrected for the mean's fitted degrees of freedom), which is larger by whatever moves. Where the
+particle leaves no room (less than a tenth of the box), that power is the estimate.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from covaria.imaging import volumes
+from covaria.imaging.images import Batch, Images, Noise
+from covaria.imaging.plane import HalfPlane, half_plane
+from covaria.imaging.slices import project
+
+LEAST_AREA = 0.1
+
+
+class ResidualPower:
+    """Sums of the residual's power: through the window (D, D // 2 + 1), by shell, and by optics group."""
+
+    def __init__(
+        self,
+        images: Images,
+        mean: np.ndarray,
+        contrasts: np.ndarray,
+        window: np.ndarray,
+        whitened_by: Noise,
+    ) -> None:
+        self._images, self._contrasts, self._noise = images, contrasts, whitened_by
+        self._grid = volumes.to_padded(torch.as_tensor(mean[None], device=images.device))
+        self._window = torch.as_tensor(window, dtype=torch.float32, device=images.device)
+        shells = images.box // 2
+        self.windowed = torch.zeros((images.box, shells + 1), dtype=torch.float64, device=images.device)
+        self.by_shell = torch.zeros(shells, dtype=torch.float64, device=images.device)
+        self.by_group = torch.zeros((images.groups, 2), dtype=torch.float64, device=images.device)
+        self.count = torch.zeros(1, dtype=torch.float64, device=images.device)
+
+    def add(self, batch: Batch) -> None:
+        images, plane = self._images, batch.plane
+        contrast = torch.as_tensor(self._contrasts[batch.index], dtype=torch.float32, device=batch.ctf.device)
+        slices = project(self._grid, batch.rotations, plane)[..., 0]
+        residual = batch.pixels - slices * (batch.ctf * contrast[:, None])[..., None]
+        power = residual.square().sum(-1)
+        shell = plane.shell_tensor(power.device)
+        self.by_group.index_add_(
+            0,
+            torch.as_tensor(images.group[batch.index], device=power.device),
+            torch.stack([power.mean(1).double(), torch.ones(len(power), device=power.device).double()], 1),
+        )
+        unwhiten = np.sqrt(self._noise.spectrum[np.minimum(plane.shell, len(self._noise.spectrum) - 1)] / plane.weight)
+        residual = residual * torch.as_tensor(unwhiten, dtype=torch.float32, device=power.device)[:, None]
+        self.by_shell.index_add_(0, shell, residual.square().sum((0, 2)).double())
+        seen = torch.fft.rfft2(plane.put(residual) * self._window)
+        self.windowed += seen.abs().square().sum(0).double()
+        self.count += len(residual)
+
+    def tensors(self) -> list[torch.Tensor]:
+        return [self.windowed, self.by_shell, self.by_group, self.count]
+
+
+def outside_window(dilated_mask: np.ndarray, edge: float = 3.0) -> np.ndarray:
+    """1 outside the circle around everything that the mask can project to, 0 inside, cosine edge; (D, D)."""
+    box = dilated_mask.shape[0]
+    axis = np.arange(box) - box // 2
+    occupied = np.argwhere(dilated_mask > 0.05) - box // 2
+    reach = float(np.sqrt((occupied**2).sum(1).max())) if len(occupied) else 0.0
+    distance = np.hypot(axis[:, None], axis[None, :]) - reach
+    return 0.5 - 0.5 * np.cos(np.pi * np.clip(distance / edge, 0, 1))
+
+
+def solve_noise(
+    sums: tuple[ResidualPower, ResidualPower], window: np.ndarray, previous: Noise, mean_fsc: np.ndarray
+) -> Noise:
+    """Spectrum by shell and a factor for each optics group (mean 1 over images). mean_fsc (D // 2,): of the halves."""
+    total = [a + b for a, b in zip(sums[0].tensors(), sums[1].tensors(), strict=True)]
+    windowed, by_shell, by_group, count = (t.cpu().numpy() for t in total)
+    box = len(window)
+    images = float(count[0])
+    plane = half_plane(box)
+    pixels = np.bincount(plane.shell, minlength=box // 2)[: box // 2]
+    whole = by_shell / np.maximum(images * pixels, 1)
+    # the mean has about 2 pi r^2 complex coefficients in shell r, fitted to images x pi r samples and then shrunk
+    shrinkage = 2 * np.clip(mean_fsc, 0, 1) / (1 + np.clip(mean_fsc, 0, 1))
+    whole /= 1 - np.minimum(2.0 * np.arange(box // 2) / images * shrinkage, 0.5)
+    area = float((window**2).mean())
+    spectrum = np.minimum(_deconvolved(windowed / images, window, plane), whole) if area >= LEAST_AREA else whole
+    spectrum = _filled(spectrum)
+    factor = by_group[:, 0] / np.maximum(by_group[:, 1], 1)
+    seen = by_group[:, 1] > 0
+    level = float((factor[seen] * by_group[seen, 1]).sum() / by_group[seen, 1].sum())
+    factor = np.where(seen, factor / level, 1.0) * previous.factor
+    return Noise(spectrum, factor)
+
+
+def _deconvolved(power: np.ndarray, window: np.ndarray, plane: HalfPlane) -> np.ndarray:
+    box = len(window)
+    overlap = np.fft.irfft2(np.abs(np.fft.rfft2(window)) ** 2, s=(box, box))
+    covariance = np.fft.irfft2(power, s=(box, box)) / np.maximum(overlap, 1e-3 * overlap[0, 0])
+    spectrum = box**2 * np.fft.rfft2(covariance).real[plane.ky % box, plane.kx]
+    shells = box // 2
+    return (np.bincount(plane.shell, spectrum, shells) / np.maximum(np.bincount(plane.shell, minlength=shells), 1))[
+        :shells
+    ]
+
+
+def _filled(spectrum: np.ndarray) -> np.ndarray:
+    """Shells without a positive estimate take their nearest neighbour's."""
+    good = np.flatnonzero(spectrum > 0)
+    return np.interp(np.arange(len(spectrum)), good, spectrum[good])

@@ -1,0 +1,187 @@
+"""Write model/ and output/ as documented: everything is made in a staging folder and appears by renames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from covaria import __version__
+from covaria.imaging.images import Images
+from covaria.maps import local_filter, write_volume
+from covaria.particles.model import Particles
+from covaria.plots import (
+    plot_contrast_histogram,
+    plot_eigenvalues,
+    plot_fsc,
+    plot_latent_pairs,
+    plot_noise_spectrum,
+    plot_volumes_overview,
+)
+from covaria.stage import Job
+from covaria.tree import Tree, atomic
+from covaria_reconstruction.embedding import Embedding
+from covaria_reconstruction.mean_model import MeanModel
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Components:
+    """Principal components in density units on the full box.
+
+    eigenvolumes (K, D, D, D) with sum of squares 1, eigenvalues (K,), half1 and half2 (K, D, D, D): each half-set's own
+    eigenvolumes in the same axes; fsc (K, D // 2); significant (): how many are confirmed.
+    """
+
+    eigenvolumes: np.ndarray
+    eigenvalues: np.ndarray
+    half1: np.ndarray
+    half2: np.ndarray
+    fsc: np.ndarray
+    significant: np.ndarray
+
+
+def write_results(
+    tree: Tree,
+    job: Job,
+    particles: Particles,
+    images: Images,
+    mean: MeanModel,
+    components: Components | None,
+    embeddings: dict[int, Embedding] | None,
+) -> None:
+    """Publish OUT/output and then OUT/model (whose params.pkl completes the stage)."""
+    with tree.staging("reconstruction") as folder:
+        staged = Tree(folder)
+        for path in (staged.volumes, staged.plots, staged.model):
+            path.mkdir(parents=True)
+        _write_maps(staged, images, mean, components)
+        _write_model(staged, job, particles, images, mean, components, embeddings)
+        _plot(staged, images, mean, components, embeddings)
+        tree.publish(staged.output, tree.output)
+        tree.publish(staged.model, tree.model)
+
+
+def _write_maps(staged: Tree, images: Images, mean: MeanModel, components: Components | None) -> None:
+    pixel = images.pixel_size_angstrom
+    halves = mean.halves * images.scale
+    write_volume(staged.mean, halves.mean(0), pixel)
+    write_volume(staged.mean_filtered, local_filter(halves[0], halves[1], mean.mask, pixel)[0], pixel)
+    for half in (1, 2):
+        write_volume(staged.mean_half(half), halves[half - 1], pixel)
+    write_volume(staged.mask, mean.mask, pixel)
+    write_volume(staged.dilated_mask, mean.dilated_mask, pixel)
+    if mean.component_mask is not mean.dilated_mask and not np.array_equal(mean.component_mask, mean.dilated_mask):
+        write_volume(staged.focus_mask, mean.component_mask, pixel)
+    if components is None:
+        return
+    for k, volume in enumerate(components.eigenvolumes):
+        write_volume(staged.eigenvolume(k), volume, pixel)
+    for k in variance_counts(len(components.eigenvalues)):
+        write_volume(staged.variance(k), variance_map(components, k), pixel)
+
+
+def variance_counts(count: int) -> list[int]:
+    """For which k a variance<k>.mrc is written."""
+    return [k for k in (4, 10, 20) if k <= count]
+
+
+def variance_map(components: Components, k: int) -> np.ndarray:
+    """sum over the first k components of s u^2, (D, D, D)."""
+    weights = components.eigenvalues[:k]
+    return np.einsum("k,kzyx->zyx", weights, components.eigenvolumes[:k].astype(np.float64) ** 2).astype(np.float32)
+
+
+def _write_model(
+    staged: Tree,
+    job: Job,
+    particles: Particles,
+    images: Images,
+    mean: MeanModel,
+    components: Components | None,
+    embeddings: dict[int, Embedding] | None,
+) -> None:
+    shells = images.box // 2 - 1
+    bright = images.sign > 0
+    params = {
+        "schema_version": SCHEMA_VERSION,
+        "covaria_version": __version__,
+        "volume_shape": (images.box,) * 3,
+        "voxel_size": float(images.pixel_size_angstrom),
+        "s": np.zeros(0) if components is None else components.eigenvalues.astype(np.float64),
+        "noise_var_used": mean.spectrum[:shells] * images.scale**2,
+        "noise_group_factor": mean.group_factor,
+        "data_sign": int(images.sign),
+        "uninvert_data": "true" if bright else "false",
+        "mean_fsc": mean.fsc,
+        "mean_fsc_unmasked": mean.fsc_unmasked,
+        "component_fsc": np.zeros((0, images.box // 2)) if components is None else components.fsc,
+        "significant_components": 0 if components is None else int(components.significant),
+        "contrast_sd": float(mean.contrast_sd),
+        "image_scale": float(images.scale),
+        "input_args": job.request.model_dump(mode="json"),
+    }
+    atomic.write_pickle(staged.params, params)
+    atomic.write_pickle(staged.halfsets, [images.rows[images.half == half].astype(np.int64) for half in (0, 1)])
+    halves = mean.regularised_halves * mean.dilated_mask * images.scale
+    arrays = {"mean_half1": halves[0], "mean_half2": halves[1]}
+    if components is not None:
+        arrays |= {"components_half1": components.half1, "components_half2": components.half2}
+    np.savez(staged.half_components, **{name: value.astype(np.float32) for name, value in arrays.items()})
+    for q, found in (embeddings or {}).items():
+        staged.zdim(q).mkdir()
+        for name, value in {
+            staged.latent_coords(q): found.coordinates,
+            staged.latent_coords_noreg(q): found.coordinates_noreg,
+            staged.latent_precision(q): found.precision,
+            staged.latent_precision_noreg(q): found.precision_noreg,
+            staged.contrasts(q): found.contrasts,
+        }.items():
+            atomic.save_npy(name, in_input_order(value, images.rows, len(particles)))
+
+
+def in_input_order(values: np.ndarray, rows: np.ndarray, total: int) -> np.ndarray:
+    """Rows of used images placed in the input file's order, NaN where an image was not used; float32."""
+    out = np.full((total, *values.shape[1:]), np.nan, np.float32)
+    out[rows] = values
+    return out
+
+
+def _plot(
+    staged: Tree,
+    images: Images,
+    mean: MeanModel,
+    components: Components | None,
+    embeddings: dict[int, Embedding] | None,
+) -> None:
+    box, pixel, plots = images.box, images.pixel_size_angstrom, Path(staged.plots)
+    plot_fsc(plots / "mean_fsc.png", mean.fsc_unmasked, pixel, box, fsc_masked=mean.fsc)
+    shells = box // 2 - 1
+    factors = mean.group_factor if len(mean.group_factor) > 1 else None
+    plot_noise_spectrum(
+        plots / "noise_spectrum.png", mean.spectrum[:shells] * images.scale**2, pixel, box, group_factors=factors
+    )
+    contrasts = mean.contrasts
+    if components is not None and embeddings:
+        q = max(embeddings)
+        contrasts = embeddings[q].contrasts
+        plot_eigenvalues(
+            plots / "eigenvalues.png",
+            components.eigenvalues,
+            int(components.significant),
+            components.fsc,
+            pixel,
+            box,
+        )
+        plot_volumes_overview(
+            plots / "mean_variance_eigenvolumes.png",
+            mean.halves.mean(0) * images.scale,
+            variance_map(components, len(components.eigenvalues)),
+            list(components.eigenvolumes[:6]),
+            components.eigenvalues[:6],
+            pixel,
+        )
+        plot_latent_pairs(plots / "latent_pairs.png", embeddings[q].coordinates, components.eigenvalues[:q])
+    plot_contrast_histogram(plots / "contrast_histogram.png", contrasts)
