@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from covaria.errors import InvalidInput
 from covaria.particles import Particles, StackImages, read_ahead
 from covaria.particles.downsample import downsample_images
-from covaria.particles.metadata import Metadata
 from covaria.particles.mrc import HEADER_BYTES, read_header, write_header
-from covaria.particles.star_write import write_particle_star
+from covaria.particles.read import Described
+from covaria.particles.star_write import rewrite_particle_star, write_particle_star
 from covaria.stage import Context
 from covaria.tree import Tree
 
@@ -24,7 +24,12 @@ LISTED = 20
 
 
 def write_downsampled(
-    particles: Particles, metadata: Metadata, box: int, tree: Tree, staged: Path, context: Context
+    particles: Particles,
+    described: Described,
+    box: int,
+    tree: Tree,
+    staged: Path,
+    context: Context,
 ) -> Particles:
     """Publish downsampled/particles.<box>.mrcs and .star with ALL rows; return the particles on that stack.
 
@@ -36,7 +41,11 @@ def write_downsampled(
     pixel_size = particles.pixel_size_angstrom * particles.box / box
     unusable = write_downsampled_stack(particles, box, pixel_size, stack, context)
     small = particles.with_images(_images(stack, len(particles), box), pixel_size)
-    write_particle_star(made.downsampled_star(box), small, metadata, stack)
+    star = made.downsampled_star(box)
+    if described.star is not None:
+        rewrite_particle_star(star, described.star, small, stack)
+    else:
+        write_particle_star(star, small, described.metadata, stack)
     tree.publish(made.downsampled, tree.downsampled)
     small = replace(small, images=_images(tree.downsampled_stack(box), len(particles), box))
     return without(small, unusable)
@@ -71,7 +80,7 @@ def write_downsampled_stack(
 
 
 def leave_out_unusable(particles: Particles, context: Context) -> Particles:
-    """Read every image in use once; constant ones and those that are not finite are left out and listed in the notes."""
+    """Read every image in use once; constant ones and those that are not finite are left out and noted."""
     rows_in_use = particles.rows
     unusable = [np.empty(0, dtype=np.int64)]
     done = 0

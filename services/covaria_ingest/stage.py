@@ -31,7 +31,7 @@ def run(job: Job, context: Context) -> None:
     with tree.staging("ingest") as staged:
         if options.downsample is not None and options.downsample < particles.box:
             particles = with_half_sets(particles, job.request.seed)
-            particles = write_downsampled(particles, described.metadata, options.downsample, tree, staged, context)
+            particles = write_downsampled(particles, described, options.downsample, tree, staged, context)
         else:
             particles = leave_out_unusable(particles, context)
             particles = with_half_sets(particles, job.request.seed)

@@ -49,15 +49,32 @@ def resolver_for(metadata_file: Path, options: IngestOptions, guard: PathGuard |
     return ImagePathResolver(metadata_file.absolute().parent, options.datadir, options.strip_prefix, guard)
 
 
+@dataclass(frozen=True)
+class StackSearch:
+    """Where each stack that the metadata name was found, if it was."""
+
+    names: tuple[str, ...]
+    paths: tuple[Path | None, ...]
+    resolver: ImagePathResolver
+
+    @property
+    def absent(self) -> list[str]:
+        return [name for name, path in zip(self.names, self.paths, strict=True) if path is None]
+
+
+def search_stacks(metadata: Metadata, options: IngestOptions, guard: PathGuard | None) -> StackSearch:
+    """Look for every stack that the metadata name. Raises InvalidInput for a forbidden one."""
+    resolver = resolver_for(options.particles, options, guard)
+    return StackSearch(metadata.stack_names, tuple(resolver.find(name) for name in metadata.stack_names), resolver)
+
+
 def locate_stacks(metadata: Metadata, options: IngestOptions, guard: PathGuard | None) -> LocatedStacks:
     """Find and open every stack that the metadata name. Raises MissingFile or InvalidInput."""
     assert metadata.stack_of_row is not None and metadata.image_of_row is not None
-    resolver = resolver_for(options.particles, options, guard)
-    found = [resolver.find(name) for name in metadata.stack_names]
-    absent = [name for name, path in zip(metadata.stack_names, found, strict=True) if path is None]
-    if absent:
-        raise missing_stacks(metadata.source, absent, resolver)
-    headers = tuple(read_header(path) for path in found if path is not None)
+    search = search_stacks(metadata, options, guard)
+    if search.absent:
+        raise missing_stacks(metadata.source, search.absent, search.resolver)
+    headers = tuple(read_header(path) for path in search.paths if path is not None)
     _refuse_different_boxes(headers)
     counts = np.array([header.count for header in headers])
     beyond = np.flatnonzero((metadata.image_of_row < 0) | (metadata.image_of_row >= counts[metadata.stack_of_row]))
@@ -73,7 +90,7 @@ def locate_stacks(metadata: Metadata, options: IngestOptions, guard: PathGuard |
             ),
             hint="give the stack that belongs to this file",
         )
-    note = f"image stacks found: {resolver.report()}"
+    note = f"image stacks found: {search.resolver.report()}"
     return LocatedStacks(headers, metadata.stack_of_row, metadata.image_of_row, (note,))
 
 

@@ -66,6 +66,8 @@ class Metadata:
     """How the file calls our fields, for messages."""
     optics_group: NDArray[np.int64] | None = None
     optics_names: tuple[str, ...] = ()
+    in_optics_groups: bool = False
+    """The pixel size stands in data_optics: RELION 3.1 or later."""
     half_set: NDArray[np.int8] | None = None
     micrograph: NDArray[np.int64] | None = None
     micrograph_names: tuple[str, ...] = ()
@@ -135,8 +137,8 @@ def agreed(in_file: float | None, given: float | None, option: str, what: str, m
 
 def not_finite(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """(N,) True where any entry of a row is NaN or infinite."""
-    finite: NDArray[np.bool_] = np.isfinite(values)
-    return ~finite.reshape(len(values), int(np.prod(values.shape[1:]))).all(axis=1)
+    finite: NDArray[np.bool_] = np.isfinite(values.sum(axis=tuple(range(1, values.ndim))))
+    return np.logical_not(finite)
 
 
 def codes_of(names: NDArray | list[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:

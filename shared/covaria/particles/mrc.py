@@ -74,8 +74,8 @@ def read_header(path: Path) -> StackHeader:
         if size < needed:
             whole = max(0, size - header.offset) // header.image_bytes if header.image_bytes else 0
             raise InvalidInput(
-                f"is cut off: its header says {header.count} images of {header.width} x {header.height}, {needed} bytes, "
-                f"but it has {size} bytes ({whole} whole images)",
+                f"is cut off: {header.count} images of {header.width} x {header.height} need {needed} bytes, "
+                f"but it has {size} ({whole} whole images)",
                 file=path,
                 hint="copy or extract the stack again",
             )

@@ -44,6 +44,8 @@ class Described:
 
     metadata: Metadata
     stacks: LocatedStacks | None
+    star: Path | None = None
+    """The RELION 3.1+ file that says all of it (nothing was filled in or overridden): its other columns can be kept."""
 
 
 def read_metadata(options: IngestOptions, *, guard: PathGuard | None = None) -> Described:
@@ -68,7 +70,13 @@ def read_metadata(options: IngestOptions, *, guard: PathGuard | None = None) -> 
             "passthrough files belong to a .cs file", file=options.particles, hint="leave --passthrough out"
         )
     metadata = _with_pickles(metadata, options, guard, stacks)
-    return Described(fill_from_options(metadata, options), stacks)
+    star = path if kind == "star" and _says_all(metadata, options) else None
+    return Described(fill_from_options(metadata, options), stacks, star)
+
+
+def _says_all(metadata: Metadata, options: IngestOptions) -> bool:
+    given = (options.poses, options.ctf, options.voltage, options.cs, options.amplitude_contrast, options.pixel_size)
+    return metadata.in_optics_groups and all(value is None for value in given)
 
 
 def read_particles(options: IngestOptions, *, guard: PathGuard | None = None) -> Particles:

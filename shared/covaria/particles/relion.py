@@ -105,6 +105,7 @@ def read_relion(path: Path, *, source: Path | None = None) -> Metadata:
         },
         optics_group=optics.of_row,
         optics_names=optics.names,
+        in_optics_groups=found.optics is not None and "_rlnImagePixelSize" in found.optics,
         half_set=half_set,
         micrograph=micrograph,
         micrograph_names=micrograph_names,

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from covaria.particles.metadata import Metadata
 from covaria.particles.model import Particles
+from covaria.particles.relion import ORIGINS_PIXEL, find_tables
 from covaria.particles.rotations import euler_from_matrices
+from covaria.particles.star import read_star
+from covaria.particles.star_table import StarTable
 
 OPTICS_LABELS = (
     "_rlnOpticsGroup", "_rlnOpticsGroupName", "_rlnAmplitudeContrast", "_rlnSphericalAberration", "_rlnVoltage",
@@ -44,6 +47,62 @@ def write_particle_star(path: Path, particles: Particles, metadata: Metadata, st
         file.write(_loop(tuple(columns)))
         file.writelines(_rows(list(columns.values())))
         file.write("\n")
+
+
+def rewrite_particle_star(path: Path, original: Path, particles: Particles, stack: Path) -> None:
+    """A RELION 3.1+ file again, every column kept, with what a new stack changes: image names, pixel size, image size,
+    origins in pixels, half-sets (where known). `particles` are on the new stack.
+
+    Other tables than data_optics and the particles are left behind.
+    """
+    found = find_tables(read_star(original), original)
+    if found.optics is None:
+        raise ValueError(f"{original} has no data_optics")
+    size = {"_rlnImagePixelSize": f"{particles.pixel_size_angstrom:.9g}", "_rlnImageSize": str(particles.box)}
+    with path.open("w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write("# version 30001\n\ndata_optics\n\n")
+        labels = found.optics.labels + tuple(label for label in size if label not in found.optics)
+        file.write(_loop(labels))
+        for values in found.optics.rows():
+            row = dict(zip(found.optics.labels, values, strict=True)) | size
+            file.write(" ".join(quoted(row[label]) for label in labels) + "\n")
+        file.write("\n\n# version 30001\n\ndata_particles\n\n")
+        columns = _changed_columns(found.particles, particles, stack, path.parent)
+        labels = found.particles.labels + tuple(label for label in columns if label not in found.particles)
+        file.write(_loop(labels))
+        file.writelines(_changed_rows(found.particles, columns, labels))
+        file.write("\n")
+
+
+def _changed_columns(table: StarTable, particles: Particles, stack: Path, folder: Path) -> dict[str, list[str]]:
+    name = quoted(str(stack.relative_to(folder)))
+    columns = {"_rlnImageName": [f"{row:06d}@{name}" for row in range(1, len(particles) + 1)]}
+    for place, label in enumerate(ORIGINS_PIXEL):
+        if label in table:
+            columns[label] = [f"{value:.6f}" for value in particles.translations[:, place].tolist()]
+    if np.all(particles.half_set >= 0):
+        columns["_rlnRandomSubset"] = [str(half + 1) for half in particles.half_set.tolist()]
+    for label, text in (
+        ("_rlnImagePixelSize", f"{particles.pixel_size_angstrom:.9g}"),
+        ("_rlnImageSize", str(particles.box)),
+    ):
+        if label in table:
+            columns[label] = [text] * len(particles)
+    if "_rlnImageOriginalName" not in table:
+        columns["_rlnImageOriginalName"] = [
+            quoted(name) for name in table.columns(["_rlnImageName"], [])["_rlnImageName"]
+        ]
+    return columns
+
+
+def _changed_rows(table: StarTable, columns: dict[str, list[str]], labels: tuple[str, ...]) -> Iterator[str]:
+    changed = [(labels.index(label), values) for label, values in columns.items()]
+    added = len(labels) - len(table.labels)
+    for number, kept in table.numbered_rows():
+        values = [*map(quoted, kept), *[""] * added]
+        for place, new in changed:
+            values[place] = new[number - 1]
+        yield " ".join(values) + "\n"
 
 
 def _loop(labels: tuple[str, ...]) -> str:

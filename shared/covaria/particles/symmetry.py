@@ -25,8 +25,8 @@ POLYHEDRAL = {
 }
 """Order and generating axes (fold, direction) in RELION's settings.
 
-I1 and I2 have 2-fold axes on x, y and z, the 5-folds nearest z in the yz plane (I1) or the xz plane (I2); I3 and I4 have a
-5-fold on z. RELION's T has a 3-fold on z, unlike Heymann et al. 2005.
+I1 and I2 have 2-fold axes on x, y and z, the 5-folds nearest z in the yz plane (I1) or the xz plane (I2); I3 and I4
+have a 5-fold on z. RELION's T has a 3-fold on z, unlike Heymann et al. 2005.
 """
 
 

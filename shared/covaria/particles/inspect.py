@@ -1,0 +1,184 @@
+"""What is in a particle file, said before anything runs: also where the stacks are missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from covaria.errors import InvalidInput
+from covaria.jobs.request import IngestOptions
+from covaria.particles.export import Exported, export_pickles, missing_for_ctf, missing_for_poses
+from covaria.particles.locate import LocatedStacks, locate_stacks, search_stacks
+from covaria.particles.metadata import Metadata
+from covaria.particles.mrc import read_header
+from covaria.particles.paths import PathGuard
+from covaria.particles.read import assemble, read_metadata, used_rows
+
+COMPLETE, INCOMPLETE = 0, 1
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """`summary` is ready for JSON; `exit_code` 0: complete, 1: something is missing (2, refused, is an exception)."""
+
+    summary: dict[str, Any]
+    exit_code: int
+
+
+def inspect(options: IngestOptions, *, guard: PathGuard | None = None, export: Path | None = None) -> Inspection:
+    """Describe the input; with `export`, write poses.pkl and ctf.pkl there. Raises InvalidInput for what is broken.
+
+    Missing stacks are listed. They make the input incomplete, but not the pickles, which do not need them.
+    """
+    described = read_metadata(options, guard=guard)
+    metadata, stacks = described.metadata, described.stacks
+    absent: list[str] = []
+    box = metadata.box
+    if stacks is None:
+        search = search_stacks(metadata, options, guard)
+        absent = search.absent
+        if not absent:
+            stacks = locate_stacks(metadata, options, guard)
+        elif box is None:
+            found = next((path for path in search.paths if path is not None), None)
+            box = read_header(found).width if found is not None else None
+    if stacks is not None:
+        box = box or stacks.box
+        metadata = metadata.with_notes(*stacks.notes)
+    used = used_rows(metadata.count, options, guard)
+    for check in metadata.checks:
+        check.enforce(used)
+    poses_missing, ctf_missing = missing_for_poses(metadata, box), missing_for_ctf(metadata, box)
+    if stacks is not None and not poses_missing and not ctf_missing:
+        particles = assemble(replace(described, metadata=metadata, stacks=stacks), options, guard)
+        metadata = replace(metadata, notes=tuple(dict.fromkeys(particles.notes)))
+    summary = describe(metadata, used, box=box, stacks=stacks, absent=absent)
+    complete = not (poses_missing or ctf_missing or absent)
+    if export is not None:
+        exported = export_pickles(metadata, box, export)
+        summary["export"] = _export_summary(exported)
+        complete = not exported.missing
+    return Inspection(summary, COMPLETE if complete else INCOMPLETE)
+
+
+def describe(
+    metadata: Metadata,
+    used: NDArray[np.bool_],
+    *,
+    box: int | None,
+    stacks: LocatedStacks | None,
+    absent: list[str],
+) -> dict[str, Any]:
+    """A summary ready for JSON: counts, ranges, optics groups, half-sets, stacks, what is missing, notes."""
+    return {
+        "source": str(metadata.source),
+        "particles": metadata.count,
+        "in_use": int(used.sum()),
+        "box_pixels": box,
+        "pixel_size_angstrom": metadata.pixel_size_angstrom,
+        "nyquist_angstrom": 2 * metadata.pixel_size_angstrom if metadata.pixel_size_angstrom else None,
+        "poses": _describe_poses(metadata, box),
+        "ctf": {name: _range(values) for name, values in _readable_ctf(metadata).items()},
+        "optics_groups": _describe_groups(metadata),
+        "half_sets": None if metadata.half_set is None else [int(np.sum(metadata.half_set == half)) for half in (0, 1)],
+        "micrographs": None if metadata.micrograph is None else len(metadata.micrograph_names),
+        "stacks": _describe_stacks(metadata, stacks, absent),
+        "missing": {
+            "poses": missing_for_poses(metadata, box),
+            "ctf": missing_for_ctf(metadata, box),
+            "stacks": absent,
+        },
+        "notes": list(metadata.notes),
+    }
+
+
+def render_gallery(images: NDArray[np.float32], rows: NDArray[np.int64], path: Path) -> None:
+    """A picture (.png) of images (n, box, box), each in its own grey range, titled with its row (from 0)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(6, len(images))
+    lines = -(-len(images) // columns)
+    figure = Figure(figsize=(1.6 * columns, 1.75 * lines), layout="constrained")
+    for place, (image, row) in enumerate(zip(images, rows, strict=True), start=1):
+        axes = figure.add_subplot(lines, columns, place)
+        low, high = np.percentile(image, (1, 99)) if np.isfinite(image).all() else (0.0, 1.0)
+        axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-12), origin="lower")
+        axes.set_title(str(int(row)), fontsize=7)
+        axes.set_axis_off()
+    FigureCanvasAgg(figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def gallery(options: IngestOptions, path: Path, *, count: int = 24, guard: PathGuard | None = None) -> None:
+    """Write a picture of `count` images spread evenly over the rows in use. Raises MissingFile without stacks."""
+    described = read_metadata(options, guard=guard)
+    stacks = described.stacks or locate_stacks(described.metadata, options, guard)
+    rows = np.flatnonzero(used_rows(described.metadata.count, options, guard))
+    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64))]
+    if path.suffix.lower() != ".png":
+        raise InvalidInput("the picture must be a .png", file=path, hint="give a name that ends in .png")
+    render_gallery(stacks.images(stacks.box).read(chosen), chosen, path)
+
+
+def _export_summary(exported: Exported) -> dict[str, Any]:
+    return {"written": [str(path) for path in exported.written], "missing": exported.missing}
+
+
+def _describe_poses(metadata: Metadata, box: int | None) -> dict[str, Any] | None:
+    if metadata.rotations is None or metadata.shifts is None:
+        return None
+    summary: dict[str, Any] = {"shift_unit_in_file": metadata.shifts.unit}
+    if box is not None and (metadata.pixel_size_angstrom is not None or metadata.shifts.unit != "angstrom"):
+        pixels = metadata.shifts.pixels(box, metadata.pixel_size_angstrom or 1.0)
+        summary["shift_pixels"] = _range(np.hypot(pixels[:, 0], pixels[:, 1]))
+    return summary
+
+
+def _readable_ctf(metadata: Metadata) -> dict[str, NDArray[np.float64]]:
+    """Angles in degrees, as people read them."""
+    columns = {}
+    for name, values in metadata.ctf.items():
+        if name.endswith("_rad"):
+            columns[name.removesuffix("_rad") + "_degree"] = np.rad2deg(values)
+        else:
+            columns[name] = values
+    return columns
+
+
+def _range(values: NDArray[np.float64]) -> dict[str, float]:
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return {}
+    return {"lowest": float(finite.min()), "median": float(np.median(finite)), "highest": float(finite.max())}
+
+
+def _describe_groups(metadata: Metadata) -> list[dict[str, Any]]:
+    if metadata.optics_group is None:
+        return []
+    groups = []
+    for code in np.unique(metadata.optics_group):
+        rows = metadata.optics_group == code
+        entry: dict[str, Any] = {"name": metadata.optics_names[code], "particles": int(rows.sum())}
+        for name in ("voltage_kv", "spherical_aberration_mm", "amplitude_contrast"):
+            if name in metadata.ctf:
+                values = np.unique(metadata.ctf[name][rows])
+                entry[name] = float(values[0]) if len(values) == 1 else [float(values[0]), float(values[-1])]
+        groups.append(entry)
+    return groups
+
+
+def _describe_stacks(metadata: Metadata, stacks: LocatedStacks | None, absent: list[str]) -> dict[str, Any]:
+    named = len(metadata.stack_names) or (len(stacks.headers) if stacks else 0)
+    summary: dict[str, Any] = {"named": named, "missing": len(absent)}
+    if stacks is not None:
+        summary["images"] = sum(header.count for header in stacks.headers)
+        summary["bytes"] = sum(header.count * header.image_bytes for header in stacks.headers)
+        summary["number_types"] = sorted({str(header.dtype) for header in stacks.headers})
+        summary["first"] = str(stacks.first)
+    return summary
