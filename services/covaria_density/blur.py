@@ -16,7 +16,7 @@ from scipy.cluster.vq import kmeans2
 
 SAMPLES_PER_SIGMA = {1: 3.0, 2: 2.5, 3: 2.0, 4: 1.6}
 PADDING_SIGMAS = {1: 5.0, 2: 4.5, 3: 3.5, 4: 3.0}
-CLASSES = {1: 12, 2: 12, 3: 8, 4: 6}
+CLASSES = {1: 24, 2: 32, 3: 12, 4: 6}
 BACKGROUND = 1e-3
 """Share of particles that no density inside the bounds explains (junk, failed poses), spread evenly."""
 

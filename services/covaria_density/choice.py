@@ -4,8 +4,8 @@ The particles are dealt into folds; the whole path of alphas is solved without e
 the largest alpha whose held-out log-likelihood is within one standard error of the best (of the PAIRED difference: the
 same particles under two densities), or within 3 nats, a likelihood ratio of 20, where the standard error is less.
 Held-out likelihood falls off a cliff where alpha is too large and sags slowly where it is too small, so the knee sits
-at the cliff's edge and stays there when the particles are drawn again; a knee read off the curvature of eleven points does
-not.
+at the cliff's edge and stays there when the particles are drawn again; a knee read off the curvature of eleven points
+does not.
 """
 
 from __future__ import annotations

@@ -204,14 +204,12 @@ def plot_l_curve(
     with style.figure(path, 12.0, 4.8) as figure:
         left, right = figure.subplots(1, 2)
         left.plot(rough, lost, "o-", color=style.BLUE)
-        for number in range(0, len(strength), 2):
-            left.annotate(
-                f"{strength[number]:.0e}",
-                (rough[number], lost[number]),
-                (6, 5),
-                textcoords="offset points",
-                fontsize=10,
-            )
+        labelled = np.inf
+        for number in range(len(strength)):
+            if abs(np.log10(rough[number] + 1e-12) - labelled) > 0.8 or not np.isfinite(labelled):
+                labelled = np.log10(rough[number] + 1e-12)
+                here = (rough[number], lost[number])
+                left.annotate(f"{strength[number]:.0e}", here, (7, 6), textcoords="offset points", fontsize=10)
         left.plot(rough[chosen], lost[chosen], color=style.VERMILION, **ring)
         left.set_xscale("log")
         left.set_yscale("symlog", linthresh=1.0)
@@ -227,5 +225,6 @@ def plot_l_curve(
         right.set_ylabel("lost on unseen particles (nats)")
         right.set_title("Largest alpha that predicts as well as the best")
         right.legend(loc="upper left")
-        for axes in (left, right):
+        for axes, values in ((left, lost), (right, unseen)):
+            axes.set_ylim(-0.5, 4 * max(float(values.max()), 3.0))
             axes.grid(True)
