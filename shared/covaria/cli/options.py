@@ -23,7 +23,7 @@ READING, MODEL, ENSEMBLE, RUNNING = "Reading the particles", "The model", "State
 
 Particles = Annotated[
     Path,
-    typer.Argument(metavar="PARTICLES", help="RELION STAR (3.1+), cryoSPARC .cs, or .mrcs with --poses and --ctf."),
+    typer.Argument(metavar="PARTICLES", help="RELION STAR (3.1+), cryoSPARC .cs, or .mrcs with --poses, --ctf."),
 ]
 Finished = Annotated[Path, typer.Argument(metavar="OUT", help="The output directory of an earlier run.")]
 Out = Annotated[Path, typer.Option("-o", "--outdir", metavar="OUT", help="Output directory.")]
