@@ -165,6 +165,9 @@ class MemoryBus:
             self._next_tag,
         )
 
+    def holds(self, delivery: Delivery) -> bool:
+        return self._open and delivery.channel == self._channel and delivery.tag in self._unsettled
+
     def ack(self, delivery: Delivery) -> None:
         self._settle(delivery)
 

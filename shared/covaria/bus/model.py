@@ -90,6 +90,9 @@ class Bus(Protocol):
     def get(self, queue: str) -> Delivery | None:
         """The next message, or None at once when there is none."""
 
+    def holds(self, delivery: Delivery) -> bool:
+        """Whether the delivery can still be settled; if not, it comes again."""
+
     def ack(self, delivery: Delivery) -> None:
         """It is done; raises DeliveryLost, BrokerAway."""
 

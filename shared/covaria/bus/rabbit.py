@@ -146,6 +146,9 @@ class RabbitBus:
             tag=method.delivery_tag,
         )
 
+    def holds(self, delivery: Delivery) -> bool:
+        return self.is_open and delivery.channel == self._generation
+
     def ack(self, delivery: Delivery) -> None:
         with self._settling(delivery) as channel:
             channel.basic_ack(delivery.tag)
@@ -201,7 +204,7 @@ class RabbitBus:
     @contextmanager
     def _settling(self, delivery: Delivery) -> Iterator[BlockingChannel]:
         """A delivery tag of another channel would close this one, so it is never sent."""
-        if delivery.channel != self._generation or not self.is_open:
+        if not self.holds(delivery):
             raise DeliveryLost(f"message {delivery.message_id} belongs to a channel that is gone; it comes again")
         try:
             with self._talking() as channel:

@@ -72,6 +72,12 @@ class Topology:
                 return queue
         raise LookupError(f"no queue {name!r} in the topology")
 
+    def part(self, stage: str, classes: tuple[str, ...]) -> Topology:
+        """What a worker of `stage` uses: its queues, and every exchange; the queues of others are not its business."""
+        names = {job_queue(stage, job_class) for job_class in classes}
+        queues = tuple(queue for queue in self.queues if queue.name in names)
+        return Topology(self.exchanges, queues, (), self.tiers)
+
 
 def job_key(stage: str, job_class: str) -> str:
     """Routing key of a stage's messages."""

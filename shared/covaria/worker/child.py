@@ -1,0 +1,161 @@
+"""The stage's process: runs one stage once and reports to its parent in JSON lines.
+
+`python -m covaria.worker.child` reads one line from stdin (what to do), then runs. stdin stays open as long as the
+parent lives: its end means that the parent died, and the stage stops at its next step.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+
+from covaria.errors import CovariaError
+from covaria.jobs.request import Request
+from covaria.local import LocalContext, Stopper, resolve_device, run_stage, stage_fingerprint
+from covaria.local.devices import default_memory_bytes
+from covaria.local.run import WITHOUT_DEVICE
+from covaria.stage import Job
+from covaria.tree import Tree, add_publish_guard
+from covaria.worker.faults import Faults
+from covaria.worker.lease import require
+
+REPORT_EVERY_S = 0.2
+ORPHAN_GRACE_S = 30.0
+DEFECT = 1
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the parent asks for: the line on stdin."""
+
+    stage: str
+    job_id: str
+    request: dict[str, Any]
+    lease: int
+    roots: tuple[str, ...]
+    device: str
+    memory_bytes: int | None
+    memory_scale: float
+    crash_at: str
+    report_fd: int
+
+
+class Reporter:
+    """Writes JSON lines to the parent. A parent that is gone is no error: the end of stdin tells."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def send(self, kind: str, **values: object) -> None:
+        """One line."""
+        try:
+            self._stream.write(json.dumps({"kind": kind, **values}) + "\n")
+            self._stream.flush()
+        except (BrokenPipeError, ValueError):
+            return
+
+
+class ServiceContext(LocalContext):
+    """A stage's context in a service: as on one machine, and the parent hears of progress too."""
+
+    allowed_roots: tuple[Path, ...]
+    reporter: Reporter
+    faults: Faults
+
+    def serve(self, reporter: Reporter, roots: tuple[Path, ...], faults: Faults) -> None:
+        """Say who listens and which folders may be read."""
+        self.reporter, self.allowed_roots, self.faults = reporter, roots, faults
+        self._reported: dict[str, float] = {}
+
+    def progress(self, step: str, done: int, total: int, unit: str = "images") -> None:
+        """Report to the parent a few times a second and at both ends of a step; then as on one machine."""
+        now = time.monotonic()
+        if done >= total or step not in self._reported or now - self._reported[step] >= REPORT_EVERY_S:
+            self._reported[step] = now
+            self.reporter.send(
+                "progress", step=step, done=int(done), total=int(total), unit=unit, gpu_bytes=_gpu_bytes(self.device)
+            )
+            if done >= total:
+                del self._reported[step]
+        self.faults.passing("child_progress")
+        super().progress(step, done, total, unit)
+
+
+def main() -> int:
+    """Obey one order; the exit code is the error's (0: done)."""
+    faulthandler.enable()
+    order = Order(**json.loads(sys.stdin.readline()))
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    reporter = Reporter(os.fdopen(order.report_fd, "w", encoding="utf-8"))
+    try:
+        _obey(order, reporter)
+    except Exception as error:
+        reporter.send(
+            "error",
+            types=[kind.__name__ for kind in type(error).__mro__ if kind is not object],
+            message=error.message if isinstance(error, CovariaError) else str(error),
+            hint=error.hint if isinstance(error, CovariaError) else "",
+            errno=error.errno if isinstance(error, OSError) else None,
+        )
+        return error.exit_code if isinstance(error, CovariaError) else DEFECT
+    reporter.send("done")
+    return 0
+
+
+def _obey(order: Order, reporter: Reporter) -> None:
+    faults = Faults(order.crash_at)
+    faults.passing("child_started")
+    request = Request.model_validate(order.request, extra="ignore")
+    tree = Tree(request.out)
+
+    def guard() -> None:
+        require(tree, order.lease)
+        faults.passing("child_publish")
+
+    add_publish_guard(guard)
+    memory_bytes = int((order.memory_bytes or default_memory_bytes()) * order.memory_scale)
+    device = "cpu" if order.stage in WITHOUT_DEVICE else resolve_device(order.device)
+    with Stopper() as stopper:
+        context = ServiceContext(
+            tree,
+            order.stage,
+            stage_fingerprint(order.stage, request),
+            device=device,
+            memory_bytes=memory_bytes,
+            console=Console(stderr=True, force_terminal=False, width=200),
+            stopper=stopper,
+        )
+        context.serve(reporter, tuple(Path(root) for root in order.roots), faults)
+        with context:
+            run_stage(order.stage, Job(order.job_id, request), context)
+    faults.passing("child_done")
+
+
+def _stop_with_parent() -> None:
+    """Wait for the end of stdin: the parent is gone. Stop at the next step, or die after a while."""
+    while sys.stdin.read(4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ORPHAN_GRACE_S)
+    os._exit(75)
+
+
+def _gpu_bytes(device: str) -> int:
+    torch = sys.modules.get("torch")
+    if torch is None or not device.startswith("cuda"):
+        return 0
+    return int(torch.cuda.memory_reserved(device))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,79 @@
+"""Sending a job's message on its way: to the next stage, to a retry tier, to parking, back to its queue.
+
+Each is a confirmed publish; only then is the delivery acknowledged. A crash between the two makes a copy, never a loss.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+
+from covaria.bus.model import BrokerAway, Bus, BusError, Delivery, DeliveryLost, HeaderValue, Outgoing
+from covaria.bus.topology import DEAD, EVENTS, JOBS, Topology, job_key
+from covaria.jobs.envelope import Message, message_id, seal
+from covaria.jobs.event import Event, seal_event
+from covaria.jobs.ticket import HOST, REASON, Ticket, new_ticket
+from covaria.worker.failures import Failure
+from covaria.worker.faults import Faults
+
+log = logging.getLogger(__name__)
+
+OWNER = f"{socket.gethostname()}:{os.getpid()}"
+
+
+class Dispatch:
+    """Publishes on one bus."""
+
+    def __init__(self, bus: Bus, topology: Topology, faults: Faults) -> None:
+        self.bus, self.topology, self.faults = bus, topology, faults
+
+    def submit(self, message: Message, ticket: Ticket | None = None) -> str:
+        """Queue a message for its stage; returns its id. Raises BusError."""
+        ticket = ticket or new_ticket()
+        identifier = message_id(message, ticket.attempt, ticket.sequence)
+        key = job_key(message.stage, message.work.job_class)
+        self.bus.publish(Outgoing(JOBS, key, seal(message, identifier), identifier, ticket.headers()))
+        return identifier
+
+    def later(self, delivery: Delivery, message: Message, ticket: Ticket, tier: int) -> None:
+        """A copy to a retry tier, then ack."""
+        identifier = message_id(message, ticket.attempt, ticket.sequence)
+        self._copy(self.topology.tiers[tier], delivery, identifier, ticket.headers())
+        self.faults.passing("retry_published")
+        self.done(delivery)
+
+    def hand_back(self, delivery: Delivery, message: Message, ticket: Ticket) -> None:
+        """A copy to the same queue, the attempt unchanged, then ack: free on every version of the broker."""
+        identifier = message_id(message, ticket.attempt, ticket.sequence)
+        self._copy(JOBS, delivery, identifier, ticket.headers())
+        self.faults.passing("hand_back_published")
+        self.done(delivery)
+
+    def park(self, delivery: Delivery, ticket: Ticket, reason: Failure | str, error: str) -> None:
+        """A copy with the reason to parking, then ack."""
+        headers: dict[str, HeaderValue] = {**ticket.headers(), REASON: reason, HOST: OWNER}
+        headers["covaria-last-error"] = error[:1000]
+        self._copy(DEAD, delivery, delivery.message_id, headers)
+        self.faults.passing("park_published")
+        self.done(delivery)
+
+    def done(self, delivery: Delivery) -> None:
+        """Acknowledge; a delivery that was lost meanwhile comes again and will be found done."""
+        try:
+            self.bus.ack(delivery)
+        except (DeliveryLost, BrokerAway) as error:
+            log.warning("not acknowledged: %s", error)
+        self.faults.passing("acked")
+
+    def tell(self, event: Event) -> None:
+        """An event; nobody listening, or a broker that is away, is fine."""
+        identifier = f"{event.job_id}/{event.stage}/{event.state}/{event.attempt}"
+        key = f"{event.stage}.{event.state}"
+        try:
+            self.bus.publish(Outgoing(EVENTS, key, seal_event(event, identifier), identifier, mandatory=False))
+        except BusError as error:
+            log.info("event %s not sent: %s", key, error)
+
+    def _copy(self, exchange: str, delivery: Delivery, identifier: str, headers: dict[str, HeaderValue]) -> None:
+        self.bus.publish(Outgoing(exchange, delivery.key, delivery.body, identifier, headers))

@@ -1,0 +1,131 @@
+"""What a failure means: the table that says which are tried again, when, and which are parked at once."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from covaria.jobs.ticket import Ticket
+
+Failure = Literal[
+    "invalid_input",
+    "missing_file",
+    "filesystem",
+    "device",
+    "device_memory",
+    "host_memory",
+    "killed",
+    "time_limit",
+    "unknown",
+]
+
+SHORT, MIDDLE, LONG = 0, 1, 2
+"""Retry tiers: 30 s, 5 min, 30 min as shipped."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How often a failure is tried again, after which waits, and what an operator should think."""
+
+    waits: tuple[int, ...]
+    """The tier before retry 1, 2, ...; none left: park."""
+    meaning: str
+    less_memory: bool = False
+    """Try again with half the memory budget."""
+
+
+POLICIES: dict[Failure, Policy] = {
+    "invalid_input": Policy((), "The input or the request cannot be right; trying again will not help."),
+    "missing_file": Policy((SHORT, MIDDLE, LONG), "A named file is not there; network filesystems can show it late."),
+    "filesystem": Policy((MIDDLE, MIDDLE, LONG), "Disk full, stale handle or I/O error on the shared filesystem."),
+    "device": Policy((SHORT, MIDDLE, LONG), "A CUDA error; another host may do better."),
+    "device_memory": Policy((SHORT,), "GPU memory ran out: once more with half the budget.", less_memory=True),
+    "host_memory": Policy((SHORT,), "Memory ran out: once more with half the budget.", less_memory=True),
+    "killed": Policy((SHORT, MIDDLE, LONG), "The stage's process was killed or crashed (out of memory, segfault)."),
+    "time_limit": Policy((), "The stage ran longer than COVARIA_JOB_TIMEOUT_S."),
+    "unknown": Policy((SHORT,), "An error that nobody foresaw: once more, then park."),
+}
+
+_FILESYSTEM = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.ESTALE,
+        errno.EIO,
+        errno.EREMOTEIO,
+        errno.ETIMEDOUT,
+        errno.EROFS,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOTCONN,
+        errno.ESHUTDOWN,
+    }
+)
+_DEVICE_TEXT = ("cuda error", "cublas", "cudnn error", "cufft", "cusolver", "nccl error", "no cuda gpus are available")
+_DEVICE_MEMORY_TEXT = ("cuda out of memory", "cuda error: out of memory", "cublas_status_alloc_failed")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a stage's process said of its end, or what its end said."""
+
+    types: tuple[str, ...] = ()
+    """Names of the exception's class and its bases, the class first."""
+    message: str = ""
+    hint: str = ""
+    errno: int | None = None
+    signal: int | None = None
+    """The signal that ended the process."""
+    exit_code: int | None = None
+
+    def __str__(self) -> str:
+        if self.types:
+            return f"{self.types[0]}: {self.message}"
+        if self.signal is not None:
+            return f"the stage's process was ended by signal {self.signal}"
+        return self.message or f"the stage's process ended with exit code {self.exit_code} and no word"
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Try again: after which tier, with which part of the memory budget."""
+
+    tier: int
+    memory_scale: float
+
+
+@dataclass(frozen=True)
+class Park:
+    """Set it aside for a person."""
+
+
+def classify(problem: Problem) -> Failure:
+    """The failure class of a problem."""
+    types, text = set(problem.types), problem.message.lower()
+    if not types:
+        return "killed" if problem.signal is not None else "unknown"
+    if "MissingFile" in types or "FileNotFoundError" in types or problem.errno == errno.ENOENT:
+        return "missing_file"
+    if "InvalidInput" in types or "BadMessage" in types:
+        return "invalid_input"
+    if any(word in text for word in _DEVICE_MEMORY_TEXT) or (problem.types[0] == "OutOfMemoryError"):
+        return "device_memory"
+    if "MemoryError" in types:
+        return "host_memory"
+    if problem.errno in _FILESYSTEM:
+        return "filesystem"
+    if "AcceleratorError" in types or any(word in text for word in _DEVICE_TEXT):
+        return "device"
+    return "unknown"
+
+
+def decide(failure: Failure, ticket: Ticket, tiers: Sequence[str]) -> Retry | Park:
+    """What to do after attempt `ticket.attempt` failed so."""
+    policy = POLICIES[failure]
+    retries_done = ticket.attempt - 1
+    if retries_done >= len(policy.waits):
+        return Park()
+    tier = min(policy.waits[retries_done], len(tiers) - 1)
+    return Retry(tier, ticket.memory_scale / 2 if policy.less_memory else ticket.memory_scale)

@@ -1,0 +1,37 @@
+"""One JSON object a line for machines, or plain lines for people. Job ids go here, never into metric labels."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+
+FIELDS = ("job_id", "stage", "attempt", "trace")
+
+
+class JsonFormatter(logging.Formatter):
+    """time, level, logger, message, and the job's fields where the record has them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line.update({name: getattr(record, name) for name in FIELDS if getattr(record, name, None)})
+        if record.exc_info and record.exc_info[0] is not None:
+            line["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def set_up_logging(level: str, form: str) -> None:
+    """Log to stderr. pika speaks up only for warnings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        JsonFormatter() if form == "json" else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    )
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("pika").setLevel(logging.CRITICAL)

@@ -1,0 +1,64 @@
+"""A running stage's progress, as metrics and as a small file that `covaria status` reads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from covaria.tree import atomic, record
+from covaria.worker.books import Books
+from covaria.worker.metrics import Metrics
+
+WRITE_EVERY_S = 2.0
+
+
+class ProgressBook:
+    """Takes the reports of one attempt."""
+
+    def __init__(self, books: Books, stage: str, metrics: Metrics) -> None:
+        self._books, self._stage, self._metrics = books, stage, metrics
+        self._step = ""
+        self._began = self._written = 0.0
+        self._done = 0
+
+    def take(self, report: Mapping[str, Any]) -> None:
+        """One report {step, done, total, unit, gpu_bytes}."""
+        now = time.monotonic()
+        step, done, total = str(report["step"]), int(report["done"]), max(int(report["total"]), 1)
+        if step != self._step:
+            self._step, self._began, self._done = step, now, 0
+        seconds = now - self._began
+        rate = done / seconds if seconds > 0.1 else 0.0
+        self._measure(step, done, total, str(report["unit"]), rate, seconds)
+        self._metrics.gpu_memory_used.labels(gpu="0").set(int(report["gpu_bytes"]))
+        self._done = max(done, self._done)
+        if now - self._written >= WRITE_EVERY_S or (done >= total and now - self._written >= WRITE_EVERY_S / 4):
+            self._written = now
+            self._write(step, done, total, str(report["unit"]), rate)
+
+    def _measure(self, step: str, done: int, total: int, unit: str, rate: float, seconds: float) -> None:
+        metrics, stage = self._metrics, self._stage
+        metrics.job_progress.labels(stage=stage).set(min(done / total, 1.0))
+        metrics.job_last_progress.labels(stage=stage).set_to_current_time()
+        if unit == "images":
+            metrics.images_processed.labels(stage=stage).inc(max(done - self._done, 0))
+            metrics.images_per_second.labels(stage=stage).set(rate)
+        if done >= total:
+            metrics.stage_step_duration.labels(stage=stage, step=step).observe(seconds)
+            self._step = ""
+
+    def _write(self, step: str, done: int, total: int, unit: str, rate: float) -> None:
+        left = (total - done) / rate if rate > 0 else None
+        atomic.write_json(
+            self._books.progress(self._stage),
+            {
+                "step": step,
+                "done": done,
+                "total": total,
+                "unit": unit,
+                "per_second": round(rate, 2),
+                "seconds_left": None if left is None else round(left, 1),
+                "at": record.now(),
+            },
+        )

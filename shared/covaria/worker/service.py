@@ -1,0 +1,131 @@
+"""A service: asks its queues, live before bulk, and deals with one message at a time until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+from covaria.bus.backoff import Backoff
+from covaria.bus.model import Bus, BusError, Delivery
+from covaria.bus.rabbit import RabbitBus
+from covaria.bus.topology import CLASSES, build_topology, job_queue
+from covaria.errors import InvalidInput
+from covaria.settings import Settings
+from covaria.stage import STAGES
+from covaria.worker.dispatch import Dispatch
+from covaria.worker.faults import Faults
+from covaria.worker.handler import Handler
+from covaria.worker.health import Health, HealthServer
+from covaria.worker.link import Link
+from covaria.worker.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+DISK_EVERY_S = 30.0
+
+
+class Service:
+    """A worker's parent process. It never imports torch."""
+
+    def __init__(
+        self,
+        stage: str,
+        classes: Sequence[str],
+        settings: Settings,
+        *,
+        max_jobs: int | None = None,
+        idle_exit_s: float | None = None,
+        bus: Bus | None = None,
+    ) -> None:
+        if stage not in STAGES:
+            raise InvalidInput(f"no stage {stage!r}", hint=f"one of {', '.join(STAGES)}")
+        if not settings.roots:
+            raise InvalidInput("COVARIA_ROOTS is empty: the service would refuse every job", hint="COVARIA_ROOTS=/data")
+        self.stage, self.settings = stage, settings
+        self.classes = [job_class for job_class in CLASSES if job_class in classes]
+        self.max_jobs, self.idle_exit_s = max_jobs, idle_exit_s
+        self.metrics = Metrics()
+        self.health = Health(settings.roots, settings.device)
+        topology = build_topology(settings.retry_delays_s)
+        self.bus = bus or RabbitBus(settings, lambda result: self.metrics.messages_published.labels(result).inc())
+        part = topology.part(stage, tuple(self.classes))
+        self.link = Link(self.bus, part, self.health, self.metrics, Backoff())
+        faults = Faults(settings.crash_at)
+        dispatch = Dispatch(self.bus, topology, faults)
+        self.handler = Handler(stage, settings, self.link, dispatch, self.metrics, lambda: self.terms)
+        self.terms = 0
+        """How often we were asked to stop."""
+        self._disk_seen = float("-inf")
+
+    def run(self) -> int:
+        """Work until SIGTERM, `max_jobs` messages, or `idle_exit_s` without one. Returns the exit code."""
+        server = HealthServer(self.settings.http_host, self.settings.http_port, self.health, self.metrics.registry)
+        before = {number: signal.signal(number, self._asked) for number in (signal.SIGTERM, signal.SIGINT)}
+        log.info("%s worker for %s, http port %d", self.stage, "+".join(self.classes), server.port)
+        log.info("settings: %s", self.settings.redacted())
+        try:
+            self._loop()
+        finally:
+            self.health.draining = True
+            self.bus.close()
+            server.close()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        log.info("ended")
+        return 0
+
+    def _loop(self) -> None:
+        handled = 0
+        last_message = time.monotonic()
+        while not self.terms:
+            self._look_at_disks()
+            delivery = self._ask() if self.link.ensure() else None
+            if delivery is not None:
+                self._handle(delivery)
+                handled += 1
+                last_message = time.monotonic()
+                if self.max_jobs is not None and handled >= self.max_jobs:
+                    return
+                continue
+            if self.idle_exit_s is not None and time.monotonic() - last_message > self.idle_exit_s:
+                log.info("no message for %.0f s", self.idle_exit_s)
+                return
+            self.link.tick(self.settings.poll_interval_s)
+
+    def _ask(self) -> Delivery | None:
+        """The next message, live before bulk."""
+        try:
+            for job_class in self.classes:
+                delivery = self.bus.get(job_queue(self.stage, job_class))
+                if delivery is not None:
+                    return delivery
+        except BusError as error:
+            self.link.lost(error)
+            return None
+        finally:
+            self.metrics.worker_last_poll.labels(stage=self.stage).set_to_current_time()
+        return None
+
+    def _handle(self, delivery: Delivery) -> None:
+        try:
+            self.handler.handle(delivery)
+        except BusError as error:
+            self.link.lost(error)
+
+    def _look_at_disks(self) -> None:
+        if time.monotonic() - self._disk_seen < DISK_EVERY_S:
+            return
+        self._disk_seen = time.monotonic()
+        for number, root in enumerate(self.settings.roots):
+            try:
+                self.metrics.shared_fs_free.labels(root=str(number)).set(shutil.disk_usage(root).free)
+            except OSError as error:
+                log.warning("root %s: %s", root, error)
+
+    def _asked(self, number: int, frame: FrameType | None) -> None:
+        self.terms += 1
+        self.health.draining = True

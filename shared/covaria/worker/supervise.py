@@ -1,0 +1,102 @@
+"""While a stage runs: keep the broker's connection alive, hear progress, notice everything that must stop it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from covaria.bus.model import Delivery
+from covaria.settings import Settings
+from covaria.tree import Tree
+from covaria.worker.failures import Problem
+from covaria.worker.faults import Faults
+from covaria.worker.lease import LeaseKeeper
+from covaria.worker.link import Link
+from covaria.worker.metrics import Metrics
+from covaria.worker.process import StageProcess
+from covaria.worker.progress import ProgressBook
+
+log = logging.getLogger(__name__)
+
+TURN_S = 0.25
+FIRST_TURN_S = 0.02
+"""Turns grow from this to TURN_S, so that a short stage is not held up."""
+CANCEL_POLL_S = 1.0
+
+Why = Literal["cancel", "drain", "time_limit", "lease_lost", ""]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a stage's process ended."""
+
+    problem: Problem | None
+    """None: the stage is done."""
+    why: Why
+    """Why it was asked to stop, "" when it was not."""
+    delivery_lost: bool
+    """The broker took the delivery back meanwhile; it comes again."""
+
+
+@dataclass
+class Supervisor:
+    """Watches one stage process to its end."""
+
+    link: Link
+    delivery: Delivery
+    tree: Tree
+    stage: str
+    keeper: LeaseKeeper
+    settings: Settings
+    metrics: Metrics
+    draining: Callable[[], int]
+    """How often SIGTERM has come; the second ends the stage at once."""
+    faults: Faults
+
+    def watch(self, process: StageProcess, progress: ProgressBook) -> Ending:
+        """Serve the connection until the process has ended."""
+        began = time.monotonic()
+        why: Why = ""
+        kill_at = float("inf")
+        lost = False
+        turn = FIRST_TURN_S
+        cancel_checked = 0.0
+        while process.running:
+            self.link.ensure()
+            self.link.tick(turn)
+            turn = min(turn * 1.5, TURN_S)
+            self.metrics.worker_last_poll.labels(stage=self.stage).set_to_current_time()
+            for report in process.reports():
+                progress.take(report)
+                self.faults.passing("progress")
+            if not lost and not self.link.bus.holds(self.delivery):
+                lost = True
+                self.metrics.deliveries_lost.labels(stage=self.stage).inc()
+                log.warning("the broker took the delivery back; the stage goes on, the copy will find it done")
+            now = time.monotonic()
+            look_for_cancel = now - cancel_checked >= CANCEL_POLL_S
+            cancel_checked = now if look_for_cancel else cancel_checked
+            reason = self._reason(now - began, look_for_cancel)
+            if reason and not why:
+                why, kill_at = reason, now + (0.0 if reason == "lease_lost" else self.settings.grace_s)
+                log.info("stopping the stage: %s", why)
+                process.stop()
+            if now >= kill_at or self.draining() > 1:
+                process.kill()
+        for report in process.reports():
+            progress.take(report)
+        return Ending(process.finish(), why, lost or not self.link.bus.holds(self.delivery))
+
+    def _reason(self, ran_s: float, look_for_cancel: bool) -> Why:
+        if self.keeper.lost:
+            return "lease_lost"
+        if self.draining():
+            return "drain"
+        if self.settings.job_timeout_s is not None and ran_s > self.settings.job_timeout_s:
+            return "time_limit"
+        if look_for_cancel and self.tree.cancel.exists():
+            return "cancel"
+        return ""
