@@ -16,12 +16,12 @@ from covaria_density.solver import Array, solve_path
 POINTS = {1: 400, 2: 128, 3: 48, 4: 20}
 COARSE_POINTS = 400
 COARSE_ALPHAS = tuple(10.0**power for power in range(1, -8, -1))
-TAIL = 0.01
-MARGIN = 0.15
+TAIL = 0.005
+MARGIN = 0.2
 
 
 def find_grid(latents: Latents, seed: int) -> LatentGrid:
-    """The grid for the density of `latents`: bounds that hold 98 % of each axis's deconvolved mass, and a margin."""
+    """The grid for the density of `latents`: bounds that hold 99 % of each axis's deconvolved mass, and a margin."""
     dim = latents.coordinates.shape[1]
     bounds = np.stack([axis_bounds(latents, axis, seed) for axis in range(dim)])
     return LatentGrid(bounds, POINTS[dim])

@@ -1,0 +1,23 @@
+"""From one conformation to another: a density on a grid, the cheapest path through it, that path in every coordinate.
+
+density = read_density(path)  or  estimate_density(latents)
+trajectory = find_trajectory(density, start, end, latents)
+trajectory.targets(6)      # (6, k) latent points at equal arc length, the ends included
+"""
+
+from covaria.trajectory.density import DensityGrid, estimate_density, read_density
+from covaria.trajectory.lift import Trajectory, find_trajectory, lift_path
+from covaria.trajectory.path import DensityPath, find_path, path_cost, resample
+
+__all__ = [
+    "DensityGrid",
+    "DensityPath",
+    "Trajectory",
+    "estimate_density",
+    "find_path",
+    "find_trajectory",
+    "lift_path",
+    "path_cost",
+    "read_density",
+    "resample",
+]
