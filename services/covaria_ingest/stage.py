@@ -11,7 +11,7 @@ from covaria.particles.store import save
 from covaria.particles.symmetry import expand
 from covaria.stage import Context, Job
 from covaria.tree import Tree
-from covaria_ingest.images import leave_out_unusable, write_downsampled
+from covaria_ingest.images import leave_out_unusable, publish_downsampled
 
 
 def run(job: Job, context: Context) -> None:
@@ -31,7 +31,7 @@ def run(job: Job, context: Context) -> None:
     with tree.staging("ingest") as staged:
         if options.downsample is not None and options.downsample < particles.box:
             particles = with_half_sets(particles, job.request.seed)
-            particles = write_downsampled(particles, described, options.downsample, tree, staged, context)
+            particles = publish_downsampled(particles, described, options.downsample, tree, staged, context)
         else:
             particles = leave_out_unusable(particles, context)
             particles = with_half_sets(particles, job.request.seed)

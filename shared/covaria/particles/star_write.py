@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from covaria.particles.metadata import Metadata
 from covaria.particles.model import Particles
+from covaria.particles.read import Described
 from covaria.particles.relion import ORIGINS_PIXEL, find_tables
 from covaria.particles.rotations import euler_from_matrices
 from covaria.particles.star import read_star
@@ -19,6 +20,14 @@ OPTICS_LABELS = (
     "_rlnOpticsGroup", "_rlnOpticsGroupName", "_rlnAmplitudeContrast", "_rlnSphericalAberration", "_rlnVoltage",
     "_rlnImagePixelSize", "_rlnImageSize", "_rlnImageDimensionality",
 )  # fmt: skip
+
+
+def write_star_for(path: Path, described: Described, particles: Particles, stack: Path) -> None:
+    """The STAR for a new `stack` of all rows: the original's columns where it is RELION 3.1+, else our own."""
+    if described.star is not None:
+        rewrite_particle_star(path, described.star, particles, stack)
+    else:
+        write_particle_star(path, particles, described.metadata, stack)
 
 
 def write_particle_star(path: Path, particles: Particles, metadata: Metadata, stack: Path) -> None:
