@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +79,24 @@ def _marginal(axes: Axes, values: NDArray[np.floating], variance: float) -> None
     axes.spines["left"].set_visible(False)
 
 
+def plot_latent_histogram(path: Path, values: ArrayLike, centers: ArrayLike) -> None:
+    """One latent coordinate (N,), NaN where excluded, with numbered centres (K,)."""
+    at = np.asarray(values, dtype=float)
+    at = at[np.isfinite(at)]
+    with style.figure(path, 7.0, 4.6) as figure:
+        axes = figure.add_subplot()
+        limits = style.robust_limits(at)
+        axes.hist(at, bins=int(np.clip(np.sqrt(at.size), 15, 80)), range=limits, color=style.SKY, edgecolor=style.BLUE)
+        for number, center in enumerate(np.asarray(centers, dtype=float)):
+            axes.axvline(center, color=style.ORANGE, linewidth=1.4)
+            axes.annotate(str(number), (center, axes.get_ylim()[1]), (2, -12), textcoords="offset points", fontsize=11)
+        axes.set_xlim(limits)
+        axes.set_xlabel(f"PC 1 ({LATENT_UNIT})")
+        axes.set_ylabel("particles")
+        axes.set_title(f"Latent coordinate of {at.size:,} particles, k-means centres")
+        axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3), useMathText=True)
+
+
 def plot_scatter_with_centers(
     path: Path,
     points: ArrayLike,
@@ -154,8 +171,3 @@ def _halo() -> list[patheffects.AbstractPathEffect]:
 def _finite_rows(latent: ArrayLike) -> NDArray[np.float64]:
     points = np.asarray(latent, dtype=float)
     return points[np.isfinite(points).all(axis=1)]
-
-
-def component_pairs(size: int, most: int = 4) -> list[tuple[int, int]]:
-    """Pairs of component numbers (from 0) worth a panel: every pair of the first `most`."""
-    return list(combinations(range(min(size, most)), 2))

@@ -1,0 +1,78 @@
+"""The figures of an analysis folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from covaria.plots import (
+    plot_contrast_histogram,
+    plot_density,
+    plot_density_slices,
+    plot_latent_histogram,
+    plot_scatter_with_centers,
+)
+from covaria.plots.latent import LATENT_UNIT
+from covaria.trajectory import DensityGrid, Trajectory
+from covaria.tree import AnalysisTree
+from covaria_analysis.clusters import Clusters
+from covaria_analysis.latents import Array, Latents
+
+MOST_COMPONENTS = 6
+
+
+def draw_components(
+    tree: AnalysisTree, latents: Latents, clusters: Clusters, trajectories: Sequence[Trajectory]
+) -> None:
+    """Contrast histogram and neighbouring pairs of principal components with the centres and paths."""
+    plot_contrast_histogram(tree.contrast_histogram, latents.contrasts)
+    if latents.zdim == 1:
+        plot_latent_histogram(tree.pca_plots / "PC_0.png", latents.coordinates[:, 0], clusters.centers[:, 0])
+        return
+    for first in range(min(latents.zdim, MOST_COMPONENTS) - 1):
+        pair = [first, first + 1]
+        plot_scatter_with_centers(
+            tree.pca_plot(first),
+            latents.coordinates[:, pair],
+            clusters.centers[:, pair],
+            title=f"Principal components {first + 1} and {first + 2}, k-means centres",
+            x_label=f"PC {first + 1} ({LATENT_UNIT})",
+            y_label=f"PC {first + 2} ({LATENT_UNIT})",
+            paths=tuple(trajectory.points[:, pair] for trajectory in trajectories),
+        )
+
+
+def draw_flat_map(tree: AnalysisTree, flat: Array, latents: Latents, clusters: Clusters) -> None:
+    """UMAP as counts and coloured by cluster; a centre is drawn at the particle nearest to it."""
+    centers = flat[clusters.nearest_rows(latents)]
+    for name, title, labels in (
+        ("umap.png", f"UMAP of {len(latents.rows):,} particles", None),
+        ("kmeans_centers.png", "UMAP, coloured by k-means cluster", clusters.labels),
+    ):
+        plot_scatter_with_centers(
+            tree.umap_plots / name,
+            flat,
+            centers,
+            title=title,
+            x_label="UMAP 1 (no unit)",
+            y_label="UMAP 2 (no unit)",
+            labels=labels,
+        )
+
+
+def draw_density(
+    tree: AnalysisTree, density: DensityGrid, clusters: Clusters, trajectories: Sequence[Trajectory]
+) -> None:
+    """The density with centres and paths, and slices of it."""
+    centers = clusters.centers[:, : density.dim]
+    if centers.shape[1] < density.dim:
+        return
+    plot_density(
+        tree.density_plots / "density.png",
+        density.values,
+        density.bounds,
+        centers=centers,
+        paths=[trajectory.points for trajectory in trajectories],
+    )
+    plot_density(tree.density_plots / "density_plain.png", density.values, density.bounds)
+    if density.dim > 1:
+        plot_density_slices(tree.density_sliced_plots / "density_slices.png", density.values, density.bounds)

@@ -1,0 +1,40 @@
+"""UMAP: the latent cloud laid flat, for the eye only."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from covaria_analysis.latents import Array, Latents
+
+FEWEST_PARTICLES = 15
+MOST_FITTED = 50_000
+NEIGHBOURS = 15
+
+
+def embed_flat(latents: Latents, seed: int) -> Array | None:
+    """(N, 2) UMAP coordinates, NaN where excluded; None where there are too few particles to lay out.
+
+    Above 50,000 particles a seeded sample is laid out and the others are placed into its map.
+    """
+    rows = latents.rows
+    if len(rows) < FEWEST_PARTICLES:
+        return None
+    from umap import UMAP
+
+    points = latents.coordinates[rows].astype(np.float32)
+    fitted = np.arange(len(points))
+    if len(points) > MOST_FITTED:
+        fitted = np.sort(np.random.default_rng(seed).choice(len(points), MOST_FITTED, replace=False))
+    # A start from the principal components: the spectral one fails on small or disconnected neighbour graphs.
+    model = UMAP(
+        n_neighbors=min(NEIGHBOURS, len(fitted) - 1),
+        random_state=seed,
+        n_jobs=1,
+        init="pca" if latents.zdim > 1 else "random",
+    )
+    flat = np.full((len(latents.used), 2), np.nan)
+    flat[rows[fitted]] = model.fit_transform(points[fitted])
+    others = np.setdiff1d(np.arange(len(points)), fitted)
+    if others.size:
+        flat[rows[others]] = model.transform(points[others])
+    return flat

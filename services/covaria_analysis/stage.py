@@ -1,0 +1,127 @@
+"""The analysis stage: clusters, their volumes, trajectories and plots, in one folder that appears whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from covaria.errors import RefusedOutput
+from covaria.jobs.request import Request
+from covaria.stage import Context, Job
+from covaria.trajectory import DensityGrid, Trajectory, estimate_density, find_trajectory, read_density
+from covaria.tree import AnalysisTree, Tree
+from covaria.tree.atomic import save_npy, write_json, write_pickle
+from covaria_analysis.clusters import Clusters, find_clusters
+from covaria_analysis.endpoints import choose_endpoints
+from covaria_analysis.figures import draw_components, draw_density, draw_flat_map
+from covaria_analysis.flat_map import embed_flat
+from covaria_analysis.latents import Latents, load_latents
+
+
+def run(job: Job, context: Context) -> None:
+    """Write OUT/analysis_<zdim>/ (or request.analysis.output). Returns at once where only the mean was asked for."""
+    request = job.request
+    if request.reconstruction.only_mean:
+        context.log.info("only the mean was asked for: nothing to analyse")
+        return
+    tree = Tree(request.out)
+    target = request.analysis.output or tree.analysis(request.analysis_zdim)
+    _refuse_foreign(target)
+    latents = load_latents(tree, request.analysis_zdim)
+    density = _find_density(request, tree)
+    with tree.staging("analysis") as staged:
+        _analyse(request, tree, AnalysisTree(staged), latents, density, context)
+        tree.publish(staged, target)
+
+
+def _analyse(
+    request: Request, tree: Tree, out: AnalysisTree, latents: Latents, density: DensityGrid | None, context: Context
+) -> None:
+    options = request.analysis
+    context.progress("k-means", 0, 1, "runs")
+    clusters = find_clusters(latents, options.n_clusters, request.seed)
+    context.progress("k-means", 1, 1, "runs")
+    trajectories = find_trajectories(clusters, options.n_trajectories, latents, density, context)
+    write_tables(out, clusters, trajectories, options.n_vols_along_path)
+    draw_components(out, latents, clusters, list(trajectories.values()))
+    if density is not None and density.dim <= latents.zdim:
+        draw_density(out, density, clusters, list(trajectories.values()))
+    if not options.skip_umap:
+        _lay_flat(out, latents, clusters, request.seed, context)
+    make_volumes(tree, out, latents.zdim, clusters, list(trajectories.values()), request, context)
+
+
+def find_trajectories(
+    clusters: Clusters, count: int, latents: Latents, density: DensityGrid | None, context: Context
+) -> dict[tuple[int, int], Trajectory]:
+    """The cheapest path for each chosen pair of centres; without a density, through that of the estimates."""
+    pairs = choose_endpoints(clusters.centers, count)
+    if not pairs:
+        return {}
+    used = latents.coordinates[latents.rows]
+    ground = density if density is not None else estimate_density(used)
+    found = {}
+    for number, (first, second) in enumerate(pairs):
+        context.progress("trajectories", number, len(pairs), "paths")
+        found[first, second] = find_trajectory(ground, clusters.centers[first], clusters.centers[second], used)
+    context.progress("trajectories", len(pairs), len(pairs), "paths")
+    return found
+
+
+def write_tables(
+    out: AnalysisTree, clusters: Clusters, trajectories: dict[tuple[int, int], Trajectory], volumes: int
+) -> None:
+    """Everything that is numbers: clusters, centres, endpoints, paths."""
+    write_pickle(out.kmeans_result, {"centers": clusters.centers, "labels": clusters.labels})
+    pairs = [list(pair) for pair in trajectories]
+    write_pickle(out.trajectory_endpoints, {"centers": clusters.centers.tolist(), "pairs": pairs})
+    out.kmeans.mkdir(parents=True, exist_ok=True)
+    np.savetxt(out.centers_txt, clusters.centers)
+    for number, trajectory in enumerate(trajectories.values()):
+        write_json(out.trajectory(number) / "path.json", trajectory.as_json(volumes))
+
+
+def make_volumes(
+    tree: Tree,
+    out: AnalysisTree,
+    zdim: int,
+    clusters: Clusters,
+    trajectories: list[Trajectory],
+    request: Request,
+    context: Context,
+) -> None:
+    """Volumes at all centres and along all trajectories, in the same passes over the images."""
+    from covaria.states import StateGroup, compute_state_groups
+
+    groups = [StateGroup(out.kmeans, "center", clusters.centers)]
+    for number, trajectory in enumerate(trajectories):
+        groups.append(
+            StateGroup(out.trajectory(number), "state", trajectory.targets(request.analysis.n_vols_along_path))
+        )
+    compute_state_groups(tree, zdim, groups, b_factor=request.analysis.b_factor, context=context)
+
+
+def _lay_flat(out: AnalysisTree, latents: Latents, clusters: Clusters, seed: int, context: Context) -> None:
+    context.progress("UMAP", 0, 1, "maps")
+    flat = embed_flat(latents, seed)
+    context.progress("UMAP", 1, 1, "maps")
+    if flat is None:
+        context.log.warning("UMAP left out: %d particles are too few", len(latents.rows))
+        return
+    save_npy(out.umap_plots / "umap_embedding.npy", flat.astype(np.float32))
+    draw_flat_map(out, flat, latents, clusters)
+
+
+def _find_density(request: Request, tree: Tree) -> DensityGrid | None:
+    if request.analysis.density is not None:
+        return read_density(request.analysis.density)
+    return read_density(tree.density_knee) if request.density.enabled and tree.density_knee.is_file() else None
+
+
+def _refuse_foreign(target: Path) -> None:
+    """Publishing replaces `target`: only an analysis may be replaced."""
+    if target.exists() and not (
+        target.is_dir() and (not any(target.iterdir()) or AnalysisTree(target).kmeans_result.is_file())
+    ):
+        raise RefusedOutput("exists and is not an analysis", file=target, hint="give another folder with -o")
