@@ -6,6 +6,8 @@ The label `root` is the position in COVARIA_ROOTS.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from covaria import __version__
@@ -16,6 +18,9 @@ WAIT_BUCKETS = (0.1, 0.5, 1, 2, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 
 OUTCOMES = ("succeeded", "duplicate", "retried", "parked", "cancelled", "handed_back", "deferred", "lost")
 """How a received job may end: `deferred` met another worker's live lease, `lost` found its own lease taken over."""
+
+
+PUBLISH_RESULTS = ("confirmed", "unroutable", "refused", "error")
 
 
 class _Registry:
@@ -69,6 +74,19 @@ class Metrics(_Registry):
             "Messages refused before any work; reason is size, envelope, version, schema or path.",
             "reason",
         )
+
+    def start_at_zero(self, stage: str, classes: Sequence[str]) -> None:
+        """Show the counters that alerts watch from the start: a series that begins with 1 has no increase to see."""
+        for outcome in OUTCOMES:
+            for job_class in classes:
+                self.jobs_finished.labels(stage, job_class, outcome)
+        for job_class in classes:
+            self.jobs_received.labels(stage, job_class)
+        for result in PUBLISH_RESULTS:
+            self.messages_published.labels(result)
+        for counter in (self.deliveries_lost, self.lease_takeovers, self.images_processed):
+            counter.labels(stage)
+        self.job_in_progress.labels(stage).set(0)
 
     def _jobs(self) -> None:
         counter, histogram = self._counter, self._histogram

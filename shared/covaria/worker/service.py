@@ -49,6 +49,7 @@ class Service:
         self.classes = [job_class for job_class in CLASSES if job_class in classes]
         self.max_jobs, self.idle_exit_s = max_jobs, idle_exit_s
         self.metrics = Metrics()
+        self.metrics.start_at_zero(stage, self.classes)
         self.health = Health(settings.roots, settings.device)
         topology = build_topology(settings.retry_delays_s)
         self.bus = bus or RabbitBus(settings, lambda result: self.metrics.messages_published.labels(result).inc())
