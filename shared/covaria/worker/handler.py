@@ -219,7 +219,7 @@ class Attempt:
         return outcome
 
     def _outcome(self, ending: Ending) -> str:
-        if ending.problem is None:
+        if ending.problem is None or self.books.is_done(self.stage):  # a process can die after its work is published
             self.faults.passing("stage_done")
             return self._hand_over("succeeded")
         if ending.why == "lease_lost" or "LeaseLost" in ending.problem.types:

@@ -1,4 +1,4 @@
-"""A real RabbitMQ for the tests, never skipped: RABBITMQ_URL, or an installed rabbitmq-server, or apt (as root or sudo).
+"""A real RabbitMQ for the tests, never skipped: the installed rabbitmq-server, else apt puts it there (root or sudo).
 
 One throwaway broker for a test session on free loopback ports, a fresh vhost for a test.
 """
@@ -149,6 +149,12 @@ class BrokerServer:
     def evaluate(self, expression: str) -> str:
         """Erlang in the node."""
         return self.ctl("eval", expression)
+
+    def messages(self, vhost: str) -> dict[str, int]:
+        """Messages in every queue that has any: ready, or taken and not settled."""
+        lines = self.ctl("list_queues", "-p", vhost, "--no-table-headers", "name", "messages").splitlines()
+        rows = (line.split("\t") for line in lines if "\t" in line)
+        return {name: int(count) for name, count in rows if int(count)}
 
     def url(self, vhost: str, user: str = "guest", password: str = "guest") -> str:
         """amqp URL of a vhost."""
