@@ -42,7 +42,7 @@ def main() -> NoReturn:
         if error.shown:
             sys.exit(error.exit_code)
         _fail(f"{type(error).__name__}: {error}", error.exit_code)
-    except (OSError, MemoryError, RuntimeError, ValueError, ArithmeticError, LookupError, TypeError) as error:
+    except Exception as error:
         if os.environ.get(TRACEBACK) == "1":
             raise
         _fail(

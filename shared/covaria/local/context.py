@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 import time
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -71,6 +72,17 @@ class RateColumn(ProgressColumn):
         return Text(f"{speed:,.0f} {task.fields['unit']}/s" if speed else "", style="cyan")
 
 
+@dataclass(frozen=True)
+class _Passes:
+    """Finished passes of one step, not yet logged."""
+
+    step: str
+    unit: str
+    count: int = 0
+    units: int = 0
+    seconds: float = 0.0
+
+
 class LocalContext:
     """A stage's context in this process. Use as a context manager: log file and bars live as long as the block."""
 
@@ -102,6 +114,7 @@ class LocalContext:
             console=self._console, disable=not self._console.is_terminal,
         )  # fmt: skip
         self._handlers: list[logging.Handler] = []
+        self._passes: _Passes | None = None
 
     def __enter__(self) -> Self:
         log = self.tree.stage_log(self.stage)
@@ -112,10 +125,13 @@ class LocalContext:
             self.log.addHandler(handler)
         self.log.setLevel(logging.INFO)
         self.log.propagate = False
+        self.log.addFilter(self._before_line)
         self._bars.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._log_passes()
+        self.log.removeFilter(self._before_line)
         self._bars.stop()
         for handler in self._handlers:
             self.log.removeHandler(handler)
@@ -132,15 +148,32 @@ class LocalContext:
         if unit == "images":
             self.images = max(self.images, total)
         if done >= total:
-            seconds = now - started
-            rate = f" ({total / seconds:,.0f} {unit}/s)" if seconds > 0.05 else ""
-            self.log.info("%s: %s %s in %.1f s%s", step, f"{total:,}", unit, seconds, rate)
+            if self._passes is not None and self._passes.step != step:
+                self._log_passes()
+            passes = self._passes or _Passes(step, unit)
+            self._passes = replace(passes, count=passes.count + 1, units=passes.units + total,
+                                   seconds=passes.seconds + now - started)  # fmt: skip
             self._bars.remove_task(task)
             del self._steps[step]
             if now - self._logged >= LOG_REFRESH_S:
                 self._logged = now
                 record.refresh_log(self.tree)
         self._check(now)
+
+    def _log_passes(self) -> None:
+        """One line for a finished step, or for several passes of the same step in a row."""
+        passes, self._passes = self._passes, None
+        if passes is None:
+            return
+        times = f" in {passes.count} passes" if passes.count > 1 else ""
+        rate = f" ({passes.units / passes.seconds:,.0f}/s)" if passes.seconds > 0.05 else ""
+        self.log.info(
+            "%s: %s %s%s in %.1f s%s", passes.step, f"{passes.units:,}", passes.unit, times, passes.seconds, rate
+        )
+
+    def _before_line(self, record: logging.LogRecord) -> bool:
+        self._log_passes()
+        return True
 
     def _check(self, now: float) -> None:
         if self._stopper is not None and self._stopper.asked:
@@ -164,11 +197,12 @@ class LineFormatter(logging.Formatter):
 
 
 class _ConsoleHandler(logging.Handler):
-    """The same lines above the progress bars."""
+    """The same lines above the progress bars, without tracebacks (those are in the log file)."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._console.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+        line = self.format(record).split("\nTraceback", 1)[0]
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -27,13 +27,18 @@ def readme(document: Mapping[str, Any]) -> str:
 def next_commands(document: Mapping[str, Any]) -> list[str]:
     """One or two commands that make sense now."""
     out = document["parameters"]["out"]
-    if document["status"] != "succeeded":
-        hint = document.get("error", {}).get("hint")
-        again = f"{document['command_line']}     (the same command again resumes from the last finished step)"
-        return [hint, again] if hint else [again]
     zdims = sorted(document["parameters"].get("reconstruction", {}).get("zdim", (10,)))
     zdim = max((z for z in zdims if z <= 10), default=zdims[0])
     stages = document["stages"]
+    if document["status"] != "succeeded":
+        error = document.get("error")
+        again = f"{document['command_line']}     (the same command again resumes from the last finished step)"
+        if error:
+            return [error["hint"], again] if error["hint"] else [again]
+        waiting = next((name for name, stage in stages.items() if stage["status"] == "queued"), None)
+        alone = {"reconstruction": f"covaria reconstruct {out}", "density": f"covaria density {out}",
+                 "analysis": f"covaria analyze {out} --zdim {zdim}"}  # fmt: skip
+        return [alone.get(waiting or "", again)]
     if "analysis" in stages:
         clusters = document["parameters"]["analysis"]["n_clusters"]
         coordinates = f"{out}/analysis_{zdim}/kmeans/centers.txt"
