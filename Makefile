@@ -1,0 +1,66 @@
+# make demo | test | lint | bench | accuracy | soak | stack-smoke | clean
+#
+# PYTHON       the interpreter that makes .venv (3.11 or newer)
+# TORCH_INDEX  where torch comes from; empty: pip's own index. For a CPU-only build: https://download.pytorch.org/whl/cpu,
+#              for CUDA: https://download.pytorch.org/whl/cu128 (or what fits the driver)
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+QUIET := --quiet --root-user-action=ignore --progress-bar off
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench accuracy soak stack-smoke clean rabbitmq
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+# ---- set-up: made again when the requirements change
+$(VENV)/installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "no python3.11 found: apt-get install python3.11 python3.11-venv, or make PYTHON=/path/to/python" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+		|| { rm -rf $(VENV); echo "cannot make a virtual environment: apt-get install python3-venv" >&2; exit 1; }
+	@echo "installing into $(VENV) (some minutes the first time)"
+	@$(if $(TORCH_INDEX),$(PIP) install $(QUIET) -c constraints.txt --index-url $(TORCH_INDEX) torch)
+	@$(PIP) install $(QUIET) -c constraints.txt -e ".[dev]"
+	@touch $@
+
+rabbitmq:
+	@.ci/rabbitmq
+
+# ---- what a newcomer runs
+demo: $(VENV)/installed
+	@.ci/demo $(BIN)
+
+# ---- what a developer runs
+test: $(VENV)/installed rabbitmq
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST)
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy shared services
+	$(BIN)/lint-imports
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed
+	@for file in bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+accuracy: $(VENV)/installed
+	@.ci/accuracy $(BIN)
+
+soak: $(VENV)/installed rabbitmq
+	$(BIN)/python -m pytest -m slow --timeout 3600 $(PYTEST)
+
+stack-smoke: $(VENV)/installed
+	deploy/smoke
+
+clean:
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find shared services tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find shared services -name '*.egg-info' -type d -prune -exec rm -rf {} +
