@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.fft
 import torch
+from scipy.ndimage import gaussian_filter
 
 from covaria.imaging import volumes
 from covaria.imaging.images import Batch
@@ -27,6 +28,8 @@ from covaria.maps import fsc
 from covaria.maps.fourier import shell_average, shell_indices
 from covaria_reconstruction.latents import best_contrast, log_likelihood, posterior, slices_of, statistics
 from covaria_reconstruction.mean import signal_to_noise
+
+LOCAL_WINDOWS_IN_BOX = 20
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,32 @@ def ascend(
         modes = (basis.T @ force) / (1 + np.maximum(values, 0)[:, None] * density[cells])
         out[:, cells] = spectrum[:, cells] + basis @ modes
     return (_inverse_dft(out, side) * mask).astype(np.float32)
+
+
+def locally_shrunk(components: np.ndarray, halves: list[np.ndarray]) -> np.ndarray:
+    """Components times a local Wiener weight: what moves is small, and the mask around it is large.
+
+    F(x) = <v_1 v_2> / <(v_1^2 + v_2^2) / 2> in a Gaussian window of a twentieth of the box (sd), weight 2 F / (1 + F):
+    the FSC rule of the Fourier prior, in space. components and the half-sets' own (K, d, d, d) in the same axes.
+    """
+    width = components.shape[-1] / LOCAL_WINDOWS_IN_BOX
+    out = np.empty_like(components)
+    for k, (first, second) in enumerate(zip(*halves, strict=True)):
+        common = gaussian_filter(first * second, width)
+        power = gaussian_filter(0.5 * (first**2 + second**2), width)
+        agreement = np.clip(common / np.maximum(power, 1e-30), 0, 1)
+        out[k] = components[k] * (2 * agreement / (1 + agreement))
+    return out
+
+
+def m_step(
+    components: np.ndarray, halves: tuple[Gradient, Gradient], second_moment: np.ndarray, prior: Prior, mask: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Ascend, expand, shrink locally, rotate: new components and each half-set's own, in the same principal axes."""
+    new, axes = principal_axes(ascend(components, halves, second_moment, prior, mask), second_moment)
+    own = [np.tensordot(axes, ascend(components, (half,), second_moment, prior, mask), 1) for half in halves]
+    new, axes = principal_axes(locally_shrunk(new, own), np.eye(len(new)))
+    return new, [np.tensordot(axes, half, 1).astype(np.float32) for half in own]
 
 
 def principal_axes(components: np.ndarray, second_moment: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

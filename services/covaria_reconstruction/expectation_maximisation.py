@@ -22,10 +22,9 @@ from covaria_reconstruction.components import (
     Gradient,
     LinearModel,
     Prior,
-    ascend,
     gradient_of,
     half_set_prior,
-    principal_axes,
+    m_step,
 )
 
 Report = Callable[[str, int, int], None]
@@ -110,8 +109,7 @@ def em_step(problem: Problem, model: LinearModel, prior: Prior | None = None, re
     found, curves = half_set_prior(model.components, halves, second_moment, mask)
     prior = found if prior is None else prior
     gain = pair[0].gain + pair[1].gain
-    new = ascend(model.components, halves, second_moment, prior, mask)
-    new, _ = principal_axes(new, second_moment)
+    new, _ = m_step(model.components, halves, second_moment, prior, mask)
     return Step(replace(model, components=new), curves, gain, gain - 0.5 * prior_energy(model.components, prior))
 
 
@@ -162,10 +160,10 @@ def choose_start(
             model = random_start(problem, count, radius, seed + 1000 * trial)
             for _ in range(steps + 1):
                 step = em_step(problem, model, report=report)
-                previous, model = model, step.model
+                model = step.model
             tried.append({"radius": radius, "seed": seed + 1000 * trial, "gain": step.penalised_gain})
             if step.penalised_gain > best_gain:
-                best, best_gain = previous, step.penalised_gain
+                best, best_gain = model, step.penalised_gain
     assert best is not None
     return best, tried
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -12,7 +14,7 @@ from covaria.imaging.images import Images
 from covaria.imaging.ranks import Ranks
 from covaria.stage import Context, Job
 from covaria.tree import Tree
-from covaria_reconstruction.components import LinearModel, ascend, half_set_prior, principal_axes
+from covaria_reconstruction.components import LinearModel, half_set_prior, m_step
 from covaria_reconstruction.embedding import Embedding, embed, embedding_statistics
 from covaria_reconstruction.expectation_maximisation import Problem, fit_components, gradients
 from covaria_reconstruction.mean_model import MeanModel, estimate_mean_model
@@ -21,6 +23,9 @@ from covaria_reconstruction.significance import significant_components
 
 LEAST_IMAGES = 10
 """In each half-set."""
+COARSE_RADIUS = 16
+"""Up to which the half-sets are compared as independent fits."""
+UNCONFIRMED = 1e-3
 
 
 def run(job: Job, context: Context) -> None:
@@ -89,12 +94,21 @@ def _components_step(images: Images, mean: MeanModel, count: int, seed: int, con
     problem = Problem(images, mean.noise, mean.residual_mean, mean.component_mask, float(mean.contrast_sd), images.half)
     model, _ = fit_components(problem, count, seed=seed, report=context.progress, log=context.log.info)
     found = last_step(problem, model, context)
-    radius = min(16, images.box // 2 - 1)
-    tested = significant_components(problem, min(count, 4), radius, seed, report=context.progress)
+    radius = min(COARSE_RADIUS, images.box // 2 - 1)
+    tested = significant_components(problem, count, radius, seed, report=context.progress)
     context.log.info(f"components: held-out z-scores {np.round(tested.z_score, 1).tolist()}")
-    found = Components(**{**found.__dict__, "significant": np.array(tested.count)})
+    found = confirmed(found, tested.count)
     context.checkpoints.save("components", found.__dict__)
     return found
+
+
+def confirmed(found: Components, count: int) -> Components:
+    """The first `count` eigenvalues as they are; the others, which the other half did not confirm, next to zero.
+
+    Half-sets that share latents agree on noise, and an eigenvalue fitted to noise would move particles along it.
+    """
+    kept = np.where(np.arange(len(found.eigenvalues)) < count, 1.0, UNCONFIRMED)
+    return replace(found, eigenvalues=found.eigenvalues * kept, significant=np.array(count))
 
 
 def last_step(problem: Problem, model: LinearModel, context: Context) -> Components:
@@ -102,11 +116,7 @@ def last_step(problem: Problem, model: LinearModel, context: Context) -> Compone
     mask = problem.mask_at(model.radius)
     halves, second_moment = gradients(problem.sums(model, context.progress), mask)
     prior, curves = half_set_prior(model.components, halves, second_moment, mask)
-    combined, axes = principal_axes(ascend(model.components, halves, second_moment, prior, mask), second_moment)
-    own = [
-        np.tensordot(axes, ascend(model.components, (half,), second_moment, prior, mask), 1).astype(np.float32)
-        for half in halves
-    ]
+    combined, own = m_step(model.components, halves, second_moment, prior, mask)
     box, scale = len(problem.mask), problem.images.scale
     full = [volumes.resize_fourier(torch.as_tensor(v), box).numpy() * scale for v in (combined, *own)]
     norm = np.sqrt((full[0].astype(np.float64) ** 2).sum((1, 2, 3)))
