@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     device: str = Field(default="auto", description="Where stages compute: auto, cpu, cuda or cuda:<n>.")
     memory_gb: Positive | None = Field(
         default=None,
-        description="What a stage may use, GB; when unset, the container's limit or 80 % of the free memory.",
+        description="What a stage may use, GB; when unset, 60 % of what is free within the container's limit.",
     )
     http_host: str = Field(default="0.0.0.0", description="Address on which /livez, /readyz and /metrics answer.")
     http_port: Annotated[int, Field(ge=0, le=65535)] = Field(

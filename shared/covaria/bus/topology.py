@@ -25,6 +25,9 @@ CLASSES = ("live", "bulk")
 DELIVERY_LIMIT = 10
 """Back-stop for messages whose worker dies each time. Never -1: RabbitMQ 3.10 then drops a message when it returns."""
 
+PARKING_DELIVERY_LIMIT = 1_000_000
+"""Looking at parked messages returns them, and RabbitMQ 4 drops what has no limit of its own at the 20th return."""
+
 Arguments = Mapping[str, str | int]
 
 
@@ -125,13 +128,8 @@ def build_topology(retry_delays_s: tuple[float, ...]) -> Topology:
         bindings.append(Binding(name, name, ""))
         tiers.append(name)
     exchanges.append(Exchange(DEAD, "topic", "What cannot be worked on. Key: as it was."))
-    queues.append(
-        Queue(
-            PARKING,
-            MappingProxyType({"x-queue-type": "quorum"}),
-            "Parked messages: no time limit, no consumer, an alarm.",
-        )
-    )
+    looked_at: Arguments = MappingProxyType({"x-queue-type": "quorum", "x-delivery-limit": PARKING_DELIVERY_LIMIT})
+    queues.append(Queue(PARKING, looked_at, "Parked messages: no time limit, no consumer, an alarm."))
     bindings.append(Binding(DEAD, PARKING, "#"))
     exchanges.append(
         Exchange(EVENTS, "topic", "Notification only, a snapshot each. Key: <stage>.<state>. Nobody listening is fine.")
