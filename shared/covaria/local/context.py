@@ -166,7 +166,8 @@ class LocalContext:
         if passes is None:
             return
         times = f" in {passes.count} passes" if passes.count > 1 else ""
-        rate = f" ({passes.units / passes.seconds:,.0f}/s)" if passes.seconds > 0.05 else ""
+        per_second = passes.units / max(passes.seconds, 1e-9)
+        rate = f" ({per_second:,.0f}/s)" if passes.seconds > 0.05 and per_second >= 1 else ""
         self.log.info(
             "%s: %s %s%s in %.1f s%s", passes.step, f"{passes.units:,}", passes.unit, times, passes.seconds, rate
         )

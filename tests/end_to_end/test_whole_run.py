@@ -1,0 +1,266 @@
+"""`covaria run` as a user meets it: the documented tree, refusal, resume, overwrite, a real set."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+
+from covaria.simulation import truth as scoring
+from covaria.simulation.dataset import SimulationOptions, simulate
+from covaria.simulation.ensemble import BUILT_IN
+from covaria.tree import AnalysisTree, DensityTree, Tree, atomic
+
+N, BOX, CLUSTERS, ALONG = 400, 32, 3, 3
+OPTIONS = (
+    *("--zdim", "1,2", "--n-clusters", CLUSTERS, "--n-vols-along-path", ALONG, "--density-dim", 1),
+    *("--device", "cpu", "--memory-gb", 2, "--seed", 3),
+)
+COVARIA = [sys.executable, "-c", "from covaria.cli import main; main()"]
+
+
+def covaria(*arguments: object, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COVARIA, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, env=_environment()
+    )
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("particles")
+    simulate(
+        out, BUILT_IN["presence"](2), SimulationOptions(n_images=N, box=BOX, pixel_size_angstrom=8.0, snr=0.3, seed=4)
+    )
+    return out
+
+
+@pytest.fixture(scope="module")
+def finished(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """One whole run, shared by the tests that look at it."""
+    out = tmp_path_factory.mktemp("run") / "out"
+    done = covaria("run", dataset / "particles.star", "-o", out, "--no-downsample", *OPTIONS)
+    assert done.returncode == 0, done.stderr
+    assert "next     covaria" in done.stdout
+    return Tree(out)
+
+
+def _load(path: Path) -> object:
+    with path.open("rb") as file:
+        return pickle.load(file)
+
+
+def test_every_documented_file_is_there(finished: Tree) -> None:
+    tree, analysis, density = finished, AnalysisTree(finished.analysis(2)), DensityTree(finished.density)
+    expected = [tree.params, tree.halfsets, tree.mean, tree.mean_filtered, tree.mean_half(1), tree.mean_half(2)]
+    expected += [tree.mask, tree.dilated_mask, tree.eigenvolume(0), tree.eigenvolume(3), tree.variance(4)]
+    for folder in (tree.out, analysis.root, density.root):
+        expected += [folder / name for name in ("job.json", "command.txt", "run.log", "README.txt")]
+    for zdim in (1, 2):
+        expected += [tree.latent_coords(zdim), tree.latent_coords_noreg(zdim), tree.latent_precision(zdim)]
+        expected += [tree.latent_precision_noreg(zdim), tree.contrasts(zdim)]
+    plots = ("eigenvalues", "mean_fsc", "contrast_histogram", "noise_spectrum", "mean_variance_eigenvolumes")
+    expected += [tree.plots / f"{name}.png" for name in plots]
+    expected += [analysis.contrast_histogram, analysis.pca_plot(0), analysis.kmeans_result]
+    expected += [analysis.trajectory_endpoints, analysis.centers_txt, analysis.trajectory(0) / "path.json"]
+    for i in range(CLUSTERS):
+        expected += [analysis.center(i), analysis.center_half(i, 1), analysis.center_half(i, 2)]
+        expected += [analysis.center_unfiltered(i)]
+        folder = analysis.center_diagnostics(i)
+        names = ("local_resolution.mrc", "latent_coords.txt", "heterogeneity_distances.txt", "chosen_bandwidth.npy")
+        expected += [folder / name for name in (*names, "params.json")]
+    for i in range(ALONG):
+        expected += [analysis.state(0, i), analysis.state_diagnostics(0, i)]
+    expected += [density.all_densities_plot, density.l_curve_plot, density.knee, density.density(0)]
+    missing = [str(path.relative_to(tree.out)) for path in expected if not path.exists()]
+    assert missing == []
+    for folder in (analysis.umap_plots, analysis.density_plots, analysis.density_sliced_plots):
+        assert list(folder.glob("*.png")), f"{folder} holds no plot"
+
+
+def test_only_documented_names_at_the_root(finished: Tree) -> None:
+    names = {".covaria", "job.json", "command.txt", "run.log", "README.txt", "model", "output", "density", "analysis_2"}
+    assert {path.name for path in finished.out.iterdir()} == names
+    assert not list(finished.out.rglob("*.tmp")) and not list(finished.temporary.glob("*"))
+
+
+def test_volumes_are_valid_mrc_with_the_voxel_size(finished: Tree) -> None:
+    volumes = sorted(finished.out.rglob("*.mrc"))
+    assert len(volumes) > 20
+    for path in volumes:
+        assert mrcfile.validate(path), path
+        with mrcfile.open(path) as file:
+            assert file.data.shape == (BOX,) * 3 and file.data.dtype == np.float32, path
+            assert np.isfinite(file.data).all(), path
+            assert file.voxel_size.x == file.voxel_size.y == file.voxel_size.z == pytest.approx(8.0), path
+
+
+def test_arrays_and_pickles_are_as_documented(finished: Tree) -> None:
+    tree, analysis = finished, AnalysisTree(finished.analysis(2))
+    for zdim in (1, 2):
+        assert np.load(tree.latent_coords(zdim)).shape == (N, zdim)
+        assert np.load(tree.latent_coords(zdim)).dtype == np.float32
+        assert np.load(tree.latent_precision_noreg(zdim)).shape == (N, zdim, zdim)
+        assert np.load(tree.contrasts(zdim)).shape == (N,)
+    params = _load(tree.params)
+    assert isinstance(params, dict)
+    keys = "schema_version covaria_version volume_shape voxel_size s noise_var_used data_sign uninvert_data mean_fsc "
+    keys += "component_fsc significant_components image_scale input_args"
+    assert set(keys.split()) - set(params) == set()
+    assert len(params["noise_var_used"]) == BOX // 2 - 1
+    halves = _load(tree.halfsets)
+    assert isinstance(halves, list)
+    np.testing.assert_array_equal(np.sort(np.concatenate(halves)), np.arange(N))
+    clusters = _load(analysis.kmeans_result)
+    assert isinstance(clusters, dict) and clusters["centers"].shape == (CLUSTERS, 2)
+    assert clusters["labels"].shape == (N,) and set(np.unique(clusters["labels"])) <= set(range(-1, CLUSTERS))
+    np.testing.assert_allclose(np.loadtxt(analysis.centers_txt, ndmin=2), clusters["centers"], rtol=1e-4, atol=1e-6)
+    ends = _load(analysis.trajectory_endpoints)
+    assert isinstance(ends, dict) and {"centers", "pairs"} <= set(ends)
+    density = _load(tree.density_knee)
+    assert isinstance(density, dict) and density["density"].ndim == 1
+    assert np.shape(density["latent_space_bounds"]) == (1, 2) and float(density["alpha"]) > 0
+
+
+def test_job_json_and_log(finished: Tree) -> None:
+    document = json.loads(finished.job_json.read_text())
+    assert document["status"] == "succeeded" and "error" not in document
+    assert list(document["stages"]) == ["ingest", "reconstruction", "density", "analysis"]
+    for stage in document["stages"].values():
+        assert stage["status"] == "succeeded" and stage["seconds"] > 0 and stage["peak_memory_bytes"] > 0
+    assert document["stages"]["reconstruction"]["images_per_second"] > 0
+    assert document["parameters"]["reconstruction"]["zdim"] == [1, 2]
+    assert {"maps", "eigenvolumes", "latent_coordinates", "clusters", "trajectories", "plots"} <= set(
+        document["outputs"]
+    )
+    for paths in document["outputs"].values():
+        assert all((finished.out / path).is_file() for path in paths)
+    assert [json.loads((finished.analysis(2) / "job.json").read_text())["status"]] == ["succeeded"]
+    assert "analysis" in finished.run_log.read_text() and "center000.mrc" in finished.readme.read_text()
+
+
+def test_the_result_is_near_the_truth(finished: Tree, dataset: Path) -> None:
+    """32 pixels, 400 images: enough to see that axes, sign, scale and row order are right."""
+    truth = scoring.read_truth(dataset)
+    figures = scoring.score(truth, finished)
+    assert figures["mean map: mean FSC to the truth"] > 0.7, figures
+    assert figures["contrast: correlation"] > 0.5, figures
+    mean = mrcfile.read(finished.mean).astype(float)
+    scale = (mean * truth.mean).sum() / (truth.mean**2).sum()
+    assert scale == pytest.approx(1, abs=0.15), "density is on the scale of the images"
+
+
+def test_a_finished_run_is_refused_then_replaced(finished: Tree, dataset: Path) -> None:
+    refused = covaria("run", dataset / "particles.star", "-o", finished.out, "--no-downsample", *OPTIONS)
+    assert refused.returncode == 2 and "--overwrite" in refused.stderr
+    assert json.loads(finished.job_json.read_text())["status"] == "succeeded"
+
+
+def test_overwrite_keeps_what_is_not_ours(dataset: Path, tmp_path: Path) -> None:
+    arguments = ("run", dataset / "particles.star", "-o", tmp_path / "out", "--downsample", 24, "--only-mean", *OPTIONS)
+    first = covaria(*arguments)
+    assert first.returncode == 0, first.stderr
+    tree = Tree(tmp_path / "out")
+    assert mrcfile.read(tree.mean).shape == (24,) * 3
+    assert tree.downsampled_star(24).is_file() and tree.downsampled_stack(24).is_file()
+    (tree.out / "notes.txt").write_text("mine")
+    again = covaria(*arguments, "--overwrite")
+    assert again.returncode == 0, again.stderr
+    assert (tree.out / "notes.txt").read_text() == "mine"
+
+
+def test_interrupted_and_resumed(dataset: Path, tmp_path: Path) -> None:
+    """SIGTERM in the middle of the reconstruction: exit 75; the same command goes on from there and ends the same."""
+    out = tmp_path / "out"
+    arguments = [
+        "run", str(dataset / "particles.star"), "-o", str(out), "--no-downsample", "--no-density", "--skip-umap",
+        "--n-trajectories", "0", *map(str, OPTIONS),
+    ]  # fmt: skip
+    tree = Tree(out)
+    process = subprocess.Popen([*COVARIA, *arguments], stderr=subprocess.PIPE, text=True, env=_environment())
+    _wait_until(
+        lambda: _status(tree, "reconstruction") == "running" and "mean" in _text(tree.stage_log("reconstruction"))
+    )
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 75, errors
+    document = json.loads(tree.job_json.read_text())
+    assert document["status"] == "queued" and document["stages"]["ingest"]["status"] == "succeeded"
+    ingested = document["stages"]["ingest"]["finished_at"]
+    done = covaria(*arguments)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(tree.job_json.read_text())
+    assert document["status"] == "succeeded" and document["stages"]["ingest"]["finished_at"] == ingested
+    assert AnalysisTree(tree.analysis(2)).center(CLUSTERS - 1).is_file()
+
+
+def test_a_killed_run_resumes(dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["run", str(dataset / "particles.star"), "-o", str(out), "--no-downsample", "--only-mean"]
+    arguments += map(str, OPTIONS)
+    tree = Tree(out)
+    process = subprocess.Popen([*COVARIA, *arguments], stderr=subprocess.DEVNULL, env=_environment())
+    _wait_until(lambda: _status(tree) == "running")
+    process.kill()
+    process.wait(timeout=60)
+    assert json.loads(tree.job_json.read_text())["stages"]["reconstruction"]["status"] == "running"
+    done = covaria(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(tree.job_json.read_text())["status"] == "succeeded" and tree.mean.is_file()
+    assert list(tree.temporary.glob("*")) == []
+
+
+def test_a_real_set(shared_data: Callable[..., Path], tmp_path: Path) -> None:
+    """cryoDRGN's toy projections: 1,000 images of 30 pixels, an old STAR file without optics, poses in a pickle.
+
+    The pickle's translations are an older layout's, in pixels (read as fractions they smear the images: half-map FSC
+    0.4 at shell 3 against 1.0); they are rewritten as fractions of the box.
+    """
+    star = shared_data("cryodrgn", "toy_projections.star")
+    with shared_data("cryodrgn", "toy_rot_trans.pkl").open("rb") as file:
+        rotations, pixels = pickle.load(file)
+    poses = tmp_path / "poses.pkl"
+    atomic.write_pickle(poses, (rotations, pixels / 30))
+    done = covaria(
+        "run", star, "--poses", poses, "--pixel-size", 1, "--box", 30, "--no-downsample", "-o", tmp_path / "out",
+        "--only-mean", *OPTIONS,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    tree = Tree(tmp_path / "out")
+    halves = [mrcfile.read(tree.mean_half(half)).astype(float) for half in (1, 2)]
+    curve = scoring.shell_correlation(*halves)
+    assert curve[1:6].min() > 0.9, curve
+    mean = mrcfile.read(tree.mean).astype(float)
+    inside = np.linalg.norm(np.indices(mean.shape) - 15, axis=0) < 12
+    assert mean[inside].var() > 5 * mean[~inside].var(), "a particle in the middle of the box"
+
+
+def _status(tree: Tree) -> str | None:
+    """The reconstruction's, as job.json gives it."""
+    if not tree.job_json.is_file():
+        return None
+    return json.loads(tree.job_json.read_text())["stages"]["reconstruction"]["status"]
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.is_file() else ""
+
+
+def _wait_until(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
