@@ -1,0 +1,59 @@
+"""How near an image's latent is to a target, and the nested neighbourhoods that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SMALLEST_NEIGHBOURHOOD = 100
+LARGEST_SHARE = 1 / 3
+N_NEIGHBOURHOODS = 8
+
+
+def squared_distances(
+    target: NDArray[np.floating], latents: NDArray[np.floating], precision: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """d_i = (z* - z_i)^T Prec_i (z* - z_i): target (q,), latents (N, q), precision (N, q, q) -> (N,)."""
+    difference = np.asarray(target, np.float64) - latents
+    return np.einsum("ni,nij,nj->n", difference, precision.astype(np.float64), difference)
+
+
+def neighbourhood_sizes(count: int) -> NDArray[np.int64]:
+    """How many nearest images (both half-sets together) each neighbourhood holds: geometric, smallest first.
+
+    From about 100 images, or 1/64 of all, up to a third of all. "All images" is a further candidate that every target
+    shares, so it is not among them.
+    """
+    largest = max(1, int(count * LARGEST_SHARE))
+    smallest = min(max(SMALLEST_NEIGHBOURHOOD, count // 64), largest)
+    return np.unique(np.rint(np.geomspace(smallest, largest, N_NEIGHBOURHOODS)).astype(np.int64))
+
+
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """Nested neighbourhoods of one target.
+
+    distance  (N,)  d_i of every image
+    sizes     (K,)  images in each neighbourhood
+    edges     (K,)  the largest distance in each
+    ring      (N,)  the smallest neighbourhood that holds the image; K beyond the last
+    """
+
+    distance: NDArray[np.float64]
+    sizes: NDArray[np.int64]
+    edges: NDArray[np.float64]
+    ring: NDArray[np.int64]
+
+
+def neighbourhoods(
+    target: NDArray[np.floating], latents: NDArray[np.floating], precision: NDArray[np.floating]
+) -> Neighbourhoods:
+    """The nested neighbourhoods of a target (q,) among latents (N, q) with precision (N, q, q)."""
+    distance = squared_distances(target, latents, precision)
+    sizes = neighbourhood_sizes(len(distance))
+    rank = np.empty(len(distance), dtype=np.int64)
+    order = np.argsort(distance, kind="stable")
+    rank[order] = np.arange(len(distance))
+    return Neighbourhoods(distance, sizes, distance[order][sizes - 1], np.searchsorted(sizes, rank, side="right"))

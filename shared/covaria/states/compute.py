@@ -1,0 +1,151 @@
+"""State volumes of many targets in as few passes over the images as memory allows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from covaria.imaging.passes import batch_size
+from covaria.imaging.volumes import padded_shape
+from covaria.maps.volume import read_volume
+from covaria.stage import Context
+from covaria.states.assemble import assemble
+from covaria.states.bandwidths import Neighbourhoods, neighbourhood_sizes, neighbourhoods
+from covaria.states.estimates import ResidualMaps, residual_map, residual_maps
+from covaria.states.files import write_state
+from covaria.states.run import Run, checked_targets, load_run
+from covaria.states.sums import CHANNELS, ring_sums
+from covaria.tree import Tree
+
+
+@dataclass(frozen=True)
+class StateGroup:
+    """Targets (T, zdim) whose volumes go to `directory` as <prefix>000.mrc, <prefix>001.mrc ..."""
+
+    directory: Path
+    prefix: str
+    targets: NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class _Target:
+    group: int
+    directory: Path
+    name: str
+    point: NDArray[np.float64]
+
+
+def compute_states(
+    tree: Tree,
+    zdim: int,
+    targets: NDArray[np.floating],
+    directory: Path,
+    prefix: str = "center",
+    *,
+    b_factor: float = 0.0,
+    context: Context,
+) -> list[Path]:
+    """Volumes at latent points (T, zdim): `compute_state_groups` for one directory."""
+    return compute_state_groups(
+        tree, zdim, [StateGroup(directory, prefix, targets)], b_factor=b_factor, context=context
+    )[0]
+
+
+def compute_state_groups(
+    tree: Tree, zdim: int, groups: Sequence[StateGroup], *, b_factor: float = 0.0, context: Context
+) -> list[list[Path]]:
+    """Write the volumes of every group, all groups in the same passes; the filtered volumes' paths, group by group.
+
+    x(z*) = mu + U z* + kernel average of what mu + U z_i leaves of each image near z*, each half-set on its own.
+    Raises InvalidInput and MissingFile for targets or an OUT that cannot be used; what `context.progress` raises.
+    """
+    wanted = [
+        _Target(number, Path(group.directory), f"{group.prefix}{index:03d}", point)
+        for number, group in enumerate(groups)
+        for index, point in enumerate(checked_targets(tree, zdim, group.targets))
+    ]
+    run = load_run(
+        tree,
+        zdim,
+        device=context.device,
+        memory_bytes=context.memory_bytes,
+        progress=lambda done, total: context.progress("reading images", done, total),
+    )
+    together = targets_together(run, context.memory_bytes)
+    passes = [wanted[start : start + together] for start in range(0, len(wanted), together)]
+    context.log.info("states: %d targets, %d in each pass over %d images", len(wanted), together, len(run.images))
+    paths: list[list[Path]] = [[] for _ in groups]
+    everyone: torch.Tensor | None = None
+    for number, part in enumerate(passes):
+        neighbours = [neighbourhoods(t.point, run.model.latents, run.model.precision) for t in part]
+        residuals, found = _accumulate(run, neighbours, context, number, len(passes), with_everyone=everyone is None)
+        everyone = found if everyone is None else everyone
+        for index, target in enumerate(part):
+            pair = (residuals[0][index], residuals[1][index])
+            state = assemble(run.model, target.point, pair, everyone, run.images.scale, run.images.pixel_size_angstrom)
+            paths[target.group].append(
+                write_state(target.directory, target.name, state, target.point, neighbours[index], run, b_factor)
+            )
+            context.progress("state volumes", number * together + index + 1, len(wanted), "volumes")
+    return paths
+
+
+def _accumulate(
+    run: Run,
+    neighbours: list[Neighbourhoods],
+    context: Context,
+    number: int,
+    count: int,
+    *,
+    with_everyone: bool,
+) -> tuple[list[list[ResidualMaps]], torch.Tensor]:
+    """Residual maps of every target for each half-set, [half][target], and the map of all images' residuals."""
+    size = batch_size(run.images, None, 8 + 2 * (1 + run.model.components.shape[1]))
+    done, total = number * len(run.images), count * len(run.images)
+
+    def report(images: int) -> None:
+        nonlocal done
+        done += images
+        context.progress("states", done, total)
+
+    residuals, everyone = [], []
+    for half in (0, 1):
+        sums = ring_sums(run.images, run.model, half, neighbours, with_everyone=with_everyone, size=size, report=report)
+        residuals.append([residual_maps(sums.take(index)) for index in range(len(neighbours))])
+        if sums.everyone is not None:
+            everyone.append(residual_map(sums.everyone))
+    return residuals, torch.stack(everyone) if everyone else torch.empty(0)
+
+
+def targets_together(run: Run, memory_bytes: int) -> int:
+    """How many targets one pass can take: each needs its rings' sums for one half-set and its maps for both.
+
+    Counted besides: the images, the linear model (real and padded), the sums and map of all images, and the working
+    space in which a target's volumes are put together.
+    """
+    images, box = run.images, run.images.box
+    cells = int(np.prod(padded_shape(box // 2 - 1, 1)))
+    candidates = len(neighbourhood_sizes(len(images))) + 1
+    maps = 4 * box**3
+    held = 12 * box**2 * (box // 2 + 1)
+    each = 4 * CHANNELS * cells * (candidates - 1) + 2 * (candidates - 1) * maps + 2 * held
+    components = 1 + run.model.components.shape[1]
+    if images.device.type == "cuda":
+        memory_bytes, cached = int(0.8 * torch.cuda.mem_get_info(images.device)[0]), 0
+    else:
+        cached = min(8 * len(images.mine) * len(images.plane), memory_bytes // 3)
+    fixed = cached + components * (8 * cells + 4 * maps) + 8 * CHANNELS * cells + 12 * candidates * maps + (256 << 20)
+    return max(1, (int(0.9 * memory_bytes) - fixed) // each)
+
+
+def preview_volume(tree: Tree, targets: NDArray[np.floating]) -> NDArray[np.float32]:
+    """mu + U z at latent points (T, k) from mean_filt.mrc and eigen_pos*.mrc: (T, D, D, D), no pass over the images."""
+    points = np.asarray(targets, dtype=np.float32)
+    mean, _ = read_volume(tree.mean_filtered)
+    eigenvolumes = np.stack([read_volume(tree.eigenvolume(k))[0] for k in range(points.shape[1])])
+    return (mean + np.tensordot(points, eigenvolumes, axes=1)).astype(np.float32)

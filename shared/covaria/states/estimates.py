@@ -1,0 +1,75 @@
+"""From sums on the padded grid to maps of the residual, and to what held-out images say about such maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from covaria.imaging.volumes import adjoint_from_padded, grid_corrected, padded_radius, unit_density
+
+RIDGE = 0.05
+"""Share of a shell's mean weight added to every voxel's: keeps directions that few images saw from blowing up."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What the images of a small neighbourhood say about a map d of their residual (density of the cache).
+
+    Their log-likelihood is, up to a constant, -1/2 sum_k [ weight |d|^2 - 2 Re conj(d) gradient ] over the whole
+    transform of the box, d its DFT.
+
+    gradient  (D, D, D//2+1) complex, weight (D, D, D//2+1)
+    """
+
+    gradient: torch.Tensor
+    weight: torch.Tensor
+
+
+@dataclass(frozen=True)
+class ResidualMaps:
+    """One target and half-set: maps (K, D, D, D) of the residual by neighbourhood, and the smallest one's data."""
+
+    maps: torch.Tensor
+    held_out: HeldOut
+
+
+@lru_cache(maxsize=4)
+def padded_shells(side: int, device: torch.device) -> torch.Tensor:
+    """round(2 |q|) on the padded half grid of a cube: shells half a frequency unit wide."""
+    return torch.as_tensor(np.rint(2 * padded_radius(side)).astype(np.int64), device=device)
+
+
+def residual_map(sums: torch.Tensor) -> torch.Tensor:
+    """The residual's density (D, D, D) from complete sums (2D, 2D, D, 3): num / (den + ridge), kernel divided out."""
+    side = sums.shape[2]
+    shells = padded_shells(side, sums.device)
+    weight = sums[..., 2]
+    flat = shells.reshape(-1)
+    count = torch.bincount(flat)
+    mean = torch.bincount(flat, weights=weight.reshape(-1)) / count
+    denominator = weight + RIDGE * mean.to(weight.dtype)[shells]
+    reached = (shells <= side - 2) & (denominator > 0)  # 2 |q| up to 2 (D/2 - 1)
+    quotient = torch.where(reached[..., None], sums[..., :2] / denominator[..., None], 0.0)
+    return grid_corrected(quotient)[0]
+
+
+def held_out(sums: torch.Tensor) -> HeldOut:
+    """The likelihood terms of complete sums (2D, 2D, D, 3), on the box's own Fourier grid."""
+    side = sums.shape[2]
+    real = adjoint_from_padded(sums[..., :2])[0]
+    gradient = torch.fft.rfftn(real) / side**3
+    return HeldOut(gradient, unit_density(sums[..., 2]).clamp(min=0))
+
+
+def residual_maps(rings: list[torch.Tensor]) -> ResidualMaps:
+    """Cumulative neighbourhoods of the rings' sums; the rings' memory is used up."""
+    total = rings[0]
+    smallest = held_out(total)
+    maps = [residual_map(total)]
+    for ring in rings[1:]:
+        total += ring
+        maps.append(residual_map(total))
+    return ResidualMaps(torch.stack(maps), smallest)
