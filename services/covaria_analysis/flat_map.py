@@ -9,6 +9,7 @@ from covaria_analysis.latents import Array, Latents
 FEWEST_PARTICLES = 15
 MOST_FITTED = 50_000
 NEIGHBOURS = 15
+EPOCHS = 200
 
 
 def embed_flat(latents: Latents, seed: int) -> Array | None:
@@ -26,12 +27,9 @@ def embed_flat(latents: Latents, seed: int) -> Array | None:
     if len(points) > MOST_FITTED:
         fitted = np.sort(np.random.default_rng(seed).choice(len(points), MOST_FITTED, replace=False))
     # A start from the principal components: the spectral one fails on small or disconnected neighbour graphs.
-    model = UMAP(
-        n_neighbors=min(NEIGHBOURS, len(fitted) - 1),
-        random_state=seed,
-        n_jobs=1,
-        init="pca" if latents.zdim > 1 else "random",
-    )
+    start = "pca" if latents.zdim > 1 else "random"
+    neighbours = min(NEIGHBOURS, len(fitted) - 1)
+    model = UMAP(n_neighbors=neighbours, n_epochs=EPOCHS, random_state=seed, n_jobs=1, init=start)
     flat = np.full((len(latents.used), 2), np.nan)
     flat[rows[fitted]] = model.fit_transform(points[fitted])
     others = np.setdiff1d(np.arange(len(points)), fitted)

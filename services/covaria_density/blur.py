@@ -180,8 +180,8 @@ def _build_kernel(grid: LatentGrid, covariance: Array) -> Kernel:
     binning = tuple(
         _binning_matrix((grid.axis(axis) - start[axis]) / step[axis], lengths[axis]) for axis in range(grid.dim)
     )
-    # Linear binning of masses and of particles each add a triangle's variance, step^2 / 6 on average.
-    return Kernel(start, step, binning, _transfer(covariance - np.diag(step**2 / 3), lengths, step))
+    # Counts are spread by the same triangle as the masses, so the two agree with the kernel as it is.
+    return Kernel(start, step, binning, _transfer(covariance, lengths, step))
 
 
 def _binning_matrix(positions: Array, length: int) -> Array:

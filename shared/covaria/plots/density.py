@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from covaria.plots import style
 from covaria.plots.latent import LATENT_UNIT
+
+HALO = [patheffects.withStroke(linewidth=2.2, foreground="black")]
 
 
 def marginal(density: NDArray[np.floating], kept: tuple[int, ...]) -> NDArray[np.floating]:
@@ -106,7 +108,13 @@ def _overlay(
         for number, point in enumerate(points):
             if x_limits[0] <= point[pair[0]] <= x_limits[1] and y_limits[0] <= point[pair[1]] <= y_limits[1]:
                 axes.annotate(
-                    str(number), point[list(pair)], (4, 3), textcoords="offset points", fontsize=10, color="white"
+                    str(number),
+                    point[list(pair)],
+                    (4, 3),
+                    textcoords="offset points",
+                    fontsize=10,
+                    color="white",
+                    path_effects=HALO,
                 )
     axes.set_xlim(x_limits)
     axes.set_ylim(y_limits)

@@ -1,7 +1,8 @@
 """A path found in the density's few coordinates, continued in all of them.
 
 The coordinates that the density does not have follow the particles: at each point of the path their mean over the
-particles nearby (a Gaussian kernel reaching to the NEIGHBOURS-th nearest), shifted so that both ends stay where asked.
+particles nearby (a Gaussian kernel that holds 5 % of the particles), smoothed along the path, and shifted so that both
+ends stay where asked.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
 from covaria.trajectory.density import DensityGrid
@@ -17,7 +19,9 @@ from covaria.trajectory.path import DensityPath, find_path, resample
 
 Array = NDArray[np.float64]
 FEWEST_NEIGHBOURS = 50
-NEIGHBOUR_SHARE = 0.02
+NEIGHBOUR_SHARE = 0.05
+SMOOTHING_SHARE = 0.04
+"""Of the path's length: neighbouring points share most of their particles, what still differs between them is noise."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def lift_path(path: ArrayLike, start: ArrayLike, end: ArrayLike, latents: ArrayL
     particles = np.asarray(latents, dtype=float)
     particles = particles[np.isfinite(particles).all(axis=1)]
     rest = _local_mean(line, particles[:, :dim], particles[:, dim:])
+    rest = gaussian_filter1d(rest, SMOOTHING_SHARE * len(rest), axis=0, mode="nearest")
     steps = np.linalg.norm(np.diff(line, axis=0), axis=1)
     share = np.concatenate([[0.0], np.cumsum(steps)])
     share = share / share[-1] if share[-1] > 0 else np.linspace(0, 1, len(line))
