@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 
 import numpy as np
@@ -34,7 +33,9 @@ def ingest(monkeypatch, capfd, *arguments) -> tuple[int, str]:
 def test_refused(shared_data, tmp_path, monkeypatch, capfd, name):
     folder = shared_data("bad", name)
     expected = json.loads((folder / "expected.json").read_text())
-    options = [argument for key in ("poses", "ctf") if key in expected for argument in (f"--{key}", folder / expected[key])]
+    options = [
+        argument for key in ("poses", "ctf") if key in expected for argument in (f"--{key}", folder / expected[key])
+    ]
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "out"
     code, message = ingest(monkeypatch, capfd, folder / expected["input"], "-o", out, *options)
@@ -45,7 +46,7 @@ def test_refused(shared_data, tmp_path, monkeypatch, capfd, name):
         assert word in message.replace("\n", "")
     assert not Tree(out).particles.exists()
     assert not Tree(out).downsampled.exists()
-    assert "PAYLOAD_RAN" not in os.listdir(tmp_path)
+    assert not (tmp_path / "PAYLOAD_RAN").exists()
 
 
 def test_the_good_control_is_accepted(shared_data, tmp_path, monkeypatch, capfd):

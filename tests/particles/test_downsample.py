@@ -65,7 +65,9 @@ def test_the_star_reads_back_with_box_pixel_size_poses_and_ctf(shared_data, tmp_
     np.testing.assert_allclose(after.ctf.defocus_u_angstrom, before.ctf.defocus_u_angstrom, atol=1e-5)
     np.testing.assert_allclose(after.ctf.defocus_angle_rad, before.ctf.defocus_angle_rad, atol=1e-7)
     np.testing.assert_allclose(after.ctf.amplitude_contrast, before.ctf.amplitude_contrast, atol=1e-9)
-    np.testing.assert_array_equal(after.images.read(np.arange(12)), downsample_images(before.images.read(np.arange(12)), 32))
+    np.testing.assert_array_equal(
+        after.images.read(np.arange(12)), downsample_images(before.images.read(np.arange(12)), 32)
+    )
     assert mrcfile.validate(shrunk.stack)
     with mrcfile.open(shrunk.stack) as stack:
         assert stack.voxel_size.x == pytest.approx(3.0) and stack.is_image_stack()

@@ -1,7 +1,7 @@
 """Rotation, origin and CTF conventions against images that RELION made (science.md, row 2).
 
-The forward model here is the textbook one, evaluated exactly (direct sums or a non-uniform FFT): nothing of the package's
-own projector takes part, so that the readers alone are judged.
+The forward model here is the textbook one, evaluated exactly (direct sums or a non-uniform FFT): nothing of the
+package's own projector takes part, so that the readers alone are judged.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The same numbers as cryoDRGN 4.3.1 for the same files.
 
-cryoDRGN's -D and --Apix replace what the file says; ours only fill what it lacks. Where a golden file was made with them,
-the column that they replace is taken out of the STAR file first.
+cryoDRGN's -D and --Apix replace what the file says; ours only fill what it lacks. Where a golden file was made with
+them, the column that they replace is taken out of the STAR file first.
 """
 
 from __future__ import annotations

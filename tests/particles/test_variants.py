@@ -33,7 +33,15 @@ STARS = [
     "star_particles_first.star", "star_unknown_columns.star", "star_noindexpad.star", "star_nonewline_end.star",
     "star_relion30.star",
 ]  # fmt: skip
-OTHERS = {"pose_f32.pkl", "ind_int32.pkl", "ind_list.pkl", "cs_base.cs", "cs_main.cs", "cs_passthrough.cs", "cs_gt_prefix.cs"}
+OTHERS = {
+    "pose_f32.pkl",
+    "ind_int32.pkl",
+    "ind_list.pkl",
+    "cs_base.cs",
+    "cs_main.cs",
+    "cs_passthrough.cs",
+    "cs_gt_prefix.cs",
+}
 
 
 def read_stack(path):

@@ -39,14 +39,26 @@ class PathGuard:
         return path.resolve()
 
 
+def is_file(path: Path) -> bool:
+    """Whether a regular file is there; a name that no filesystem could hold is not."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def checked_file(path: Path, guard: PathGuard | None, *, what: str) -> Path:
     """`path` as an existing, allowed regular file. Raises InvalidInput or MissingFile."""
     if "\0" in str(path):
         raise InvalidInput(f"{what}: a path cannot hold a NUL byte", hint="correct the path")
     real = guard.check(path) if guard else path
-    if not real.exists():
+    try:
+        there = real.exists()
+    except OSError as error:
+        raise InvalidInput(f"{what} cannot be looked at ({error.strerror})", file=path, hint="check the path") from None
+    if not there:
         raise MissingFile(f"{what} is not there", file=path, hint="check the path and its spelling")
-    if not real.is_file():
+    if not is_file(real):
         raise InvalidInput(f"{what} is not a regular file", file=path, hint="give the file itself")
     return real
 
@@ -74,7 +86,7 @@ class ImagePathResolver:
             if self.guard and not self.guard.allows(candidate):
                 forbidden = forbidden or candidate
                 continue
-            if candidate.is_file():
+            if is_file(candidate):
                 self.rules[rule] += 1
                 return candidate.resolve() if self.guard else candidate
         if forbidden is not None and self.guard and Path(name).is_absolute():

@@ -247,6 +247,13 @@ def _encode(text: Any, codec: Any) -> bytes:
     return text.encode("latin-1")
 
 
+def _no_bytes(*arguments: Any) -> bytes:
+    """Old protocols write an empty byte string as a call of `bytes` with nothing."""
+    if arguments:
+        raise Refused("bytes are made in an unknown way")
+    return b""
+
+
 def _finished(value: Any, depth: int = 0) -> Any:
     """The value with array placeholders replaced. Two levels are enough for a tuple or list of arrays or numbers."""
     if isinstance(value, _Array):
@@ -316,6 +323,8 @@ _NAMES = {
     "numpy ndarray": "ndarray",
     "numpy dtype": "dtype",
     "_codecs encode": "encode",
+    "__builtin__ bytes": "no_bytes",
+    "builtins bytes": "no_bytes",
     **{f"numpy.{core}.multiarray {name}": name for core in ("core", "_core") for name in ("_reconstruct", "scalar")},
     **{f"numpy.{core}.numeric _frombuffer": "_frombuffer" for core in ("core", "_core")},
 }
@@ -329,6 +338,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "_reconstruct": _reconstruct,
     "dtype": _dtype,
     "encode": _encode,
+    "no_bytes": _no_bytes,
     "scalar": _scalar,
     "_frombuffer": _from_buffer,
     "ndarray": _refuse_call,

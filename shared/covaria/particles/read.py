@@ -18,7 +18,7 @@ from covaria.particles.model import ContrastTransfer, Particles
 from covaria.particles.mrc import COMPRESSED
 from covaria.particles.paths import PathGuard, checked_file
 from covaria.particles.relion import read_relion
-from covaria.particles.symmetry import expand
+from covaria.particles.symmetry import expand, point_group
 
 STACK_SUFFIXES = (".mrcs", ".mrc", ".txt")
 
@@ -51,6 +51,8 @@ class Described:
 def read_metadata(options: IngestOptions, *, guard: PathGuard | None = None) -> Described:
     """Metadata, pickles and options merged; stacks are opened only where they are the input. Raises InvalidInput."""
     path = checked_file(options.particles, guard, what="the particle file")
+    if options.symmetry:
+        point_group(options.symmetry)  # a wrong name is refused before anything is read
     stacks = None
     kind = kind_of(options.particles)
     if kind == "star":

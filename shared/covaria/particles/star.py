@@ -96,8 +96,19 @@ def _loop(data: bytes, keywords: Keywords, place: int, source: Path, block: str)
     if not labels:
         raise InvalidInput(f"line {_line(data, start)}: loop_ without labels", file=source, hint="the file is cut off")
     _refuse_twice(labels, source)
-    body = data[end : _start_of(keywords, place, data)]
+    body = data[end : _end_of_rows(data, end, _start_of(keywords, place, data))]
     return StarTable(source, block, tuple(labels), body, _line(data, end) + 1), place
+
+
+def _end_of_rows(data: bytes, start: int, stop: int) -> int:
+    """Where blank lines and comments between the last row and the next keyword begin."""
+    while stop > start:
+        line = data.rfind(b"\n", start, stop - 1) + 1 or start
+        text = data[line:stop].strip()
+        if text and not text.startswith(b"#"):
+            break
+        stop = line
+    return stop
 
 
 def _pairs(data: bytes, keywords: Keywords, place: int, source: Path, block: str) -> tuple[StarTable, int]:

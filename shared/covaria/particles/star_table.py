@@ -40,8 +40,8 @@ class StarTable:
     def __len__(self) -> int:
         if not self.labels:
             return 0
-        if self._cells is not None:
-            return len(self._cells)
+        if self._cells is not None or not self._is_regular():
+            return len(self.rows())
         return sum(int(np.count_nonzero(counts)) for counts in _values_per_line(self.body))
 
     def columns(self, texts: Sequence[str], numbers: Sequence[str]) -> dict[str, NDArray]:
@@ -122,7 +122,6 @@ class StarTable:
                 quoting=3,
                 engine="c",
                 low_memory=False,
-                float_precision="high",
                 encoding_errors="surrogateescape",
             )
         except (ValueError, pandas.errors.ParserError):

@@ -1,0 +1,182 @@
+"""The ingest stage: what it hands over, and that nothing half-done is ever left."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from covaria.errors import Cancelled, InvalidInput
+from covaria.jobs.request import IngestOptions, Request
+from covaria.particles import load, read_particles
+from covaria.particles.downsample import downsample_images
+from covaria.particles.mrc import write_header
+from covaria.stage import Job, load_stage
+from covaria.tree import Tree
+
+BOX, COUNT = 32, 9
+
+
+@dataclass
+class Recorder:
+    """A context that remembers what it was told, and may stop the stage."""
+
+    stop_in: str | None = None
+    steps: list[tuple[str, int, int]] = field(default_factory=list)
+    log: logging.Logger = field(default_factory=lambda: logging.getLogger("test.ingest"))
+    device: str = "cpu"
+    memory_bytes: int = 2**30
+    allowed_roots: tuple[Path, ...] = ()
+
+    def progress(self, step: str, done: int, total: int, unit: str = "images") -> None:
+        self.steps.append((step, done, total))
+        if step == self.stop_in:
+            raise Cancelled("stopped")
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(4).normal(1.0, 2.0, (COUNT, BOX, BOX)).astype(np.float32)
+
+
+@pytest.fixture
+def stack(tmp_path, images):
+    """A stack with poses.pkl and ctf.pkl; returns the options that name them."""
+
+    def make(images=images, **options) -> IngestOptions:
+        path = tmp_path / "in" / "particles.mrcs"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(write_header(len(images), BOX, 1.5, (0, 0, 0, 0)) + images.astype("<f4").tobytes())
+        poses = (np.eye(3)[None].repeat(len(images), 0), np.linspace(-0.1, 0.1, 2 * len(images)).reshape(-1, 2))
+        (path.parent / "poses.pkl").write_bytes(pickle.dumps(poses))
+        ctf = np.tile([BOX, 1.5, 15000, 14000, 30, 300, 2.7, 0.1, 0], (len(images), 1))
+        (path.parent / "ctf.pkl").write_bytes(pickle.dumps(ctf))
+        names = {"poses": path.parent / "poses.pkl", "ctf": path.parent / "ctf.pkl"}
+        return IngestOptions(particles=path, **{**names, "downsample": None, **options})
+
+    return make
+
+
+def ingest(out: Path, options: IngestOptions, context: Recorder | None = None, seed: int = 0):
+    load_stage("ingest")(Job("job", Request(out=out, ingest=options, seed=seed)), context or Recorder())
+    return load(Tree(out).particles)
+
+
+def test_without_downsampling_the_original_stack_is_handed_on(stack, tmp_path, images):
+    particles = ingest(tmp_path / "out", stack())
+    assert not Tree(tmp_path / "out").downsampled.exists()
+    np.testing.assert_array_equal(particles.images.read(np.arange(COUNT)), images)
+    direct = read_particles(stack())
+    for name in ("rotations", "translations", "optics_group", "micrograph", "used"):
+        np.testing.assert_array_equal(getattr(particles, name), getattr(direct, name))
+    np.testing.assert_array_equal(particles.ctf.defocus_u_angstrom, direct.ctf.defocus_u_angstrom)
+    assert (particles.box, particles.pixel_size_angstrom, particles.source) == (BOX, 1.5, direct.source)
+
+
+def test_all_rows_are_downsampled_also_those_not_in_use(stack, tmp_path, images):
+    (tmp_path / "ind.pkl").write_bytes(pickle.dumps([1, 4, 8]))
+    context = Recorder()
+    particles = ingest(tmp_path / "out", stack(downsample=16, ind=tmp_path / "ind.pkl"), context)
+    np.testing.assert_array_equal(particles.images.read(np.arange(COUNT)), downsample_images(images, 16))
+    np.testing.assert_array_equal(particles.rows, [1, 4, 8])
+    assert (particles.box, particles.pixel_size_angstrom) == (16, 3.0)
+    np.testing.assert_allclose(particles.translations, read_particles(stack()).translations / 2)
+    star = read_particles(IngestOptions(particles=Tree(tmp_path / "out").downsampled_star(16)))
+    assert len(star) == COUNT and star.pixel_size_angstrom == pytest.approx(3.0)
+    np.testing.assert_array_equal(star.half_set, particles.half_set)
+    assert ("downsample", COUNT, COUNT) in context.steps
+
+
+def test_a_box_that_is_small_enough_is_kept(stack, tmp_path):
+    assert ingest(tmp_path / "out", stack(downsample=32)).box == BOX
+    assert ingest(tmp_path / "out2", stack(downsample=256)).box == BOX
+
+
+def test_the_output_may_be_moved(stack, tmp_path, images):
+    ingest(tmp_path / "out", stack(downsample=16))
+    shutil.move(tmp_path / "out", tmp_path / "elsewhere")
+    shutil.rmtree(tmp_path / "in")
+    particles = load(Tree(tmp_path / "elsewhere").particles)
+    np.testing.assert_array_equal(particles.images.read(np.array([5])), downsample_images(images[5:6], 16))
+
+
+@pytest.mark.parametrize("downsample", [None, 16])
+def test_images_that_hold_nothing_are_left_out_and_listed(stack, tmp_path, images, downsample):
+    images[2] = 7.0
+    images[5, 3, 3] = np.nan
+    images[6, 0, 0] = np.inf
+    particles = ingest(tmp_path / "out", stack(images, downsample=downsample))
+    np.testing.assert_array_equal(particles.rows, [0, 1, 3, 4, 7, 8])
+    assert any("3 images" in note and "2, 5, 6" in note for note in particles.notes)
+    if downsample:
+        written = particles.images.read(np.arange(COUNT))
+        assert np.isfinite(written).all() and not written[[2, 5, 6]].any()
+
+
+def test_nothing_left_is_refused(stack, tmp_path, images):
+    with pytest.raises(InvalidInput, match="every image"):
+        ingest(tmp_path / "out", stack(np.zeros_like(images)))
+
+
+def test_half_sets_are_balanced_and_follow_the_seed(stack, tmp_path):
+    (tmp_path / "ind.pkl").write_bytes(pickle.dumps([0, 2, 4, 6, 8]))
+    options = stack(ind=tmp_path / "ind.pkl")
+    drawn = [ingest(tmp_path / f"out{number}", options, seed=seed) for number, seed in enumerate((0, 0, 1, 2, 3))]
+    assert all(sorted(np.bincount(one.half_set[one.rows])) == [2, 3] for one in drawn)
+    np.testing.assert_array_equal(drawn[0].half_set, drawn[1].half_set)
+    assert len({tuple(one.half_set[one.rows]) for one in drawn}) > 1
+
+
+def test_half_sets_that_are_given_are_kept(stack, tmp_path):
+    halves = [np.array([0, 1, 2, 3, 4]), np.array([5, 6, 7, 8])]
+    (tmp_path / "halves.pkl").write_bytes(pickle.dumps(halves))
+    particles = ingest(tmp_path / "out", stack(halfsets=tmp_path / "halves.pkl"))
+    np.testing.assert_array_equal(particles.half_set, [0] * 5 + [1] * 4)
+
+
+def test_symmetry_copies_keep_image_and_half_set(stack, tmp_path, images):
+    particles = ingest(tmp_path / "out", stack(symmetry="C4", downsample=16))
+    assert len(particles) == 4 * COUNT
+    half = particles.half_set.reshape(4, COUNT)
+    assert (half == half[0]).all()
+    small = downsample_images(images, 16)
+    for copy in range(4):
+        rows = np.arange(COUNT) + copy * COUNT
+        np.testing.assert_array_equal(particles.images.read(rows), small)
+    np.testing.assert_array_equal(particles.rotations[:COUNT], np.eye(3)[None].repeat(COUNT, 0))
+    quarter = particles.rotations[COUNT]
+    np.testing.assert_allclose(np.abs(quarter), [[0, 1, 0], [1, 0, 0], [0, 0, 1]], atol=1e-12)
+    assert len(read_particles(IngestOptions(particles=Tree(tmp_path / "out").downsampled_star(16)))) == COUNT
+
+
+def test_an_unknown_symmetry_is_refused_before_anything_is_written(stack, tmp_path):
+    with pytest.raises(InvalidInput, match="symmetry"):
+        ingest(tmp_path / "out", stack(symmetry="Q7", downsample=16))
+    assert not Tree(tmp_path / "out").downsampled.exists()
+
+
+def test_a_stopped_stage_leaves_nothing_and_runs_again(stack, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(Cancelled):
+        ingest(out, stack(downsample=16), Recorder(stop_in="downsample"))
+    assert not Tree(out).particles.exists() and not Tree(out).downsampled.exists()
+    assert not list(Tree(out).temporary.iterdir())
+    assert ingest(out, stack(downsample=16)).box == 16
+    assert ingest(out, stack(downsample=16)).box == 16  # a second run replaces the first
+
+
+def test_a_service_reads_only_beneath_its_roots(stack, tmp_path):
+    (tmp_path / "allowed").mkdir()
+    with pytest.raises(InvalidInput, match="outside the folders"):
+        ingest(tmp_path / "out", stack(), Recorder(allowed_roots=(tmp_path / "allowed",)))
+    assert ingest(tmp_path / "out", stack(), Recorder(allowed_roots=(tmp_path,))).box == BOX
+
+
+def test_one_particle_is_too_few(stack, tmp_path):
+    with pytest.raises(InvalidInput, match="at least 2"):
+        ingest(tmp_path / "out", stack(n_images=1))

@@ -1,0 +1,79 @@
+"""Small data sets, written on the spot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from covaria.particles.mrc import write_header
+
+OPTICS = {
+    "_rlnOpticsGroup": "1",
+    "_rlnOpticsGroupName": "one",
+    "_rlnVoltage": "300.0",
+    "_rlnSphericalAberration": "2.7",
+    "_rlnAmplitudeContrast": "0.1",
+    "_rlnImagePixelSize": "1.5",
+    "_rlnImageSize": "16",
+    "_rlnImageDimensionality": "2",
+}
+
+
+def loop(columns: dict[str, list[str]]) -> str:
+    labels = "".join(f"{label} #{number}\n" for number, label in enumerate(columns, start=1))
+    return "loop_\n" + labels + "".join(" ".join(row) + "\n" for row in zip(*columns.values(), strict=True))
+
+
+class Workshop:
+    """Makes a STAR file and its stack; `optics` and `particles` change or (None) remove columns."""
+
+    def __init__(self, folder: Path, count: int = 6, box: int = 16) -> None:
+        self.folder, self.count, self.box = folder, count, box
+        self.images = np.random.default_rng(5).normal(size=(count, box, box)).astype(np.float32)
+        rows = range(count)
+        self.particles = {
+            "_rlnImageName": [f"{row + 1:06d}@stack.mrcs" for row in rows],
+            "_rlnAngleRot": [f"{10.0 * row:.4f}" for row in rows],
+            "_rlnAngleTilt": [f"{20.0 + row:.4f}" for row in rows],
+            "_rlnAnglePsi": [f"{-5.0 * row:.4f}" for row in rows],
+            "_rlnOriginXAngst": [f"{0.3 * row:.4f}" for row in rows],
+            "_rlnOriginYAngst": [f"{-0.2 * row:.4f}" for row in rows],
+            "_rlnDefocusU": [f"{15000.0 + row:.2f}" for row in rows],
+            "_rlnDefocusV": [f"{14800.0 + row:.2f}" for row in rows],
+            "_rlnDefocusAngle": ["20.0" for _ in rows],
+            "_rlnOpticsGroup": ["1" for _ in rows],
+        }
+
+    def star(self, optics: dict | None = None, particles: dict | None = None, *, groups: list[dict] | None = None,
+             stack: bool = True, name: str = "particles.star") -> Path:  # fmt: skip
+        table = {**OPTICS, **(optics or {})}
+        rows = [{**table, **group} for group in groups or [{}]]
+        labels = [label for label, value in table.items() if value is not None]
+        labels += [label for group in groups or [] for label in group if label not in labels]
+        body = {**self.particles, **(particles or {})}
+        body = {label: values for label, values in body.items() if values is not None}
+        text = "data_optics\n\n" + loop(
+            {label: [row.get(label, "0") for row in rows] for label in dict.fromkeys(labels)}
+        )
+        text += "\n\ndata_particles\n\n" + loop(body) + "\n"
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        if stack:
+            self.write_stack(self.folder / "stack.mrcs", self.images)
+        return path
+
+    @staticmethod
+    def write_stack(path: Path, images: np.ndarray, pixel_size: float = 1.5) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        statistics = (float(images.min()), float(images.max()), float(images.mean()), float(images.std()))
+        header = write_header(len(images), images.shape[-1], pixel_size, statistics)
+        path.write_bytes(header + images.astype("<f4").tobytes())
+        return path
+
+
+@pytest.fixture
+def workshop(tmp_path) -> Workshop:
+    return Workshop(tmp_path)
