@@ -98,6 +98,7 @@ class _DataUnpickler(pickle.Unpickler):
             (f"{core}.numeric", "_frombuffer"),
             ("numpy", "ndarray"),
             ("numpy", "dtype"),
+            ("_codecs", "encode"),  # how protocols 0 to 2 write the bytes of an array
         )
     )
 
