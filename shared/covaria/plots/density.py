@@ -207,6 +207,7 @@ def plot_l_curve(
     held_out_loss, standard_error (A,) log-likelihood of unseen particles lost to the best alpha, in nats
     """
     strength, rough, lost = (np.asarray(v, dtype=float) for v in (alphas, roughness, loss))
+    rough = np.maximum(rough, 1e-9)
     unseen, error = np.asarray(held_out_loss, dtype=float), np.asarray(standard_error, dtype=float)
     ring = {"marker": "o", "markersize": 14, "markerfacecolor": "none", "markeredgewidth": 2.6, "linestyle": "none"}
     with style.figure(path, 12.0, 4.8) as figure:
@@ -214,8 +215,8 @@ def plot_l_curve(
         left.plot(rough, lost, "o-", color=style.BLUE)
         labelled = np.inf
         for number in range(len(strength)):
-            if abs(np.log10(rough[number] + 1e-12) - labelled) > 0.8 or not np.isfinite(labelled):
-                labelled = np.log10(rough[number] + 1e-12)
+            if abs(np.log10(rough[number]) - labelled) > 0.8 or not np.isfinite(labelled):
+                labelled = np.log10(rough[number])
                 here = (rough[number], lost[number])
                 left.annotate(f"{strength[number]:.0e}", here, (7, 6), textcoords="offset points", fontsize=10)
         left.plot(rough[chosen], lost[chosen], color=style.VERMILION, **ring)
