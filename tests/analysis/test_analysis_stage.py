@@ -1,0 +1,194 @@
+"""The stage on files. Volumes are another module's work: here it is only checked which ones are asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from covaria.errors import Cancelled, InvalidInput, RefusedOutput
+from covaria.jobs.request import AnalysisOptions, IngestOptions, ReconstructionOptions, Request
+from covaria.stage import Job
+from covaria.tree import AnalysisTree
+from covaria.tree.atomic import write_pickle
+from covaria_analysis.stage import run
+
+COUNT = 600
+
+
+@pytest.fixture(name="out")
+def out_fixture(tmp_path):
+    """A bent path in 3 coordinates, every 20th particle excluded; zdim 1 and 3."""
+    rng = np.random.default_rng(0)
+    t = rng.uniform(-1, 1, COUNT)
+    latent = np.stack([20 * t, 15 * t**2 - 5, 4 * t**3], axis=1) + 0.5 * rng.standard_normal((COUNT, 3))
+    latent[::20] = np.nan
+    contrasts = 1 + 0.1 * rng.standard_normal(COUNT)
+    contrasts[::20] = np.nan
+    for zdim in (1, 3):
+        folder = tmp_path / "out" / "model" / f"zdim_{zdim}"
+        folder.mkdir(parents=True)
+        np.save(folder / "latent_coords.npy", latent[:, :zdim].astype(np.float32))
+        np.save(folder / "contrasts.npy", contrasts.astype(np.float32))
+    return tmp_path / "out"
+
+
+@pytest.fixture(name="asked", autouse=True)
+def asked_fixture(monkeypatch):
+    """What the stage asks of covaria.states."""
+    calls = []
+
+    def compute(tree, zdim, groups, *, b_factor=0.0, context):
+        calls.append((zdim, list(groups), b_factor))
+        for group in groups:
+            for number in range(len(group.targets)):
+                group.directory.mkdir(parents=True, exist_ok=True)
+                (group.directory / f"{group.prefix}{number:03d}.mrc").write_bytes(b"map")
+
+    monkeypatch.setattr("covaria.states.compute_state_groups", compute)
+    return calls
+
+
+def _context(progress=lambda *arguments: None):
+    return SimpleNamespace(log=logging.getLogger("test"), progress=progress)
+
+
+def _run(out, context=None, **options):
+    options = {"zdim": 3, "n_clusters": 8, "skip_umap": True} | options
+    request = Request(out=out, ingest=IngestOptions(particles="p.star"), analysis=AnalysisOptions(**options))
+    run(Job("j", request), context or _context())
+
+
+def _curve_density(path):
+    x, y = np.meshgrid(np.linspace(-25, 25, 60), np.linspace(-10, 15, 50), indexing="ij")
+    density = np.exp(-((y - 15 * (x / 20) ** 2 + 5) ** 2) / 8) * (np.abs(x) < 22)
+    write_pickle(path, {"density": density, "latent_space_bounds": np.array([[-25.0, 25], [-10, 15]]), "alpha": 1e-3})
+    return path
+
+
+def test_the_documented_folder(out, asked):
+    _curve_density(out / "density" / "data" / "deconv_density_knee.pkl")
+    _run(out, n_trajectories=2, n_vols_along_path=5, b_factor=-20.0)
+    tree = AnalysisTree(out / "analysis_3")
+    result = pickle.loads(tree.kmeans_result.read_bytes())
+    assert set(result) == {"centers", "labels"} and result["centers"].shape == (8, 3)
+    assert result["labels"].shape == (COUNT,) and (result["labels"][::20] == -1).all()
+    assert result["labels"].dtype.kind == "i" and set(result["labels"]) == set(range(-1, 8))
+    assert np.allclose(np.loadtxt(tree.centers_txt, ndmin=2), result["centers"])
+    ends = pickle.loads(tree.trajectory_endpoints.read_bytes())
+    assert set(ends) == {"centers", "pairs"} and len(ends["pairs"]) == 2 and type(ends["pairs"][0]) is list
+    for path in (
+        tree.contrast_histogram, tree.pca_plot(0), tree.pca_plot(1),
+        tree.density_plots / "density.png", tree.density_sliced_plots / "density_slices.png",
+    ):  # fmt: skip
+        assert path.read_bytes()[:4] == b"\x89PNG"
+    assert not tree.umap_plots.exists()
+    ((zdim, groups, b_factor),) = asked
+    assert zdim == 3 and b_factor == -20.0
+    assert [(group.prefix, group.targets.shape) for group in groups] == [
+        ("center", (8, 3)), ("state", (5, 3)), ("state", (5, 3)),
+    ]  # fmt: skip
+    assert tree.center(7).is_file() and tree.state(1, 4).is_file()
+    assert not list((out / ".covaria" / "tmp").iterdir())
+
+
+def test_path_follows_the_bend(out, asked):
+    """Between the far ends the straight line is empty: the path and its volumes stay on the curve."""
+    _curve_density(out / "density" / "data" / "deconv_density_knee.pkl")
+    _run(out)
+    tree = AnalysisTree(out / "analysis_3")
+    path = json.loads((tree.trajectory(0) / "path.json").read_text())
+    targets = np.array(path["path_subsampled"])
+    centers = pickle.loads(tree.kmeans_result.read_bytes())["centers"]
+    first, last = pickle.loads(tree.trajectory_endpoints.read_bytes())["pairs"][0]
+    assert np.allclose(targets[[0, -1]], centers[[first, last]])
+    assert np.array_equal(asked[0][1][1].targets, targets)
+    t = targets[:, 0] / 20
+    assert np.abs(targets[:, 1] - (15 * t**2 - 5)).max() < 1.5 and np.abs(targets[:, 2] - 4 * t**3).max() < 1.5
+    assert path["cost"] < 0.5 * path["straight_line_cost"]
+
+
+def test_a_given_density_goes_before_the_jobs_own(out, tmp_path):
+    write_pickle(
+        out / "density" / "data" / "deconv_density_knee.pkl",
+        {"density": np.ones(20), "latent_space_bounds": np.array([[-25.0, 25.0]]), "alpha": 1.0},
+    )
+    _run(out, density=_curve_density(tmp_path / "mine.pkl"))
+    path = json.loads((out / "analysis_3" / "traj000" / "path.json").read_text())
+    assert path["density_dimensions"] == 2
+
+
+def test_without_a_density_the_estimates_serve_and_no_density_is_drawn(out):
+    _run(out)
+    tree = AnalysisTree(out / "analysis_3")
+    path = json.loads((tree.trajectory(0) / "path.json").read_text())
+    assert path["cost"] < 0.5 * path["straight_line_cost"]
+    assert not tree.density_plots.exists() and not tree.density_sliced_plots.exists()
+
+
+def test_one_coordinate(out, asked):
+    _run(out, zdim=1, n_clusters=4)
+    tree = AnalysisTree(out / "analysis_1")
+    assert np.loadtxt(tree.centers_txt, ndmin=2).shape == (4, 1)
+    assert (tree.pca_plots / "PC_0.png").is_file()
+    targets = asked[0][1][1].targets[:, 0]
+    assert np.allclose(np.diff(targets), (targets[-1] - targets[0]) / 5)
+
+
+def test_one_cluster_has_no_trajectory(out, asked):
+    _run(out, n_clusters=1, n_trajectories=3)
+    assert len(asked[0][1]) == 1
+    assert np.loadtxt(AnalysisTree(out / "analysis_3").centers_txt, ndmin=2).shape == (1, 3)
+    assert pickle.loads(AnalysisTree(out / "analysis_3").trajectory_endpoints.read_bytes())["pairs"] == []
+
+
+def test_umap_is_written_with_rows_in_order(out):
+    _run(out, skip_umap=False)
+    umap = out / "analysis_3" / "plots" / "umap"
+    flat = np.load(umap / "umap_embedding.npy")
+    assert flat.shape == (COUNT, 2) and np.isnan(flat[::20]).all()
+    assert {path.name for path in umap.iterdir()} == {"umap_embedding.npy", "umap.png", "kmeans_centers.png"}
+
+
+def test_runs_again_and_elsewhere(out, tmp_path):
+    _run(out)
+    _run(out, n_clusters=3)
+    assert len(np.loadtxt(AnalysisTree(out / "analysis_3").centers_txt, ndmin=2)) == 3
+    _run(out, output=tmp_path / "elsewhere")
+    assert AnalysisTree(tmp_path / "elsewhere").kmeans_result.is_file()
+
+
+def test_a_folder_of_someone_elses_is_refused(out, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    with pytest.raises(RefusedOutput, match="is not an analysis"):
+        _run(out, output=mine)
+    assert (mine / "thesis.txt").read_text() == "years of work"
+
+
+def test_unknown_zdim_names_the_known(out):
+    with pytest.raises(InvalidInput, match="zdim 7 was not computed; stored: 1, 3"):
+        _run(out, zdim=7)
+
+
+def test_only_the_mean_is_no_error(out):
+    request = Request(
+        out=out, ingest=IngestOptions(particles="p.star"), reconstruction=ReconstructionOptions(only_mean=True)
+    )
+    run(Job("j", request), _context())
+    assert not list(out.glob("analysis_*"))
+
+
+def test_cancel_leaves_nothing(out):
+    def progress(step, done, total, unit="images"):
+        if step == "trajectories":
+            raise Cancelled("cancelled")
+
+    with pytest.raises(Cancelled):
+        _run(out, context=_context(progress))
+    assert not (out / "analysis_3").exists() and not list((out / ".covaria" / "tmp").iterdir())
