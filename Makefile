@@ -43,6 +43,9 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy shared services
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive shared services deploy
+	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/yamllint --strict deploy charts
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .

@@ -72,7 +72,10 @@ class Settings(BaseSettings):
         default=None,
         description="What a stage may use, GB; when unset, 60 % of what is free within the container's limit.",
     )
-    http_host: str = Field(default="0.0.0.0", description="Address on which /livez, /readyz and /metrics answer.")
+    http_host: str = Field(
+        default="0.0.0.0",  # nosec B104: probes and Prometheus come from other hosts; it serves no data
+        description="Address on which /livez, /readyz and /metrics answer.",
+    )
     http_port: Annotated[int, Field(ge=0, le=65535)] = Field(
         default=8080, description="Port of /livez, /readyz and /metrics; 0 takes a free one and logs it."
     )

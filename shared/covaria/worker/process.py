@@ -32,7 +32,7 @@ class StageProcess:
         if scratch is not None:
             environment["TMPDIR"] = str(scratch)
         try:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # nosec B603: no shell, and none of the words comes from a message
                 [sys.executable, "-m", "covaria.worker.child"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
