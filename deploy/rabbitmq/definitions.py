@@ -34,7 +34,7 @@ def users_and_rights() -> dict[str, dict[str, str]]:
 
 
 def make_definitions(secrets: Path) -> dict[str, object]:
-    """Topology, users, permissions. Raises FileNotFoundError where a password is missing, ValueError where one is empty."""
+    """Topology, users, permissions. Raises FileNotFoundError or ValueError where a password is missing or empty."""
     document = definitions(build_topology(load_settings().retry_delays_s), VHOST)
     users, rights = [], []
     for user, right in users_and_rights().items():

@@ -72,8 +72,9 @@ class Settings(BaseSettings):
         default=None,
         description="What a stage may use, GB; when unset, 60 % of what is free within the container's limit.",
     )
+    # Probes and Prometheus come from other hosts; it serves no data.
     http_host: str = Field(
-        default="0.0.0.0",  # nosec B104: probes and Prometheus come from other hosts; it serves no data
+        default="0.0.0.0",  # nosec B104
         description="Address on which /livez, /readyz and /metrics answer.",
     )
     http_port: Annotated[int, Field(ge=0, le=65535)] = Field(

@@ -32,7 +32,8 @@ class StageProcess:
         if scratch is not None:
             environment["TMPDIR"] = str(scratch)
         try:
-            self._process = subprocess.Popen(  # nosec B603: no shell, and none of the words comes from a message
+            # No shell, and none of the words comes from a message.
+            self._process = subprocess.Popen(  # nosec B603
                 [sys.executable, "-m", "covaria.worker.child"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
