@@ -1,4 +1,4 @@
-"""compose.yaml: hardened services with known settings, one user of the broker each, definitions that fit the topology."""
+"""compose.yaml: hardened services, known settings, one user of the broker each, definitions that fit the topology."""
 
 from __future__ import annotations
 
