@@ -64,6 +64,7 @@ def _load(path: Path) -> object:
 
 
 def test_every_documented_file_is_there(finished: Tree) -> None:
+    """All but density_sliced/, which a density of one dimension (quick) does not have."""
     tree, analysis, density = finished, AnalysisTree(finished.analysis(2)), DensityTree(finished.density)
     expected = [tree.params, tree.halfsets, tree.mean, tree.mean_filtered, tree.mean_half(1), tree.mean_half(2)]
     expected += [tree.mask, tree.dilated_mask, tree.eigenvolume(0), tree.eigenvolume(3), tree.variance(4)]
@@ -87,7 +88,7 @@ def test_every_documented_file_is_there(finished: Tree) -> None:
     expected += [density.all_densities_plot, density.l_curve_plot, density.knee, density.density(0)]
     missing = [str(path.relative_to(tree.out)) for path in expected if not path.exists()]
     assert missing == []
-    for folder in (analysis.umap_plots, analysis.density_plots, analysis.density_sliced_plots):
+    for folder in (analysis.umap_plots, analysis.density_plots):
         assert list(folder.glob("*.png")), f"{folder} holds no plot"
 
 
@@ -191,9 +192,7 @@ def test_interrupted_and_resumed(dataset: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
     tree = Tree(out)
     process = subprocess.Popen([*COVARIA, *arguments], stderr=subprocess.PIPE, text=True, env=_environment())
-    _wait_until(
-        lambda: _status(tree, "reconstruction") == "running" and "mean" in _text(tree.stage_log("reconstruction"))
-    )
+    _wait_until(lambda: _status(tree) == "running" and "mean" in _text(tree.stage_log("reconstruction")))
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 75, errors
