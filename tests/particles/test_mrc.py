@@ -118,7 +118,6 @@ def test_rows_come_in_the_order_asked_for(scattered, rows):
     stack, images = scattered
     rows = np.array(list(rows), dtype=np.int64)
     np.testing.assert_array_equal(stack.read(rows), images[rows])
-    stack.advise(rows)
     np.testing.assert_array_equal(stack.take(rows).read(np.arange(len(rows))), images[rows])
 
 

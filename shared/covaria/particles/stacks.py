@@ -48,28 +48,21 @@ class StackImages:
         if not len(rows):
             return out
         files, images = self.file[rows], self.index[rows]
-        order = np.lexsort((images, files))
-        for places in _runs(files, images, order):
-            first = int(images[places[0]])
-            block = self._map(int(files[places[0]]))[first : first + len(places)]
-            if len(places) == 1 or bool(np.all(np.diff(places) == 1)):
-                out[places[0] : places[0] + len(places)] = block
-            else:
-                out[places] = block
+        runs = list(_runs(files, images, np.lexsort((images, files))))
+        for start in range(0, len(runs), OPEN_MAPS):
+            group = runs[start : start + OPEN_MAPS]
+            for places in group:
+                _will_need(self._map(int(files[places[0]])), int(images[places[0]]), len(places))
+            for places in group:
+                first = int(images[places[0]])
+                block = self._map(int(files[places[0]]))[first : first + len(places)]
+                if len(block) < len(places):
+                    raise IndexError(f"{self.paths[int(files[places[0]])]} has no image {first + len(places) - 1}")
+                if len(places) == 1 or bool(np.all(np.diff(places) == 1)):
+                    out[places[0] : places[0] + len(places)] = block
+                else:
+                    out[places] = block
         return out
-
-    def advise(self, rows: NDArray[np.int64]) -> None:
-        """Ask the system to read these rows' pages soon."""
-        rows = np.asarray(rows, dtype=np.int64)
-        files, images = self.file[rows], self.index[rows]
-        for places in _runs(files, images, np.lexsort((images, files))):
-            array = self._map(int(files[places[0]]))
-            underlying = getattr(array, "_mmap", None)
-            if isinstance(underlying, mmap.mmap):
-                size = array.nbytes // max(1, len(array))
-                start = (len(underlying) - array.nbytes) + int(images[places[0]]) * size
-                page = start - start % mmap.PAGESIZE
-                underlying.madvise(mmap.MADV_WILLNEED, page, start - page + len(places) * size)
 
     def _map(self, file: int) -> NDArray:
         if file in self._maps:
@@ -88,6 +81,21 @@ class StackImages:
         while len(self._maps) > OPEN_MAPS:
             self._maps.popitem(last=False)
         return array
+
+
+def _will_need(images: NDArray, first: int, count: int) -> None:
+    """Tell the system that these images are wanted now: pages come in large pieces, of many runs at once.
+
+    (Left to page faults alone, a cold stack is read at less than half of the disk's speed.)
+    """
+    underlying = getattr(images, "_mmap", None)
+    if isinstance(underlying, mmap.mmap) and len(images):
+        size = images.nbytes // len(images)
+        start = len(underlying) - images.nbytes + first * size
+        page = start - start % mmap.PAGESIZE
+        length = min(start - page + count * size, len(underlying) - page)
+        if page < len(underlying) and length > 0:
+            underlying.madvise(mmap.MADV_WILLNEED, page, length)
 
 
 def _runs(files: NDArray[np.int64], images: NDArray[np.int64], order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
