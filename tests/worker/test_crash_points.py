@@ -32,7 +32,7 @@ def assert_one_result_one_effect(site: Site) -> None:
     for worker in (whole, following):
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0, worker.text()
-    assert site.depths() == {}
+    assert site.all_messages() == {}
     for stage in ("ingest", "reconstruction"):
         assert site.trail(stage).count("published") == 1, (stage, site.trail(stage))
 

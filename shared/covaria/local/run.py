@@ -11,12 +11,14 @@ from rich.console import Console
 
 from covaria.errors import Cancelled, CovariaError, Interrupted, RefusedOutput
 from covaria.jobs.request import Request
+from covaria.jobs.work import Work
 from covaria.local import devices
 from covaria.local.context import LocalContext, Stopper
 from covaria.local.fingerprint import job_identity, stage_fingerprint
 from covaria.stage import STAGES, Job, load_stage
 from covaria.tree import Tree, record
 from covaria.tree.publish import remove
+from covaria.worker.inprocess import run_in_process
 
 WITHOUT_DEVICE = ("ingest", "density")
 """Stages that compute on the CPU alone and come in images without torch."""
@@ -115,14 +117,18 @@ def run_stages(
         stages=tuple(stage for stage in STAGES if stage in listed), request=request.model_dump(mode="json"),
     )  # fmt: skip
     with Stopper(console) as stopper:
-        for name in chosen:
+
+        def run_one(name: str, job: Job) -> None:
             context = LocalContext(
-                tree, name, stage_fingerprint(name, request),
+                tree, name, stage_fingerprint(name, job.request),
                 device="cpu" if name in WITHOUT_DEVICE else resolved,
                 memory_bytes=memory_bytes, console=console, stopper=stopper,
             )  # fmt: skip
             with context:
-                run_stage(name, Job(job_id, request), context)
+                run_stage(name, job, context)
+
+        work = Work(request=request, route=chosen, command_line=command_line[:8192])  # type: ignore[arg-type]
+        run_in_process(job_id, work, run_one)
     return tree
 
 
