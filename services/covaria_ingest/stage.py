@@ -11,6 +11,7 @@ from covaria.particles.store import save
 from covaria.particles.symmetry import expand
 from covaria.stage import Context, Job
 from covaria.tree import Tree
+from covaria.tree.atomic import write_json
 from covaria_ingest.images import leave_out_unusable, publish_downsampled
 
 
@@ -39,4 +40,5 @@ def run(job: Job, context: Context) -> None:
             particles = expand(particles, options.symmetry)
         for note in particles.notes:
             context.log.info(note)
+        write_json(tree.stage_notes("ingest"), {"notes": list(particles.notes)})
         save(tree.particles, particles)

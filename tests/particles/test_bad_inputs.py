@@ -54,6 +54,8 @@ def test_the_good_control_is_accepted(shared_data, tmp_path, monkeypatch, capfd)
     code, message = ingest(monkeypatch, capfd, folder / "particles.star", "-o", tmp_path / "out")
     assert code == 0, message
     particles = load(Tree(tmp_path / "out").particles)
+    notes = json.loads(Tree(tmp_path / "out").job_json.read_text())["notes"]
+    assert any("image stacks found" in note for note in notes)
     assert len(particles) == 20
     direct = read_particles(IngestOptions(particles=folder / "particles.star"))
     np.testing.assert_array_equal(particles.images.read(np.arange(20)), direct.images.read(np.arange(20)))

@@ -289,6 +289,10 @@ class Tree:
     def stage_log(self, stage: str) -> Path:
         return self.stage_dir(stage) / "log"
 
+    def stage_notes(self, stage: str) -> Path:
+        """{"notes": [...]}: what a user should know of this stage's input or result; job.json repeats it."""
+        return self.stage_dir(stage) / "notes.json"
+
     def checkpoints(self, stage: str) -> Path:
         return self.state / "checkpoints" / stage
 

@@ -129,6 +129,9 @@ def job_document(tree: Tree, stages: list[str] | None = None, folder: Path | Non
         "environment": _environment(known),
         "outputs": inventory(folder or tree.out),
     }
+    notes = [note for stage in planned for note in (_read(tree.stage_notes(stage)) or {}).get("notes", [])]
+    if notes:
+        document["notes"] = notes
     errors = [state["error"] for state in known.values() if state.get("error")]
     if errors:
         document["error"] = errors[-1]
