@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from covaria.plots import plot_all_densities, plot_l_curve
 from covaria.stage import Context, Job
 from covaria.tree import DensityTree, Tree
 from covaria.tree.atomic import write_json, write_pickle
+from covaria.tree.data_pickle import read_data_pickle
 from covaria_density.blur import Blur, LatentGrid, build_blur
 from covaria_density.choice import FOLDS, Choice, choose_alpha
 from covaria_density.extent import find_grid
@@ -28,6 +30,7 @@ def run(job: Job, context: Context) -> None:
     tree = Tree(request.out)
     dim, zdim = choose_dimensions(request.density, tree.zdims(), tree.model)
     latents = load_latents(tree, zdim, dim)
+    _warn_of_noise(tree, dim, context)
     grid = find_grid(latents, request.seed)
     blur = build_blur(grid, latents.coordinates, latents.covariances, request.seed)
     context.log.info(
@@ -39,12 +42,23 @@ def run(job: Job, context: Context) -> None:
     def report(done: int) -> None:
         context.progress("deconvolve", done, total, "solutions")
 
-    choice = choose_alpha(blur, ALPHAS, request.seed, on_step=report)
-    answers = solve_path(grid, blur.observe(), ALPHAS, lambda done: report(FOLDS * len(ALPHAS) + done))
+    # Thousands of products of small matrices: threads cost more than they give, 20 times more on a busy machine.
+    with threadpool_limits(limits=1, user_api="blas"):
+        choice = choose_alpha(blur, ALPHAS, request.seed, on_step=report)
+        answers = solve_path(grid, blur.observe(), ALPHAS, lambda done: report(FOLDS * len(ALPHAS) + done))
     context.log.info("alpha %.0e chosen by cross-validation", ALPHAS[choice.knee])
     with tree.staging("density") as staged:
         write_results(DensityTree(staged), latents, blur, answers, choice)
         tree.publish(staged, tree.density)
+
+
+def _warn_of_noise(tree: Tree, dim: int, context: Context) -> None:
+    """A component that the other half-set does not show carries noise, and so does a density over it."""
+    if not tree.params.is_file():
+        return
+    significant = read_data_pickle(tree.params).get("significant_components")
+    if significant is not None and int(significant) < dim:
+        context.log.warning("%d of the density's %d components significant: the others show noise", significant, dim)
 
 
 def write_results(
