@@ -17,6 +17,7 @@ from scipy.cluster.vq import kmeans2
 SAMPLES_PER_SIGMA = {1: 3.0, 2: 2.5, 3: 2.0, 4: 1.6}
 PADDING_SIGMAS = {1: 5.0, 2: 4.5, 3: 3.5, 4: 3.0}
 CLASSES = {1: 24, 2: 32, 3: 12, 4: 6}
+FEWEST_CLASSES, PARTICLES_PER_CLASS = 6, 80
 BACKGROUND = 1e-3
 """Share of particles that no density inside the bounds explains (junk, failed poses), spread evenly."""
 
@@ -150,7 +151,8 @@ def build_blur(grid: LatentGrid, coordinates: Array, covariances: Array, seed: i
     coordinates  (N, d)     noisy estimates, in latent units
     covariances  (N, d, d)  of each estimate's error
     """
-    labels = classify(covariances, CLASSES[grid.dim], seed)
+    classes = min(CLASSES[grid.dim], max(FEWEST_CLASSES, len(covariances) // PARTICLES_PER_CLASS))
+    labels = classify(covariances, classes, seed)
     kernels = tuple(_build_kernel(grid, covariances[labels == label].mean(axis=0)) for label in range(labels.max() + 1))
     return Blur(grid, coordinates, labels, kernels)
 

@@ -15,6 +15,7 @@ from covaria.errors import Cancelled, InvalidInput, MissingFile
 from covaria.jobs.request import DensityOptions, IngestOptions, ReconstructionOptions, Request
 from covaria.stage import Job
 from covaria.tree import Tree
+from covaria.tree.atomic import write_pickle
 from covaria_density.latents import keep_precise, load_latents, marginal_covariances
 from covaria_density.stage import ALPHAS, run
 
@@ -94,6 +95,12 @@ def test_what_is_not_there_is_named(out, tmp_path_factory):
     np.save(Tree(out).latent_precision_noreg(3), np.zeros((1500, 2, 2)))
     with pytest.raises(InvalidInput, match=r"has shape 1500 x 2 x 2, expected 1500 x 3 x 3"):
         run(Job("j", _request(out)), _context())
+
+
+def test_noise_is_called_noise(out, caplog):
+    write_pickle(Tree(out).params, {"significant_components": 0})
+    run(Job("j", _request(out, dim=1)), _context())
+    assert "0 of the density's 1 components significant" in caplog.text
 
 
 def test_cancel_leaves_nothing(out):

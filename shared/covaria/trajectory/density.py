@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from covaria.errors import InvalidInput, MissingFile
+from covaria.errors import InvalidInput
+from covaria.tree.data_pickle import read_data_pickle
 
 Array = NDArray[np.float64]
 MOST_DIMENSIONS = 4
@@ -48,15 +48,7 @@ def read_density(path: Path) -> DensityGrid:
 
     Loads builtins and numpy arrays only. Raises MissingFile, InvalidInput.
     """
-    if not path.is_file():
-        raise MissingFile("is not there", file=path, hint="run `covaria density` first, or give another --density")
-    try:
-        with path.open("rb") as file:
-            content = _DataUnpickler(file).load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, ImportError, IndexError) as error:
-        raise InvalidInput(
-            f"is not a readable density: {error}", file=path, hint="give a deconv_density_*.pkl"
-        ) from error
+    content = read_data_pickle(path, hint="run `covaria density` first, or give another --density")
     if not isinstance(content, dict) or not {"density", "latent_space_bounds"} <= content.keys():
         raise InvalidInput(
             "holds no dictionary with `density` and `latent_space_bounds`",
@@ -84,28 +76,6 @@ def _checked(values: NDArray[Any], bounds: NDArray[Any], path: Path) -> DensityG
     if not (limits[:, 1] > limits[:, 0]).all():
         raise InvalidInput("has bounds that do not ascend", file=path)
     return DensityGrid(density, limits)
-
-
-class _DataUnpickler(pickle.Unpickler):
-    """Builds arrays and nothing else: whatever else a file names is refused before it is imported."""
-
-    allowed = frozenset(
-        (module, name)
-        for core in ("numpy.core", "numpy._core")
-        for module, name in (
-            (f"{core}.multiarray", "_reconstruct"),
-            (f"{core}.multiarray", "scalar"),
-            (f"{core}.numeric", "_frombuffer"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("_codecs", "encode"),  # how protocols 0 to 2 write the bytes of an array
-        )
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.allowed:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not data")
-        return super().find_class(module, name)
 
 
 def estimate_density(latents: ArrayLike, dim: int | None = None) -> DensityGrid:
