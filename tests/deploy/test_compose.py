@@ -22,7 +22,7 @@ from covaria.settings import PREFIX, Settings
 from covaria.stage import STAGES
 
 DEPLOY = REPOSITORY / "deploy"
-OURS = (*STAGES, "exporter", "cli")
+OURS = (*STAGES, "exporter", "cli", "admin")
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,12 @@ def test_each_service_is_its_own_user_of_the_broker(compose: dict[str, Any], def
         users[name] = service["environment"]["COVARIA_BROKER_USERNAME"]
         (secret,) = service["secrets"]
         assert secret == {"source": f"{users[name]}_password", "target": "covaria_broker_password"}
-    assert users == {stage: f"worker_{stage}" for stage in STAGES} | {"exporter": "monitor", "cli": "submit"}
-    assert set(users.values()) | {"setup"} == set(definitions.users_and_rights())
+    assert users == {stage: f"worker_{stage}" for stage in STAGES} | {
+        "exporter": "monitor",
+        "cli": "submit",
+        "admin": "setup",
+    }
+    assert set(users.values()) == set(definitions.users_and_rights())
     given = {secret.removesuffix("_password") for secret in compose["services"]["definitions"]["secrets"]}
     assert given == set(definitions.users_and_rights())
 
