@@ -74,7 +74,9 @@ def density(
     seed: o.Seed = 0, memory_gb: o.MemoryGb = None, overwrite: o.Overwrite = False, config: o.Config = None,
 ) -> None:  # fmt: skip
     """The conformational density of a reconstructed OUT."""
-    _execute(out, "density", _again(context, out), context)
+    # Asked for by name, even where the earlier run had --no-density.
+    values = given(context, context.params) | {"enabled": True}
+    _execute(out, "density", build_request(out, values, stored_request(out)), context)
 
 
 def analyze(
