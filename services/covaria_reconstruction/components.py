@@ -8,8 +8,7 @@ M-step: the gradient of the expected log likelihood in v, through the exact adjo
 preconditioned by its own Hessian with E_i = S_i + m_i m_i^T replaced by its mean E: (rho(k) E + diag(1 / tau_k)), where
 rho is the number of CTF^2 / noise samples in each Fourier cell. Poses do not depend on the latents, so this is the
 M-step up to sampling fluctuations, in 2 K + 1 channels instead of K + K (K + 1) / 2 complex and real ones; its fixed
-point is that of EM exactly, because the gradient is exact. `latent_regression` holds the voxel-wise M-step it is tested
-against.
+point is that of EM exactly, because the gradient is exact.
 """
 
 from __future__ import annotations
@@ -24,12 +23,13 @@ from scipy.ndimage import gaussian_filter
 from covaria.imaging import volumes
 from covaria.imaging.images import Batch
 from covaria.imaging.slices import backproject
-from covaria.maps import fsc
-from covaria.maps.fourier import shell_average, shell_indices
+from covaria.maps import crossing, fsc
+from covaria.maps.fourier import hermitian_weights, shell_average, shell_indices
 from covaria_reconstruction.latents import best_contrast, log_likelihood, posterior, slices_of, statistics
 from covaria_reconstruction.mean import signal_to_noise
 
 LOCAL_WINDOWS_IN_BOX = 20
+CROSS_LIMIT = 0.1
 
 
 @dataclass(frozen=True)
@@ -126,23 +126,30 @@ def gradient_of(sums: ComponentSums, mask: np.ndarray) -> Gradient:
     return Gradient(_dft(real) / mask.size, volumes.unit_density(half[..., -1]).numpy())
 
 
-def half_set_prior(
+def half_set_steps(
     components: np.ndarray, halves: tuple[Gradient, Gradient], second_moment: np.ndarray, mask: np.ndarray
-) -> tuple[Prior, np.ndarray]:
-    """tau from the FSC of the two half-sets' own (unregularised) M-steps, inside the mask; and that FSC (K, shells).
-
-    SNR_k(r) = FSC / (1 - FSC);  1 / tau = <rho_h> E_kk / SNR.
-    """
+) -> list[np.ndarray]:
+    """Each half-set's own M-step without a prior, inside the mask: two of (K, d, d, d)."""
     side = components.shape[-1]
     spectrum = _dft(components)
     inverse = np.linalg.inv(second_moment)
-    own, density = [], np.zeros(side // 2)
+    own = []
     for half in halves:
-        shell_density = shell_average(half.density, side)
-        density += 0.5 * shell_density
-        floor = _on_shells(0.1 * shell_density, side)
+        floor = _on_shells(0.1 * shell_average(half.density, side), side)
         step = np.einsum("kl,lzyx->kzyx", inverse, half.gradient) / np.maximum(half.density, np.maximum(floor, 1e-20))
         own.append(_inverse_dft(spectrum + step, side) * mask)
+    return own
+
+
+def half_set_prior(
+    own: list[np.ndarray], halves: tuple[Gradient, Gradient], second_moment: np.ndarray
+) -> tuple[Prior, np.ndarray]:
+    """tau from the FSC of the two half-sets' own M-steps; and that FSC (K, shells).
+
+    SNR_k(r) = FSC / (1 - FSC);  1 / tau = <rho_h> E_kk / SNR.
+    """
+    side = own[0].shape[-1]
+    density = np.mean([shell_average(half.density, side) for half in halves], axis=0)
     curves = np.stack([fsc(a, b) for a, b in zip(*own, strict=True)])
     snr = np.stack([signal_to_noise(curve.copy()) for curve in curves])
     precision = density * np.diag(second_moment)[:, None] / np.maximum(snr, 1e-4)
@@ -192,12 +199,29 @@ def locally_shrunk(components: np.ndarray, halves: list[np.ndarray]) -> np.ndarr
 
 def m_step(
     components: np.ndarray, halves: tuple[Gradient, Gradient], second_moment: np.ndarray, prior: Prior, mask: np.ndarray
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Ascend, expand, shrink locally, rotate: new components and each half-set's own, in the same principal axes."""
-    new, axes = principal_axes(ascend(components, halves, second_moment, prior, mask), second_moment)
-    own = [np.tensordot(axes, ascend(components, (half,), second_moment, prior, mask), 1) for half in halves]
-    new, axes = principal_axes(locally_shrunk(new, own), np.eye(len(new)))
-    return new, [np.tensordot(axes, half, 1).astype(np.float32) for half in own]
+) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    """Ascend, expand, shrink locally, rotate: new components, each half-set's own in the same principal axes, and the
+    matrix (K, K) that takes volumes of the old latents to these axes."""
+    new, expand = principal_axes(ascend(components, halves, second_moment, prior, mask), second_moment)
+    own = [np.tensordot(expand, ascend(components, (half,), second_moment, prior, mask), 1) for half in halves]
+    new, rotate = principal_axes(locally_shrunk(new, own), np.eye(len(new)))
+    return new, [np.tensordot(rotate, half, 1).astype(np.float32) for half in own], rotate @ expand
+
+
+def cross_half_power(first: np.ndarray, second: np.ndarray, curves: np.ndarray) -> np.ndarray:
+    """sum over voxels of v_1 v_2 for each component (K,), up to the shell where its FSC falls below CROSS_LIMIT.
+
+    The halves' noise is independent and nothing is shrunk: this estimates |v|^2, the eigenvalue, without bias, where
+    |v|^2 of the regularised components is too small and of unregularised ones too large.
+    """
+    side = first.shape[-1]
+    weight = hermitian_weights(side)
+    shell = shell_indices(side)
+    out = np.empty(len(first))
+    for k in range(len(first)):
+        inside = shell <= crossing(curves[k], CROSS_LIMIT)
+        out[k] = float(((_dft(first[k]) * _dft(second[k]).conj()).real * weight * inside).sum()) / side**3
+    return out
 
 
 def principal_axes(components: np.ndarray, second_moment: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

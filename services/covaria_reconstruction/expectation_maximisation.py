@@ -24,12 +24,15 @@ from covaria_reconstruction.components import (
     Prior,
     gradient_of,
     half_set_prior,
+    half_set_steps,
     m_step,
 )
 
 Report = Callable[[str, int, int], None]
 AGREEMENT = 0.1
 """Mean FSC over a component's outer shells above which a finer level is worth its pass."""
+COARSE_TOLERANCE, LAST_TOLERANCE = 1e-3, 2e-4
+LAST_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,11 @@ def em_step(problem: Problem, model: LinearModel, prior: Prior | None = None, re
     mask = problem.mask_at(model.radius)
     pair = problem.sums(model, report)
     halves, second_moment = gradients(pair, mask)
-    found, curves = half_set_prior(model.components, halves, second_moment, mask)
+    own = half_set_steps(model.components, halves, second_moment, mask)
+    found, curves = half_set_prior(own, halves, second_moment)
     prior = found if prior is None else prior
     gain = pair[0].gain + pair[1].gain
-    new, _ = m_step(model.components, halves, second_moment, prior, mask)
+    new, _, _ = m_step(model.components, halves, second_moment, prior, mask)
     return Step(replace(model, components=new), curves, gain, gain - 0.5 * prior_energy(model.components, prior))
 
 
@@ -181,18 +185,28 @@ def fit_components(
     limit = len(problem.mask) // 2 - 1 if limit is None else limit
     model, tried = choose_start(problem, count, limit, seed, report=report)
     log(f"components: start at {model.radius} shells, of " + str([(t["radius"], round(t["gain"], 1)) for t in tried]))
-    history = []
+    history: list[dict] = []
     for level in [r for r in radii(limit) if r >= model.radius]:
-        model = model.at_radius(level)
-        for repeat in range(5 if level <= 8 else 3 if level <= 16 else 2):
-            step = em_step(problem, model, report=report)
-            history.append({"radius": level, "gain": step.gain, "penalised_gain": step.penalised_gain})
-            model = step.model
-            last = history[-2]["gain"] if len(history) > 1 and history[-2]["radius"] == level else None
-            if repeat and last is not None and step.gain - last < 1e-3 * abs(step.gain):
-                break
+        model, step = _climb(problem, model.at_radius(level), 5 if level <= 8 else 3, COARSE_TOLERANCE, history, report)
         outer = step.fsc[:, 3 * level // 4 : level].mean(1).max()
         log(f"components: {level} shells, likelihood gain {step.gain:.1f}, agreement at the edge {outer:.2f}")
         if outer < AGREEMENT:
             break
+    model, step = _climb(problem, model, LAST_STEPS, LAST_TOLERANCE, history, report)
+    log(f"components: converged at {model.radius} shells, likelihood gain {step.gain:.1f}")
     return model, history
+
+
+def _climb(
+    problem: Problem, model: LinearModel, most: int, tolerance: float, history: list[dict], report: Report | None
+) -> tuple[LinearModel, Step]:
+    """Up to `most` steps at one level, until the likelihood gain rises by less than `tolerance` of itself."""
+    previous = None
+    for _ in range(most):
+        step = em_step(problem, model, report=report)
+        history.append({"radius": model.radius, "gain": step.gain, "penalised_gain": step.penalised_gain})
+        model = step.model
+        if previous is not None and step.gain - previous < tolerance * abs(step.gain):
+            break
+        previous = step.gain
+    return model, step

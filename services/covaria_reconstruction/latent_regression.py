@@ -1,8 +1,8 @@
 """Volumes that depend linearly on known latents: the voxel-wise M-step.
 
     [ sum_i c_i^2 C_i^2 E_i / Lambda + diag(1 / tau_k) ] v = sum_i c_i C_i (y_i - c_i A_i mu) m_i / Lambda
-at each Fourier voxel, with E_i = m_i m_i^T for latents that are known. It says what perfect latents would reach on a data set (the ceiling of
-any estimator of the components), and it is what the EM's preconditioned step is compared with.
+at each Fourier voxel, with E_i = m_i m_i^T for latents that are known. It says what perfect latents would reach on a
+data set: the ceiling of any estimator of the components.
 """
 
 from __future__ import annotations

@@ -2,15 +2,16 @@
 
 The residual y - c A mu is seen through a fixed window w outside a circle that holds the particle. For stationary noise
     E abs(DFT(w n))^2 = DFT(rho . (w * w)),   so   Lambda = D^2 DFT( iDFT(mean power) / autocorrelation of w )
-exactly: the window is divided out of the autocovariance, no leakage stays. It is bounded by the residual's own power in
-the whole image (corrected for the mean's fitted degrees of freedom), which is larger by whatever moves. Where the
-particle leaves no room (less than a tenth of the box), that power is the estimate.
+exactly: the window is divided out of the autocovariance, no leakage stays. The residual's own power in the whole image
+(corrected for the mean's fitted degrees of freedom) is larger by whatever moves, but less noisy: `_bounded` joins the
+two. Where the particle leaves no room (less than a tenth of the box), that power is the estimate.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter1d
 
 from covaria.imaging import volumes
 from covaria.imaging.images import Batch, Images, Noise
@@ -88,8 +89,7 @@ def solve_noise(
     shrinkage = 2 * np.clip(mean_fsc, 0, 1) / (1 + np.clip(mean_fsc, 0, 1))
     whole /= 1 - np.minimum(2.0 * np.arange(box // 2) / images * shrinkage, 0.5)
     area = float((window**2).mean())
-    spectrum = np.minimum(_deconvolved(windowed / images, window, plane), whole) if area >= LEAST_AREA else whole
-    spectrum = _filled(spectrum)
+    spectrum = _bounded(_deconvolved(windowed / images, window, plane), whole, area) if area >= LEAST_AREA else whole
     factor = by_group[:, 0] / np.maximum(by_group[:, 1], 1)
     seen = by_group[:, 1] > 0
     level = float((factor[seen] * by_group[seen, 1]).sum() / by_group[seen, 1].sum())
@@ -108,7 +108,11 @@ def _deconvolved(power: np.ndarray, window: np.ndarray, plane: HalfPlane) -> np.
     ]
 
 
-def _filled(spectrum: np.ndarray) -> np.ndarray:
-    """Shells without a positive estimate take their nearest neighbour's."""
-    good = np.flatnonzero(spectrum > 0)
-    return np.interp(np.arange(len(spectrum)), good, spectrum[good])
+def _bounded(outside: np.ndarray, whole: np.ndarray, area: float) -> np.ndarray:
+    """The whole image's residual power times the share of it that is noise.
+
+    That share, outside / whole, is smooth in the shell and at most 1; `outside` alone is unbiased but the noisier the
+    smaller its window. So the ratio is smoothed, over 0.4 / area shells (1 to 3; sd), and bounded.
+    """
+    ratio = np.log(np.maximum(outside, 0.1 * whole) / whole)
+    return whole * np.minimum(np.exp(gaussian_filter1d(ratio, float(np.clip(0.4 / area, 1, 3)), mode="nearest")), 1)

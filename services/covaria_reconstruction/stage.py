@@ -12,11 +12,12 @@ from covaria.errors import InvalidInput
 from covaria.imaging import volumes
 from covaria.imaging.images import Images
 from covaria.imaging.ranks import Ranks
+from covaria.maps import fsc
 from covaria.stage import Context, Job
 from covaria.tree import Tree
-from covaria_reconstruction.components import LinearModel, half_set_prior, m_step
+from covaria_reconstruction.components import LinearModel, cross_half_power, half_set_prior, half_set_steps, m_step
 from covaria_reconstruction.embedding import Embedding, embed, embedding_statistics
-from covaria_reconstruction.expectation_maximisation import Problem, fit_components, gradients
+from covaria_reconstruction.expectation_maximisation import Problem, Report, fit_components, gradients
 from covaria_reconstruction.mean_model import MeanModel, estimate_mean_model
 from covaria_reconstruction.results import Components, write_results
 from covaria_reconstruction.significance import significant_components
@@ -93,7 +94,7 @@ def _components_step(images: Images, mean: MeanModel, count: int, seed: int, con
         return Components(**kept)
     problem = Problem(images, mean.noise, mean.residual_mean, mean.component_mask, float(mean.contrast_sd), images.half)
     model, _ = fit_components(problem, count, seed=seed, report=context.progress, log=context.log.info)
-    found = last_step(problem, model, context)
+    found = last_step(problem, model, context.progress)
     radius = min(COARSE_RADIUS, images.box // 2 - 1)
     tested = significant_components(problem, count, radius, seed, report=context.progress)
     context.log.info(f"components: held-out z-scores {np.round(tested.z_score, 1).tolist()}")
@@ -111,16 +112,21 @@ def confirmed(found: Components, count: int) -> Components:
     return replace(found, eigenvalues=found.eigenvalues * kept, significant=np.array(count))
 
 
-def last_step(problem: Problem, model: LinearModel, context: Context) -> Components:
+def last_step(problem: Problem, model: LinearModel, report: Report) -> Components:
     """One more M-step from the converged latents: of all images, and of each half-set alone in the same axes."""
     mask = problem.mask_at(model.radius)
-    halves, second_moment = gradients(problem.sums(model, context.progress), mask)
-    prior, curves = half_set_prior(model.components, halves, second_moment, mask)
-    combined, own = m_step(model.components, halves, second_moment, prior, mask)
+    halves, second_moment = gradients(problem.sums(model, report), mask)
+    free = half_set_steps(model.components, halves, second_moment, mask)
+    prior, curves = half_set_prior(free, halves, second_moment)
+    combined, own, axes = m_step(model.components, halves, second_moment, prior, mask)
+    free = [np.tensordot(axes, half, 1) for half in free]
+    curves = np.stack([fsc(a, b) for a, b in zip(*free, strict=True)])
     box, scale = len(problem.mask), problem.images.scale
     full = [volumes.resize_fourier(torch.as_tensor(v), box).numpy() * scale for v in (combined, *own)]
     norm = np.sqrt((full[0].astype(np.float64) ** 2).sum((1, 2, 3)))
     sign = np.sign([v.ravel()[np.abs(v).argmax()] for v in full[0]])
     unit = (sign / np.maximum(norm, 1e-30)).astype(np.float32)[:, None, None, None]
+    power = cross_half_power(free[0], free[1], curves) * (scale**2 * mask.size / box**3)
+    eigenvalues = np.where(power > 0, power, norm**2)
     curves = np.pad(curves, ((0, 0), (0, box // 2 - curves.shape[1])))
-    return Components(full[0] * unit, norm**2, full[1] * unit, full[2] * unit, curves, np.array(0))
+    return Components(full[0] * unit, eigenvalues, full[1] * unit, full[2] * unit, curves, np.array(0))

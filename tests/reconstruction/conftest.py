@@ -1,0 +1,118 @@
+"""Small sets with known truth, simulated once for all tests of this folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from covaria.imaging.images import Images
+from covaria.jobs.request import IngestOptions, ReconstructionOptions
+from covaria.maps import read_volume
+from covaria.particles import read_particles
+from covaria.particles.model import Particles
+from covaria.simulation import ensemble
+from covaria.simulation.dataset import SimulationOptions, simulate
+from covaria_reconstruction.expectation_maximisation import Problem
+from covaria_reconstruction.mean_model import MeanModel, estimate_mean_model
+
+BOX = 32
+QUIET = lambda step, done, total: None  # noqa: E731
+
+
+@dataclass
+class TruthSet:
+    """A simulated set, its truth and the images as the reconstruction holds them."""
+
+    folder: Path
+    particles: Particles
+    volumes: np.ndarray
+    labels: np.ndarray
+    contrasts: np.ndarray
+    noise: np.ndarray
+
+    @property
+    def mean(self) -> np.ndarray:
+        return np.tensordot(self.frequencies, self.volumes, 1)
+
+    @property
+    def frequencies(self) -> np.ndarray:
+        return np.bincount(self.labels, minlength=len(self.volumes)) / len(self.labels)
+
+    def images(self) -> Images:
+        return Images(self.particles)
+
+    def components(self) -> tuple[np.ndarray, np.ndarray]:
+        """True eigenvalues and eigenvolumes (rank, D, D, D)."""
+        root = (self.volumes - self.mean).reshape(len(self.volumes), -1) * np.sqrt(self.frequencies)[:, None]
+        values, vectors = np.linalg.eigh(root @ root.T)
+        order = np.argsort(values)[::-1]
+        rank = int((values > 1e-6 * max(values.max(), 1e-12)).sum())
+        values, vectors = values[order][:rank], vectors[:, order][:, :rank]
+        return values, ((vectors.T @ root) / np.sqrt(values)[:, None]).reshape(-1, *self.mean.shape)
+
+    def coordinates(self) -> np.ndarray:
+        """True latent coordinates of every image (N, rank), density units."""
+        eigenvolumes = self.components()[1].reshape(-1, self.mean.size)
+        return ((self.volumes - self.mean).reshape(len(self.volumes), -1) @ eigenvolumes.T)[self.labels]
+
+
+def make(folder: Path, states: ensemble.Ensemble, **options) -> TruthSet:
+    simulate(folder, states, SimulationOptions(box=BOX, pixel_size_angstrom=8.0, atom_sigma_angstrom=5.0, **options))
+    particles = read_particles(IngestOptions(particles=folder / "particles.star"))
+    truth = folder / "gt"
+    return TruthSet(
+        folder,
+        particles,
+        np.stack([read_volume(path)[0] for path in sorted(truth.glob("vol*.mrc"))]),
+        np.loadtxt(truth / "labels.txt").astype(int),
+        np.loadtxt(truth / "contrast.txt"),
+        np.loadtxt(truth / "noise_variance.txt"),
+    )
+
+
+@pytest.fixture(scope="session")
+def moving(tmp_path_factory) -> TruthSet:
+    """1,000 images, SNR 0.3, three states."""
+    return make(tmp_path_factory.mktemp("moving"), ensemble.discrete(3), n_images=1000, snr=0.3)
+
+
+@pytest.fixture(scope="session")
+def rigid(tmp_path_factory) -> TruthSet:
+    """1,000 images, SNR 0.1, nothing moves."""
+    return make(tmp_path_factory.mktemp("rigid"), ensemble.homogeneous(1), n_images=1000, snr=0.1)
+
+
+@dataclass
+class Solved:
+    truth: TruthSet
+    images: Images
+    mean: MeanModel
+
+    @property
+    def problem(self) -> Problem:
+        return Problem(
+            self.images,
+            self.mean.noise,
+            self.mean.residual_mean,
+            self.mean.component_mask,
+            float(self.mean.contrast_sd),
+            self.images.half,
+        )
+
+
+def solve(truth: TruthSet) -> Solved:
+    images = truth.images()
+    return Solved(truth, images, estimate_mean_model(images, ReconstructionOptions(), QUIET))
+
+
+@pytest.fixture(scope="session")
+def moving_mean(moving) -> Solved:
+    return solve(moving)
+
+
+@pytest.fixture(scope="session")
+def rigid_mean(rigid) -> Solved:
+    return solve(rigid)

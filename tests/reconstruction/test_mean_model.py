@@ -1,0 +1,60 @@
+"""Mean map, data sign, noise spectrum and first contrasts against a simulated set's truth."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from covaria.imaging.images import Images
+from covaria.jobs.request import ReconstructionOptions
+from covaria.maps import fsc
+from covaria_reconstruction.mean_model import estimate_mean_model
+
+
+def test_mean_agrees_with_the_truth_as_its_halves_predict(moving_mean):
+    halves = moving_mean.mean.halves
+    half_fsc = np.clip(fsc(*halves), 0, 1)
+    predicted = np.sqrt(2 * half_fsc / (1 + half_fsc))
+    found = fsc(halves.mean(0), moving_mean.truth.mean)
+    strong = predicted > 0.5
+    assert np.abs(found - predicted)[strong][1:].mean() < 0.02
+
+
+def test_mean_has_the_scale_of_the_truth(moving_mean):
+    found = moving_mean.mean.residual_mean * moving_mean.images.scale
+    true = moving_mean.truth.mean
+    assert (found * true).sum() / (true * true).sum() == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("case", ["moving_mean", "rigid_mean"])
+def test_noise_spectrum(case, request):
+    solved = request.getfixturevalue(case)
+    shells = solved.images.box // 2 - 1
+    ratio = solved.mean.spectrum[:shells] * solved.images.scale**2 / solved.truth.noise[:shells]
+    # statistical error of a shell's mean over 1,000 images: 1 / sqrt(1000 pi r)
+    error = np.abs(ratio - 1)
+    assert np.median(error) < 0.01
+    assert error[1:].max() < 0.05
+
+
+def test_contrast_correlates_with_the_truth(moving_mean):
+    assert np.corrcoef(moving_mean.mean.contrasts, moving_mean.truth.contrasts)[0, 1] > 0.7
+    assert moving_mean.mean.contrasts.mean() == pytest.approx(1, abs=1e-5)
+
+
+class Inverted:
+    def __init__(self, stack):
+        self.stack, self.box = stack, stack.box
+
+    def __len__(self):
+        return len(self.stack)
+
+    def read(self, rows):
+        return -self.stack.read(rows)
+
+
+def test_inverted_stack_gives_the_same_map_with_the_sign_flipped(moving, moving_mean):
+    images = Images(replace(moving.particles, images=Inverted(moving.particles.images)))
+    found = estimate_mean_model(images, ReconstructionOptions(), lambda *a: None)
+    assert images.sign == -moving_mean.images.sign
+    np.testing.assert_allclose(found.regularised, moving_mean.mean.regularised, rtol=0, atol=1e-5)
