@@ -62,7 +62,7 @@ class CsTable:
 def load_cs(path: Path, shown: Path) -> NDArray:
     """The structured array of one .cs file; never unpickles. Raises InvalidInput."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=MAX_HEADER)
+        array = np.lib.format.open_memmap(path, mode="r", max_header_size=MAX_HEADER)  # never unpickles
     except (ValueError, OSError, EOFError, SyntaxError, TypeError, MemoryError, RecursionError, OverflowError) as error:
         reason = str(error).splitlines()[0][:150] if str(error) else type(error).__name__
         raise InvalidInput(

@@ -16,7 +16,7 @@ from covaria.particles.locate import LocatedStacks, locate_stacks, search_stacks
 from covaria.particles.metadata import Metadata
 from covaria.particles.mrc import read_header
 from covaria.particles.paths import PathGuard
-from covaria.particles.read import assemble, read_metadata, used_rows
+from covaria.particles.read import assemble, checked_box, read_metadata, used_rows
 
 COMPLETE, INCOMPLETE = 0, 1
 
@@ -47,7 +47,7 @@ def inspect(options: IngestOptions, *, guard: PathGuard | None = None, export: P
             found = next((path for path in search.paths if path is not None), None)
             box = read_header(found).width if found is not None else None
     if stacks is not None:
-        box = box or stacks.box
+        box = checked_box(metadata, stacks)
         metadata = metadata.with_notes(*stacks.notes)
     used = used_rows(metadata.count, options, guard)
     for check in metadata.checks:

@@ -94,7 +94,7 @@ def assemble(described: Described, options: IngestOptions, guard: PathGuard | No
     """Find the stacks and check everything against everything; symmetry is not expanded yet. Raises InvalidInput."""
     metadata = described.metadata
     stacks = described.stacks or locate_stacks(metadata, options, guard)
-    box = _box(metadata, stacks)
+    box = checked_box(metadata, stacks)
     metadata = metadata.with_notes(*stacks.notes)
     pixel_size, metadata = _pixel_size(metadata, stacks, box)
     rotations, shifts = _required_poses(metadata)
@@ -192,7 +192,8 @@ def _is_about_poses(column: str) -> bool:
     return column.startswith(("_rlnAngle", "_rlnOrigin", "alignments"))
 
 
-def _box(metadata: Metadata, stacks: LocatedStacks) -> int:
+def checked_box(metadata: Metadata, stacks: LocatedStacks) -> int:
+    """The images' box. Raises InvalidInput where the metadata contradict the stacks, or the box cannot be worked on."""
     box = stacks.box
     if metadata.box is not None and metadata.box != box:
         raise InvalidInput(

@@ -12,8 +12,9 @@ def matrices_from_euler(angles_degree: NDArray[np.float64]) -> NDArray[np.float6
     Heymann, Chagoyen & Belnap 2005, J. Struct. Biol. 151.
     """
     rot, tilt, psi = np.deg2rad(np.asarray(angles_degree, dtype=np.float64)).T
-    ca, cb, cc = np.cos(rot), np.cos(tilt), np.cos(psi)
-    sa, sb, sc = np.sin(rot), np.sin(tilt), np.sin(psi)
+    with np.errstate(invalid="ignore"):  # an infinite angle gives NaN, which the row checks refuse
+        ca, cb, cc = np.cos(rot), np.cos(tilt), np.cos(psi)
+        sa, sb, sc = np.sin(rot), np.sin(tilt), np.sin(psi)
     out = np.empty((len(rot), 3, 3))
     out[:, 0, 0] = cc * cb * ca - sc * sa
     out[:, 0, 1] = cc * cb * sa + sc * ca
@@ -48,12 +49,12 @@ def matrices_from_rotation_vectors(vectors: NDArray[np.float64]) -> NDArray[np.f
     """cryoSPARC's pose (axis x angle, radians, (N, 3)) as our R: the TRANSPOSE of the exponential (Rodrigues)."""
     v = np.asarray(vectors, dtype=np.float64)
     angle = np.linalg.norm(v, axis=1)
-    safe = np.where(angle > 0, angle, 1.0)
-    x, y, z = (v / safe[:, None]).T
-    zero = np.zeros_like(x)
-    k = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)
-    sine, versine = np.sin(angle)[:, None, None], (1.0 - np.cos(angle))[:, None, None]
-    return (np.eye(3) + sine * k + versine * (k @ k)).transpose(0, 2, 1)
+    with np.errstate(invalid="ignore"):  # an infinite vector gives NaN, which the row checks refuse
+        x, y, z = (v / np.where(angle > 0, angle, 1.0)[:, None]).T
+        sine, versine = np.sin(angle)[:, None, None], (1.0 - np.cos(angle))[:, None, None]
+        zero = np.zeros_like(x)
+        k = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)
+        return (np.eye(3) + sine * k + versine * (k @ k)).transpose(0, 2, 1)
 
 
 def orthonormality_error(rotations: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from covaria.jobs.request import IngestOptions
 from covaria.particles.export import missing_for_ctf, missing_for_poses
 from covaria.particles.locate import locate_stacks
 from covaria.particles.paths import PathGuard
-from covaria.particles.read import assemble, read_metadata
+from covaria.particles.read import assemble, checked_box, read_metadata
 from covaria.particles.scan import Progress, without, write_downsampled_stack
 from covaria.particles.stacks import StackImages
 from covaria.particles.star_write import write_star_for
@@ -49,6 +49,7 @@ def shrink(
     if box % 2 or not 0 < box < stacks.box:
         raise InvalidInput(f"cannot downsample images of {stacks.box} pixels to {box}", file=options.particles,
                            hint="give an even number below the box")  # fmt: skip
+    checked_box(described.metadata, stacks)
     stack, star = out / f"particles.{box}.mrcs", out / f"particles.{box}.star"
     for path in (stack, star):
         if path.exists() and not overwrite:
