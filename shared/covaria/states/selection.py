@@ -22,7 +22,7 @@ from covaria.maps.local import Band, band_pass, crop_transform, pad_transform, r
 from covaria.states.estimates import HeldOut
 
 N_SELECTION_BANDS = 8
-POOLED_WINDOWS = 3.0
+POOLED_WINDOWS = 30.0
 """One window of a few images decides little; the evidence of this many average windows is added to each."""
 IGNORED = 1e-3
 """A weight below this everywhere under all windows is not worth a transform."""
@@ -42,7 +42,7 @@ class Choice:
     shares: torch.Tensor
 
     def strongest(self, box: int) -> NDArray[np.int8]:
-        """The candidate of the largest weight in each band: (bands, p, p, p) at `report_positions(box)` on each axis."""
+        """The heaviest candidate of each band: (bands, p, p, p) at `report_positions(box)` on every axis."""
         bands = radial_bands(box, "cpu", N_SELECTION_BANDS)
         positions = torch.as_tensor(report_positions(box))
         at = [at_positions(w.cpu(), band, positions, box) for w, band in zip(self.weights, bands, strict=True)]

@@ -1,0 +1,175 @@
+"""Small simulated sets with the truth's latents (noisy, with the precision they have) and each half-set's own mean."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+
+from covaria.imaging.images import Images, Noise
+from covaria.jobs.request import IngestOptions
+from covaria.maps import read_volume, solvent_mask, write_volume
+from covaria.particles import read_particles, save
+from covaria.simulation.dataset import SimulationOptions, simulate, volume_path
+from covaria.simulation.ensemble import BUILT_IN
+from covaria.states.bandwidths import neighbourhoods
+from covaria.states.estimates import residual_map
+from covaria.states.model import LinearModel
+from covaria.states.sums import ring_sums
+from covaria.tree import Tree, atomic
+
+LATENT_NOISE = 0.15
+"""Standard error of the latents, relative to their spread."""
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """volumes (S, D, D, D), state latents (S, q) in density units, each image's state, and everything a run finds."""
+
+    images: Images
+    model: LinearModel
+    volumes: np.ndarray
+    latents: np.ndarray
+    labels: np.ndarray
+    mask: np.ndarray
+
+
+def ignore(count):
+    """A report that nobody reads."""
+
+
+def everyone_map(images, model, half):
+    """The map of all images' residuals of one half-set, density units."""
+    near = neighbourhoods(np.zeros(model.latents.shape[1]), model.latents, model.precision)
+    sums = ring_sums(images, model, half, [near], with_everyone=True, size=64, report=ignore)
+    return residual_map(sums.everyone).numpy() * images.scale
+
+
+def make(folder, states, *, n_images, snr, box=32, seed=0, n_states=8):
+    """Simulate and fit: means of the half-sets by back-projection, true components, true latents made noisy."""
+    options = SimulationOptions(n_images=n_images, box=box, pixel_size_angstrom=256 / box, snr=snr, seed=seed)
+    simulate(folder, BUILT_IN[states](n_states), options)
+    particles = read_particles(IngestOptions(particles=folder / "particles.star"))
+    images = Images(particles)
+    labels = np.loadtxt(folder / "gt" / "labels.txt").astype(int)
+    volumes = np.stack([read_volume(volume_path(folder, s))[0] for s in range(labels.max() + 1)])
+    spread = (volumes - volumes[labels].mean(0)).reshape(len(volumes), -1)
+    axis = np.linalg.svd(spread[np.unique(labels)], full_matrices=False)[2][:1] if len(volumes) > 1 else spread[:1] + 1
+    axis = axis / np.linalg.norm(axis)
+    state_latents = spread @ axis.T
+    sigma = LATENT_NOISE * max(float(state_latents[labels].std()), 1e-3)
+    noisy = state_latents[labels] + np.random.default_rng(seed).normal(0, sigma, (len(labels), 1))
+    spectrum = np.loadtxt(folder / "gt" / "noise_variance.txt")[: box // 2] / images.scale**2
+    blank = LinearModel(
+        np.zeros((2, box, box, box), np.float32),
+        np.zeros((2, 1, box, box, box), np.float32),
+        noisy.astype(np.float32),
+        np.full((len(labels), 1, 1), 1 / sigma**2, np.float32),
+        np.loadtxt(folder / "gt" / "contrast.txt").astype(np.float32),
+        Noise(spectrum, np.ones(images.groups)),
+        np.ones((box,) * 3, np.float32),
+    )
+    means = np.stack([everyone_map(images, blank, half) for half in (0, 1)])
+    masks = solvent_mask("from_halfmaps", means[0], means[1], options.pixel_size_angstrom)
+    components = np.stack([axis.reshape(1, box, box, box)] * 2).astype(np.float32)
+    model = replace(blank, means=means * masks.dilated_mask, components=components, mask=masks.dilated_mask)
+    return Simulated(images, model, volumes, state_latents, labels, masks.mask)
+
+
+@pytest.fixture(scope="session")
+def moving(tmp_path_factory):
+    """An arm that swings, bright images: 1,000 of 32 pixels."""
+    torch.set_num_threads(1)
+    return make(tmp_path_factory.mktemp("moving") / "set", "curved", n_images=1000, snr=0.5)
+
+
+@pytest.fixture(scope="session")
+def rigid(tmp_path_factory):
+    """One rigid particle: 1,000 images of 32 pixels."""
+    return make(tmp_path_factory.mktemp("rigid") / "set", "homogeneous", n_images=1000, snr=0.5)
+
+
+@pytest.fixture(scope="session")
+def without_components():
+    """`without_components(simulated)`: the same set with a linear model that knows the mean alone."""
+    return lambda s: replace(s, model=replace(s.model, components=np.zeros_like(s.model.components)))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An OUT as reconstruction leaves it, with two rows excluded, and the simulated set it was made of."""
+
+    tree: Tree
+    simulated: Simulated
+    excluded: np.ndarray
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    simulated = make(folder / "set", "curved", n_images=400, snr=0.5, box=24)
+    tree = Tree(folder / "out")
+    particles = read_particles(IngestOptions(particles=folder / "set" / "particles.star"))
+    excluded = np.array([3, 11])
+    used = particles.used.copy()
+    used[excluded] = False
+    tree.particles.parent.mkdir(parents=True)
+    save(tree.particles, replace(particles, used=used))
+    write_run(tree, simulated, excluded, particles.half_set)
+    return Finished(tree, simulated, excluded)
+
+
+def write_run(tree, simulated, excluded, half_set):
+    """model/ and output/volumes as reconstruction writes them, as far as states read them."""
+    model, images = simulated.model, simulated.images
+    tree.zdim(1).mkdir(parents=True)
+    tree.volumes.mkdir(parents=True)
+    params = {
+        "data_sign": 1,
+        "noise_var_used": model.noise.spectrum[:-1] * images.scale**2,
+        "noise_group_factor": model.noise.factor,
+    }
+    atomic.write_pickle(tree.params, params)
+    keep = np.setdiff1d(np.arange(len(half_set)), excluded)
+    atomic.write_pickle(tree.halfsets, [keep[half_set[keep] == h].astype(np.int64) for h in (0, 1)])
+    np.savez(
+        tree.half_components,
+        mean_half1=model.means[0],
+        mean_half2=model.means[1],
+        components_half1=model.components[0],
+        components_half2=model.components[1],
+    )
+    for path, values in (
+        (tree.latent_coords(1), model.latents),
+        (tree.latent_precision(1), model.precision),
+        (tree.contrasts(1), model.contrasts),
+    ):
+        hidden = values.copy()
+        hidden[excluded] = np.nan
+        atomic.save_npy(path, hidden)
+    pixel = images.pixel_size_angstrom
+    write_volume(tree.dilated_mask, model.mask, pixel)
+    write_volume(tree.mean_filtered, model.means.mean(0), pixel)
+    write_volume(tree.eigenvolume(0), model.components[0, 0], pixel)
+
+
+class RecordingContext:
+    """A stage's context that remembers what it was told."""
+
+    def __init__(self, memory_bytes=2 << 30):
+        self.log = logging.getLogger("covaria.test")
+        self.device = "cpu"
+        self.memory_bytes = memory_bytes
+        self.checkpoints = None
+        self.steps = []
+
+    def progress(self, step, done, total, unit="images"):
+        self.steps.append((step, done, total))
+
+
+@pytest.fixture
+def recording_context():
+    return RecordingContext

@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+
+from covaria.states.bandwidths import neighbourhood_sizes, neighbourhoods, squared_distances
+
+
+def test_distances_are_the_quadratic_form_of_each_images_precision():
+    generator = np.random.default_rng(0)
+    latents, target = generator.normal(size=(20, 3)), generator.normal(size=3)
+    roots = generator.normal(size=(20, 3, 3))
+    precision = roots @ roots.transpose(0, 2, 1)
+    expected = [(target - z) @ p @ (target - z) for z, p in zip(latents, precision, strict=True)]
+    assert squared_distances(target, latents, precision) == pytest.approx(np.array(expected))
+
+
+@pytest.mark.parametrize("count", [5, 60, 400, 4000, 100000])
+def test_sizes_grow_geometrically_up_to_a_third(count):
+    sizes = neighbourhood_sizes(count)
+    assert np.all(np.diff(sizes) > 0) and sizes[0] >= 1 and sizes[-1] == max(1, count // 3)
+    if count >= 4000:
+        assert 8 <= len(sizes) <= 12
+        ratios = sizes[1:] / sizes[:-1]
+        assert ratios.max() / ratios.min() < 1.05
+
+
+def test_rings_are_nested_by_rank():
+    generator = np.random.default_rng(1)
+    latents = generator.normal(size=(600, 2)).astype(np.float32)
+    precision = np.tile(np.eye(2, dtype=np.float32), (600, 1, 1))
+    near = neighbourhoods(np.array([0.3, -0.2]), latents, precision)
+    for k, size in enumerate(near.sizes):
+        assert np.count_nonzero(near.ring <= k) == size
+        assert near.distance[near.ring <= k].max() == near.edges[k] <= near.distance[near.ring > k].min()

@@ -1,0 +1,73 @@
+"""What states must show: nearer to the truth than the mean map and than averaging nearest images; a fitting choice."""
+
+import numpy as np
+import pytest
+import torch
+
+from covaria.maps import fsc, fsc_area
+from covaria.states.assemble import assemble
+from covaria.states.bandwidths import neighbourhoods
+from covaria.states.estimates import residual_map, residual_maps
+from covaria.states.sums import ring_sums
+
+
+def states_at(simulated, targets):
+    images, model = simulated.images, simulated.model
+    near = [neighbourhoods(target, model.latents, model.precision) for target in targets]
+    residuals, everyone = [], []
+    for half in (0, 1):
+        sums = ring_sums(images, model, half, near, with_everyone=True, size=64, report=lambda n: None)
+        residuals.append([residual_maps(sums.take(t)) for t in range(len(targets))])
+        everyone.append(residual_map(sums.everyone))
+    shared = torch.stack(everyone)
+    states = [
+        assemble(model, target, (residuals[0][t], residuals[1][t]), shared, images.scale, 1.0)
+        for t, target in enumerate(targets)
+    ]
+    return states, residuals
+
+
+def area(volume, truth, mask):
+    return fsc_area(fsc(volume * mask, truth * mask))
+
+
+@pytest.mark.parametrize("linear", [True, False], ids=["with components", "mean alone"])
+def test_states_beat_the_mean_map_and_the_average_of_nearest_images(moving, without_components, linear):
+    simulated = moving if linear else without_components(moving)
+    chosen = [1, 4, 6]
+    states, residuals = states_at(simulated, simulated.latents[chosen])
+    blank_mean = simulated.model.means.mean(0)
+    for t, (state, number) in enumerate(zip(states, chosen, strict=True)):
+        truth, mask = simulated.volumes[number], simulated.mask
+        nearest = np.mean(
+            [simulated.model.means[h] + residuals[h][t].maps[0].numpy() * simulated.images.scale for h in (0, 1)],
+            axis=0,
+        )
+        if linear:
+            nearest = nearest + sum(simulated.model.at(h, simulated.latents[number]) for h in (0, 1)) / 2 - blank_mean
+        assert area(state.filtered, truth, mask) > area(blank_mean, truth, mask) + 0.005
+        assert area(state.filtered, truth, mask) > area(nearest, truth, mask) + 0.005
+
+
+def test_a_rigid_particle_chooses_all_images_or_no_residual(rigid):
+    (state,), _ = states_at(rigid, [np.zeros(1)])
+    shares = state.choice.shares.mean(0)
+    assert int(shares.argmax()) in (0, len(shares) - 1)
+    assert float(shares[0] + shares[-1]) > 0.5
+
+
+def test_strong_motion_beyond_the_linear_model_chooses_narrow_neighbourhoods(moving, without_components):
+    (state,), _ = states_at(without_components(moving), moving.latents[[0]])
+    shares = state.choice.shares[1:4].mean(0)
+    narrow = shares[1 : 1 + len(shares) // 2].sum()
+    assert narrow > 0.5
+    assert narrow > 4 * (shares[0] + shares[-1])
+
+
+def test_the_choice_covers_every_place_and_band(moving):
+    (state,), _ = states_at(moving, moving.latents[[2]])
+    for weight in state.choice.weights:
+        assert weight.sum(0).numpy() == pytest.approx(1.0, abs=1e-4)
+    strongest = state.choice.strongest(32)
+    assert strongest.shape[0] == len(state.choice.weights) and strongest.max() < state.choice.shares.shape[1]
+    assert state.choice.shares.sum(1).numpy() == pytest.approx(1.0, abs=1e-3)
