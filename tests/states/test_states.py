@@ -21,7 +21,7 @@ def states_at(simulated, targets):
         everyone.append(residual_map(sums.everyone))
     shared = torch.stack(everyone)
     states = [
-        assemble(model, target, (residuals[0][t], residuals[1][t]), shared, images.scale, 1.0)
+        assemble(model, target, (residuals[0][t], residuals[1][t]), shared, near[t].sizes, images.scale, 1.0)
         for t, target in enumerate(targets)
     ]
     return states, residuals

@@ -12,7 +12,7 @@ from covaria.maps.filtering import local_filter
 from covaria.maps.fourier import shell_indices
 from covaria.states.estimates import ResidualMaps
 from covaria.states.model import LinearModel
-from covaria.states.selection import Choice, choose, shell_gain
+from covaria.states.selection import Choice, choose, prior_losses, shell_gain
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,14 @@ def assemble(
     target: NDArray[np.floating],
     residuals: tuple[ResidualMaps, ResidualMaps],
     everyone: torch.Tensor,
+    sizes: NDArray[np.int64],
     scale: float,
     pixel_size_angstrom: float,
 ) -> State:
     """x_h(z*) = mu_h + U_h z* + the chosen residual of half-set h, for both halves, and their filtered average.
 
     residuals  of half-set 0 and of half-set 1, maps in units of the cache (density / scale)
+    sizes      (K,) images in each neighbourhood
     everyone   (2, D, D, D) the map of all images' residuals: the widest candidate, and what undoes the regularisation
                of the linear model where the filter needs unbiased halves
     """
@@ -60,7 +62,7 @@ def assemble(
     maps = torch.stack([torch.cat([residuals[h].maps.to(device), everyone[h][None]]) for h in (0, 1)])
     offset = torch.as_tensor((linear[1] - linear[0]) / np.float32(scale), device=device)
     held = (residuals[0].held_out, residuals[1].held_out)
-    choice = choose(shrunk(maps * mask), held, offset, mask)
+    choice = choose(shrunk(maps * mask), held, offset, mask, prior_losses(sizes, len(model.latents)))
     halves = (linear + choice.residuals.cpu().numpy() * scale).astype(np.float32)
     unbiased = linear + everyone.cpu().numpy() * np.float32(scale)
     filtered, resolution = local_filter(

@@ -87,7 +87,15 @@ def compute_state_groups(
         everyone = found if everyone is None else everyone
         for index, target in enumerate(part):
             pair = (residuals[0][index], residuals[1][index])
-            state = assemble(run.model, target.point, pair, everyone, run.images.scale, run.images.pixel_size_angstrom)
+            state = assemble(
+                run.model,
+                target.point,
+                pair,
+                everyone,
+                neighbours[index].sizes,
+                run.images.scale,
+                run.images.pixel_size_angstrom,
+            )
             paths[target.group].append(
                 write_state(target.directory, target.name, state, target.point, neighbours[index], run, b_factor)
             )

@@ -24,6 +24,8 @@ from covaria.states.estimates import HeldOut
 N_SELECTION_BANDS = 8
 POOLED_WINDOWS = 30.0
 """One window of a few images decides little; the evidence of this many average windows is added to each."""
+LOSS_FOR_HALVING = 2.0
+"""Prior loss for each halving of the images that a candidate rests on: odds of 1/e."""
 IGNORED = 1e-3
 """A weight below this everywhere under all windows is not worth a transform."""
 
@@ -79,6 +81,16 @@ def losses(
     return windowed_sums(mask * a * (a - 2 * t), band.windows) * voxels
 
 
+def prior_losses(sizes: NDArray[np.integer], count: int) -> torch.Tensor:
+    """What each candidate is charged beforehand: 0 for "no residual" and for all images, more the fewer it rests on.
+
+    sizes (K,) images in each neighbourhood out of `count` -> (1 + K + 1,). Without it noise alone would choose in rigid
+    particles, where the images cannot tell the candidates apart.
+    """
+    narrow = LOSS_FOR_HALVING * np.log2(count / np.asarray(sizes, dtype=float))
+    return torch.as_tensor(np.concatenate([[0.0], narrow, [0.0]]), dtype=torch.float32)
+
+
 def pooled_evidence(loss: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
     """Losses (K, L, L, L) leaning on the whole band's: each window hears POOLED_WINDOWS average full ones besides.
 
@@ -88,13 +100,20 @@ def pooled_evidence(loss: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
     return loss + POOLED_WINDOWS * mass.max() * average
 
 
-def choose(candidates: torch.Tensor, held: tuple[HeldOut, HeldOut], offset: torch.Tensor, mask: torch.Tensor) -> Choice:
+def choose(
+    candidates: torch.Tensor,
+    held: tuple[HeldOut, HeldOut],
+    offset: torch.Tensor,
+    mask: torch.Tensor,
+    prior: torch.Tensor,
+) -> Choice:
     """Combine the candidates of both half-sets by what the other half-set's images say.
 
     candidates  (2, K, D, D, D) maps of the residual
     held        the smallest neighbourhood of half-set 0 and of half-set 1
     offset      (D, D, D) linear map of half-set 1 minus that of half-set 0, at the target
     mask        (D, D, D)
+    prior       (1 + K,) loss of each candidate before any image is heard, "no residual" first
     """
     transforms = torch.fft.rfftn(candidates, dim=(-3, -2, -1))
     shift = torch.fft.rfftn(offset)
@@ -107,7 +126,8 @@ def choose(candidates: torch.Tensor, held: tuple[HeldOut, HeldOut], offset: torc
         here = torch.fft.irfftn(crop_transform(mask_transform, band.grid), s=(band.grid,) * 3).clamp(0, 1)
         loss = losses(transforms[0], *judges[0], here, band) + losses(transforms[1], *judges[1], here, band)
         mass = windowed_sums(here, band.windows)
-        weight = torch.softmax(-0.5 * pooled_evidence(torch.cat([torch.zeros_like(loss[:1]), loss]), mass), dim=0)
+        evidence = pooled_evidence(torch.cat([torch.zeros_like(loss[:1]), loss]), mass)
+        weight = torch.softmax(-0.5 * (evidence + prior.to(mask.device)[:, None, None, None]), dim=0)
         for half in (0, 1):
             total[half] += pad_transform(torch.fft.rfftn(mixture(transforms[half], weight[1:], band)), box)
         weights.append(weight)
