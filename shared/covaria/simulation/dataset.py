@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from covaria.errors import InvalidInput, RefusedOutput
 from covaria.particles.model import ContrastTransfer
@@ -77,6 +78,12 @@ def simulate(
     """
     _check(ensemble, options)
     _claim(out, overwrite)
+    # Many products of small matrices: on a busy machine BLAS threads make them many times slower.
+    with threadpool_limits(limits=1, user_api="blas"):
+        _write_set(out, ensemble, options, progress)
+
+
+def _write_set(out: Path, ensemble: Ensemble, options: SimulationOptions, progress: Callable[[int, int], None]) -> None:
     pose_seed, noise_seed = np.random.SeedSequence(options.seed).spawn(2)
     experiment = _draw(ensemble, options, np.random.default_rng(pose_seed))
     scale = _scale(ensemble, experiment, options)
