@@ -124,14 +124,16 @@ class Site:
         bus.declare(build_topology(self.settings.retry_delays_s))
         bus.close()
 
-    def command(self, *arguments: str, check: bool = True, **extra: str) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, *arguments: str, check: bool = True, timeout_s: float = 120, **extra: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run one covaria command to its end."""
         done = subprocess.run(
             [*COMMAND, *arguments],
             env=self.environment | extra,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=timeout_s,
             cwd=self.root,
         )
         if check and done.returncode:
