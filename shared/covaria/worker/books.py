@@ -96,6 +96,8 @@ class Books:
             state.setdefault("finished_at", record.now())
         if error is not None:
             state["error"] = dict(error)
+        elif status == "queued":
+            state.pop("error", None)
         record.write_stage_state(self.tree, stage, state)
         record.refresh(self.tree)
 
