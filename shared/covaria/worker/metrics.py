@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from covaria import __version__
+from covaria.worker.failures import POLICIES
 
 DURATION_BUCKETS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 """Seconds; a day is the last bound."""
@@ -21,6 +22,7 @@ OUTCOMES = ("succeeded", "duplicate", "retried", "parked", "cancelled", "handed_
 
 
 PUBLISH_RESULTS = ("confirmed", "unroutable", "refused", "error")
+REFUSALS = ("size", "envelope", "version", "schema", "path")
 
 
 class _Registry:
@@ -84,6 +86,10 @@ class Metrics(_Registry):
             self.jobs_received.labels(stage, job_class)
         for result in PUBLISH_RESULTS:
             self.messages_published.labels(result)
+        for reason in REFUSALS:
+            self.validation_failures.labels(reason)
+        for failure in POLICIES:
+            self.job_failures.labels(stage, failure)
         for counter in (self.deliveries_lost, self.lease_takeovers, self.images_processed):
             counter.labels(stage)
         self.job_in_progress.labels(stage).set(0)
