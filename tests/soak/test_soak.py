@@ -213,7 +213,8 @@ def test_job_longer_than_consumer_timeout(own_server: BrokerServer, tmp_path: Pa
     site = open_site(own_server, tmp_path)
     try:
         workers = [site.worker(), site.worker(), site.worker("reconstruction")]
-        site.submit(site.message(route=("ingest", "reconstruction"), steps=20, step_s=8.0))
+        quick = {"steps": 1, "step_s": 0.0}
+        site.submit(site.message(route=("ingest", "reconstruction"), steps=18, step_s=8.0, reconstruction=quick))
         site.wait_done("reconstruction", timeout_s=280)
         site.wait_empty()
         for stage in ("ingest", "reconstruction"):

@@ -1,6 +1,6 @@
 """Stages for tests of the services: quick, and told by a JSON file (in place of the particles) how to behave.
 
-{"steps": 3, "step_s": 0.0, "fail": {"<stage>": {"times": 1, "error": "OSError", "errno": 28}}}
+{"steps": 3, "step_s": 0.0, "fail": {"<stage>": {"times": 1, "error": "OSError", "errno": 28}}, "<stage>": {"steps": 1}}
 Every executed step and every publish leaves one line in OUT/.covaria/trail.<stage>.
 """
 
@@ -21,6 +21,7 @@ FOLDERS = {"ingest": "downsampled", "reconstruction": "model", "density": "densi
 def _run(stage, job, context):
     tree = Tree(job.request.out)
     plan = json.loads(Path(job.request.ingest.particles).read_text())
+    plan |= plan.get(stage, {})
     context.log.info("memory %d", context.memory_bytes)
     steps = int(plan.get("steps", 2))
     for step in range(steps):
