@@ -55,7 +55,7 @@ bench: $(VENV)/installed
 	@for file in bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 accuracy: $(VENV)/installed
-	@.ci/accuracy $(BIN)
+	$(BIN)/python bench/accuracy.py --images 4000 --snr 0.05
 
 soak: $(VENV)/installed rabbitmq
 	$(BIN)/python -m pytest -m slow --timeout 3600 $(PYTEST)

@@ -1,4 +1,4 @@
-"""A stage is one function `run(job, context)`: it knows files and arrays, never a broker, an environment or a process."""
+"""A stage is one function `run(job, context)`: it knows files and arrays, never a broker or a process."""
 
 from __future__ import annotations
 
@@ -56,4 +56,5 @@ def load_stage(name: str) -> Stage:
     """The stage registered under `name` in the entry point group covaria.stages. Raises LookupError."""
     for entry in entry_points(group="covaria.stages", name=name):
         return entry.load()
-    raise LookupError(f"no stage named {name!r} is installed; known: {', '.join(sorted(e.name for e in entry_points(group='covaria.stages')))}")
+    known = ", ".join(sorted(entry.name for entry in entry_points(group="covaria.stages")))
+    raise LookupError(f"no stage named {name!r} is installed; known: {known}")
