@@ -44,7 +44,7 @@ lint: $(VENV)/installed
 	$(BIN)/mypy shared services
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive shared services deploy
-	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/hadolint docker/Dockerfile deploy/rabbitmq/Dockerfile.debian
 	$(BIN)/yamllint --strict deploy charts
 
 format: $(VENV)/installed
