@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -20,8 +21,9 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 def _spool() -> Path:
-    state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "covaria" / "spool"
+    """A container's user may have no home: then it is the temporary folder."""
+    home = Path(os.environ.get("HOME") or tempfile.gettempdir())
+    return Path(os.environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "covaria" / "spool"
 
 
 class Settings(BaseSettings):
