@@ -140,12 +140,23 @@ def test_every_rule_and_panel_answers(stack: Stack):
     wait_for(stack, "worker with a broker", "sum(covaria_broker_connected) == 5", 180)
     stack.covaria("simulate", str(data / "set"), "--n-images", "200", "--box", "16", "--snr", "2")
     small = ["--no-downsample", "--zdim", "1,2", "--n-clusters", "3", "--skip-umap"]
-    stack.covaria("submit", str(data / "set" / "particles.star"), "-o", str(data / "out"), *small, "--class", "live")
+    # Two jobs: a step's duration is a new series with the first, and has a rate with the second.
+    for seed in ("1", "2"):
+        words = [
+            str(data / "set" / "particles.star"),
+            "-o",
+            str(data / f"out{seed}"),
+            "--seed",
+            seed,
+            "--class",
+            "live",
+        ]
+        stack.covaria("submit", *words, *small)
     (data / "bad.star").write_text("data_\n\n_nothing 1\n")
     stack.covaria("submit", str(data / "bad.star"), "-o", str(data / "bad"))
     _publish_nonsense(stack)
     wait_for(stack, "parked messages", 'ALERTS{alertname="CovariaParkingNotEmpty", alertstate="firing"}', 300)
-    wait_for(stack, "succeeded job", 'sum(covaria_jobs{state="succeeded"}) == 1', 1800)
+    wait_for(stack, "two succeeded jobs", 'sum(covaria_jobs{state="succeeded"}) == 2', 1800)
     time.sleep(30)  # two scrapes of everything, and the rules after them
     down = [target["labels"] for target in stack.ask("targets")["activeTargets"] if target["health"] != "up"]
     assert down == []

@@ -78,12 +78,14 @@ class Metrics(_Registry):
         )
 
     def start_at_zero(self, stage: str, classes: Sequence[str]) -> None:
-        """Show the counters that alerts watch from the start: a series that begins with 1 has no increase to see."""
+        """Show what alerts and panels take rates of from the start: a series that begins with 1 has no increase to see."""
         for outcome in OUTCOMES:
             for job_class in classes:
                 self.jobs_finished.labels(stage, job_class, outcome)
         for job_class in classes:
             self.jobs_received.labels(stage, job_class)
+            self.job_queue_wait.labels(stage, job_class)
+        self.job_duration.labels(stage, "succeeded")
         for result in PUBLISH_RESULTS:
             self.messages_published.labels(result)
         for reason in REFUSALS:
