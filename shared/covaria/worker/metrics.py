@@ -78,7 +78,7 @@ class Metrics(_Registry):
         )
 
     def start_at_zero(self, stage: str, classes: Sequence[str]) -> None:
-        """Show what alerts and panels take rates of from the start: a series that begins with 1 has no increase to see."""
+        """Show what alerts and panels take rates of: a series that begins with 1 has no increase to see."""
         for outcome in OUTCOMES:
             for job_class in classes:
                 self.jobs_finished.labels(stage, job_class, outcome)
