@@ -22,6 +22,9 @@ from covaria.states.run import Run, checked_targets, load_run
 from covaria.states.sums import CHANNELS, ring_sums
 from covaria.tree import Tree
 
+OVERHEAD_BYTES = 700 << 20
+"""The interpreter with its libraries, batches of images, Fourier transforms in flight."""
+
 
 @dataclass(frozen=True)
 class StateGroup:
@@ -147,7 +150,9 @@ def targets_together(run: Run, memory_bytes: int) -> int:
         memory_bytes, cached = int(0.8 * torch.cuda.mem_get_info(images.device)[0]), 0
     else:
         cached = min(8 * len(images.mine) * len(images.plane), memory_bytes // 3)
-    fixed = cached + components * (8 * cells + 4 * maps) + 8 * CHANNELS * cells + 12 * candidates * maps + (256 << 20)
+    fixed = (
+        cached + components * (8 * cells + 4 * maps) + 8 * CHANNELS * cells + 12 * candidates * maps + OVERHEAD_BYTES
+    )
     return max(1, (int(0.9 * memory_bytes) - fixed) // each)
 
 

@@ -64,8 +64,8 @@ def held_out(sums: torch.Tensor) -> HeldOut:
     return HeldOut(gradient, unit_density(sums[..., 2]).clamp(min=0))
 
 
-def residual_maps(rings: list[torch.Tensor]) -> ResidualMaps:
-    """Cumulative neighbourhoods of the rings' sums; the rings' memory is used up."""
+def residual_maps(rings: torch.Tensor) -> ResidualMaps:
+    """Maps of the nested neighbourhoods from the sums of their rings (K, 2D, 2D, D, 3), which are used up."""
     total = rings[0]
     smallest = held_out(total)
     maps = [residual_map(total)]

@@ -21,7 +21,8 @@ CHANNELS = 3
 class RingSums:
     """Numerator and weight of the images in each ring of each target, on the padded grid.
 
-    rings    (T, K) sums (M, M, H, 3); ring k holds the images of neighbourhood k that are not in k - 1
+    rings    for each target (K, M, M, H, 3): ring k holds the images of neighbourhood k that are not in k - 1.
+             One block for a target, so that its memory goes back to the system whole
     everyone (M, M, H, 3) of all images, where asked for
     """
 
@@ -37,7 +38,7 @@ class RingSums:
         shape = padded_shape(box // 2 - 1, CHANNELS)
         self._residuals = residuals
         self._ring = [n.ring for n in neighbours]
-        self.rings = [[torch.zeros(shape, device=device) for _ in n.sizes] for n in neighbours]
+        self.rings = [torch.zeros((len(n.sizes), *shape), device=device) for n in neighbours]
         self.everyone = torch.zeros(shape, device=device) if with_everyone else None
 
     def add(self, batch: Batch) -> None:
@@ -50,14 +51,14 @@ class RingSums:
                 inside = torch.as_tensor(np.flatnonzero(ring == k), device=values.device)
                 backproject(sums[k], values[inside], weights[inside], batch.rotations[inside], batch.plane)
 
-    def take(self, target: int) -> list[torch.Tensor]:
+    def take(self, target: int) -> torch.Tensor:
         """One target's rings, handed over: they are not kept here any longer."""
-        taken, self.rings[target] = self.rings[target], []
+        taken = self.rings[target]
+        self.rings[target] = taken.new_empty(0)
         return taken
 
     def tensors(self) -> list[torch.Tensor]:
-        own = [one for sums in self.rings for one in sums]
-        return own if self.everyone is None else [*own, self.everyone]
+        return self.rings if self.everyone is None else [*self.rings, self.everyone]
 
 
 def ring_sums(
@@ -76,6 +77,8 @@ def ring_sums(
         sums.add(batch)
         report(len(batch.index))
     Ranks().sum(sums.tensors())
-    for one in sums.tensors():
-        hermitian(one, 1)
+    for ring in (ring for rings in sums.rings for ring in rings):
+        hermitian(ring, 1)
+    if sums.everyone is not None:
+        hermitian(sums.everyone, 1)
     return sums
