@@ -1,8 +1,8 @@
 # make demo | test | lint | bench | accuracy | soak | stack-smoke | clean
 #
 # PYTHON       the interpreter that makes .venv (3.11 or newer)
-# TORCH_INDEX  where torch comes from; empty: pip's own index. For a CPU-only build: https://download.pytorch.org/whl/cpu,
-#              for CUDA: https://download.pytorch.org/whl/cu128 (or what fits the driver)
+# TORCH_INDEX  where torch comes from; empty: pip's own index. For a CPU-only or a CUDA build: the
+#              index address that PyTorch's installation page names for your system
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH_INDEX ?=
