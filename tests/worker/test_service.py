@@ -330,10 +330,11 @@ def test_submit_is_refused_when_the_queue_is_full(site: Site, broker_server: Bro
 
 
 def test_time_limit_parks(site: Site) -> None:
-    worker = site.worker(COVARIA_JOB_TIMEOUT_S="1")
+    worker = site.worker(COVARIA_JOB_TIMEOUT_S="3")
     site.submit(site.message(steps=100, step_s=0.3))
     wait_until(lambda: site.depths() == {PARKING: 1}, what="parking")
     assert site.parked()[0]["covaria-reason"] == "time_limit"
+    assert site.trail(), "the stage had begun and was asked to stop"
     drain(worker)
 
 

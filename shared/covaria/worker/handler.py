@@ -228,9 +228,11 @@ class Attempt:
             return "lost"
         if ending.why == "cancel" or "Cancelled" in ending.problem.types:
             return self._cancelled()
+        if ending.why == "time_limit":
+            return self._failed(ending.problem, "time_limit")
         if ending.why == "drain" or "Interrupted" in ending.problem.types:
             return self._hand_back()
-        return self._failed(ending.problem, "time_limit" if ending.why == "time_limit" else classify(ending.problem))
+        return self._failed(ending.problem, classify(ending.problem))
 
     # ---- the ways to end
     def _hand_over(self, outcome: str) -> str:
