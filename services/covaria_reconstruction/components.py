@@ -1,10 +1,11 @@
 """Principal components by expectation-maximisation: the sums of one step, and the step.
 
 Model (probabilistic PCA, Tipping and Bishop 1999, with the image formation inside):
-    y_i = c_i A_i (mu + sum_k v_k z_ik) + noise,   z ~ N(0, 1),   v_k = sqrt(eigenvalue) x eigenvolume
-E-step: `latents.posterior` (m_i, S_i), with the contrast c_i re-estimated from the marginal likelihood.
+    y_i = (1 + sd a_i) A_i mu + c_i A_i sum_k v_k z_ik + noise,   a, z ~ N(0, 1),   v_k = sqrt(eigenvalue) x eigenvolume
+E-step: `latents.posterior` (m_i, S_i of a and z), with c_i re-estimated from the marginal likelihood.
 M-step: the gradient of the expected log likelihood in v, through the exact adjoint,
-    g_k = sum_i c_i A_i^* [ r_i m_ik - c_i sum_l (A_i v_l) S_i,lk ],   r_i = y_i - c_i A_i (mu + V m_i)
+    g_k = sum_i c_i A_i^* [ r_i m_ik - c_i sum_l (A_i v_l) S_i,lk - sd (A_i mu) S_i,ak ]
+    r_i = y_i - (1 + sd m_ia) A_i mu - c_i A_i V m_i
 preconditioned by its own Hessian with E_i = S_i + m_i m_i^T replaced by its mean E: (rho(k) E + diag(1 / tau_k)), where
 rho is the number of CTF^2 / noise samples in each Fourier cell. Poses do not depend on the latents, so this is the
 M-step up to sampling fluctuations, in 2 K + 1 channels instead of K + K (K + 1) / 2 complex and real ones; its fixed
@@ -13,7 +14,7 @@ point is that of EM exactly, because the gradient is exact.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
@@ -25,7 +26,7 @@ from covaria.imaging.images import Batch
 from covaria.imaging.slices import backproject
 from covaria.maps import crossing, fsc
 from covaria.maps.fourier import hermitian_weights, shell_average, shell_indices
-from covaria_reconstruction.latents import best_contrast, log_likelihood, posterior, slices_of, statistics
+from covaria_reconstruction.latents import posterior, slices_of, statistics
 from covaria_reconstruction.mean import signal_to_noise
 
 LOCAL_WINDOWS_IN_BOX = 20
@@ -50,15 +51,6 @@ class LinearModel:
             torch.as_tensor(np.concatenate([self.mean[None], self.components]), dtype=torch.float32)
         )
 
-    def at_radius(self, radius: int) -> LinearModel:
-        """The same model on the cube of another radius (DFT coefficients kept, those beyond dropped or zero)."""
-        side = volumes.cube_side(radius)
-        resized = [
-            volumes.resize_fourier(torch.as_tensor(v, dtype=torch.float32), side).numpy()
-            for v in (self.mean, self.components)
-        ]
-        return replace(self, radius=radius, mean=resized[0], components=resized[1])
-
 
 class ComponentSums:
     """E-step and gradient sums of one half-set under a frozen model."""
@@ -74,20 +66,20 @@ class ComponentSums:
     def add(self, batch: Batch) -> None:
         slices = slices_of(batch, self._slicing)
         stats = statistics(batch, slices)
-        contrast = best_contrast(stats, self._sd)
-        z = posterior(stats, contrast)
-        c = contrast.float()[:, None]
-        mean, covariance = z.mean.float(), z.covariance.float()
-        coefficients = c[..., None] * torch.cat([torch.ones_like(mean[:, :1]), mean], 1)[..., None]
-        residual = batch.pixels.flatten(1) - torch.bmm(slices, coefficients)[..., 0]
-        values = (c * residual)[..., None] * mean[:, None]
-        values -= (c * c)[..., None] * torch.bmm(slices[..., 1:], covariance)
+        found = posterior(stats, self._sd)
+        weights, mean, covariance = found.weights.float(), found.mean.float(), found.covariance.float()
+        coefficients = weights * mean
+        coefficients[:, 0] += 1
+        residual = batch.pixels.flatten(1) - torch.bmm(slices, coefficients[..., None])[..., 0]
+        values = residual[..., None] * mean[:, None, 1:]
+        values -= torch.bmm(slices, (weights[:, :, None] * covariance)[:, :, 1:])
         b, n = batch.ctf.shape
-        values = values.view(b, n, 2, -1) * batch.ctf[:, :, None, None]
-        backproject(self.grid, values, (c * batch.ctf).square()[..., None], batch.rotations, batch.plane)
-        self.second_moment += (covariance.sum(0) + mean.T @ mean).double()
-        self.scalars[0] += log_likelihood(stats, self._sd, contrast).sum()
-        self.scalars[1] += log_likelihood(stats.leading(0), self._sd).sum()
+        ctf = batch.ctf * weights[:, -1:]  # the contrast, where there are components
+        values = values.view(b, n, 2, -1) * ctf[:, :, None, None]
+        backproject(self.grid, values, ctf.square()[..., None], batch.rotations, batch.plane)
+        self.second_moment += (covariance[:, 1:, 1:].sum(0) + mean[:, 1:].T @ mean[:, 1:]).double()
+        self.scalars[0] += found.log_likelihood.sum()
+        self.scalars[1] += posterior(stats.leading(0), self._sd).log_likelihood.sum()
         self.scalars[2] += b
 
     def tensors(self) -> list[torch.Tensor]:

@@ -71,11 +71,20 @@ class Problem:
         )
         return np.clip(small, 0, 1)
 
-    def null_model(self, radius: int) -> LinearModel:
-        full = LinearModel(
-            len(self.mask) // 2 - 1, self.mean, np.zeros((0, *self.mean.shape), np.float32), self.contrast_sd
+    def model(self, radius: int, components: np.ndarray) -> LinearModel:
+        """The mean and `components` (of any cube side) on the cube of `radius`; DFT coefficients are kept.
+
+        The mean comes from the full box each time: a coarse cube's own would lack the finer shells.
+        """
+        side = volumes.cube_side(radius)
+        mean, resized = (
+            volumes.resize_fourier(torch.as_tensor(v, dtype=torch.float32), side).numpy()
+            for v in (self.mean, components)
         )
-        return full.at_radius(radius)
+        return LinearModel(radius, mean, resized, self.contrast_sd)
+
+    def null_model(self, radius: int) -> LinearModel:
+        return self.model(radius, np.zeros((0, *self.mean.shape), np.float32))
 
     def sums(self, model: LinearModel, report: Report | None = None) -> tuple[ComponentSums, ComponentSums]:
         """E-step and gradient sums of both half-sets."""
@@ -187,7 +196,9 @@ def fit_components(
     log(f"components: start at {model.radius} shells, of " + str([(t["radius"], round(t["gain"], 1)) for t in tried]))
     history: list[dict] = []
     for level in [r for r in radii(limit) if r >= model.radius]:
-        model, step = _climb(problem, model.at_radius(level), 5 if level <= 8 else 3, COARSE_TOLERANCE, history, report)
+        model, step = _climb(
+            problem, problem.model(level, model.components), 5 if level <= 8 else 3, COARSE_TOLERANCE, history, report
+        )
         outer = step.fsc[:, 3 * level // 4 : level].mean(1).max()
         log(f"components: {level} shells, likelihood gain {step.gain:.1f}, agreement at the edge {outer:.2f}")
         if outer < AGREEMENT:

@@ -91,25 +91,35 @@ def best_contrast(stats: ImageStatistics, sd: float, centre: float = 1.0) -> tor
 
 @dataclass(frozen=True)
 class Posterior:
-    """mean (b, q) and covariance (b, q, q) of z."""
+    """Of the contrast's deviation a and the coordinates z, both N(0, 1) a priori, in the model
 
+        y = (1 + sd a) A mean + c A V z + noise
+
+    weights (b, 1+q) = (sd, c, .. c); mean (b, 1+q) and covariance (b, 1+q, 1+q) of (a, z);
+    log_likelihood (b,) = log p(y) with both integrated out, without its constant.
+    """
+
+    weights: torch.Tensor
     mean: torch.Tensor
     covariance: torch.Tensor
+    log_likelihood: torch.Tensor
 
 
-def posterior(stats: ImageStatistics, contrast: torch.Tensor) -> Posterior:
-    """Of z ~ N(0, 1) at the given contrasts (b,)."""
-    c = contrast[:, None]
-    precision = (c * c)[..., None] * stats.gram[:, 1:, 1:]
+def posterior(stats: ImageStatistics, sd: float) -> Posterior:
+    """Given each image's best contrast c for its components; for the mean the contrast is integrated out.
+
+    A contrast that is only estimated leaves its error times the mean in the residual of every image, and that is a
+    component to whoever does not know of it.
+    """
+    contrast = best_contrast(stats, sd)
+    weights = contrast[:, None].expand(-1, stats.gram.shape[1]).clone()
+    weights[:, 0] = sd
+    precision = stats.gram * weights[:, :, None] * weights[:, None]
     precision = precision + torch.eye(precision.shape[1], dtype=precision.dtype, device=precision.device)
     factor = torch.linalg.cholesky(precision)
     covariance = torch.cholesky_inverse(factor)
-    data = c * (stats.overlap[:, 1:] - c * stats.gram[:, 1:, 0])
-    return Posterior(torch.einsum("bkl,bl->bk", covariance, data), covariance)
-
-
-def log_likelihood(stats: ImageStatistics, sd: float, contrast: torch.Tensor | None = None) -> torch.Tensor:
-    """log p(y, c) of each image without its constant, at the best contrast (or the one given), (b,)."""
-    contrast = best_contrast(stats, sd) if contrast is None else contrast
-    cost = marginal_cost(stats, contrast[:, None])[:, 0]
-    return -0.5 * (cost + ((contrast - 1) / sd) ** 2 if sd else cost)
+    data = weights * (stats.overlap - stats.gram[:, :, 0])
+    mean = torch.einsum("bkl,bl->bk", covariance, data)
+    plain = stats.energy - 2 * stats.overlap[:, 0] + stats.gram[:, 0, 0]
+    log_det = 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
+    return Posterior(weights, mean, covariance, -0.5 * (plain - (data * mean).sum(1) + log_det))

@@ -2,6 +2,8 @@
 
     num_h = sum_i A_i^* Lambda^-1 y_i,   den_h = sum_i A_i^* Lambda^-1 A_i,   x_h = num_h / den_h
     SNR(r) = FSC / (1 - FSC),  tau(r) = SNR(r) / <den_h>_r,   mu = (num_1 + num_2) / (den_1 + den_2 + 1 / tau)
+The prior acts only beyond the shell where the halves' FSC falls below 1/7: what it takes off the mean would stay in the
+residual of every image.
 (Gilles and Singer 2025, eq. 6; Scheres 2012 for the FSC-derived prior.)
 """
 
@@ -15,7 +17,8 @@ import torch
 from covaria.imaging import volumes
 from covaria.imaging.images import Batch
 from covaria.imaging.slices import backproject
-from covaria.maps import fsc
+from covaria.maps import crossing, fsc
+from covaria.maps.correlation import ONE_SEVENTH
 
 
 class MeanSums:
@@ -84,6 +87,7 @@ def solve_mean(sums: tuple[MeanSums, MeanSums], mask: np.ndarray | None = None) 
     curve = fsc(halves[0], halves[1], mask)
     snr = np.append(signal_to_noise(curve.copy()), 0.0)[: len(means[0])]
     precision = 0.5 * (means[0] + means[1]) / np.maximum(snr, 1e-3)  # 1 / tau
+    precision[: int(crossing(curve, ONE_SEVENTH))] = 0
     prior = precision[shell[0]]
     return MeanMap(
         halves,

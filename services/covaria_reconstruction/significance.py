@@ -16,7 +16,7 @@ import torch
 from covaria.imaging.images import Batch
 from covaria.imaging.passes import batch_size, row_pass
 from covaria_reconstruction.expectation_maximisation import Problem, Report, fit_components
-from covaria_reconstruction.latents import log_likelihood, slices_of, statistics
+from covaria_reconstruction.latents import posterior, slices_of, statistics
 
 SIGNIFICANCE = 4.0
 
@@ -48,7 +48,7 @@ def significant_components(
 
         def rows_of(batch: Batch, grid: torch.Tensor = grid) -> dict[str, torch.Tensor]:
             stats = statistics(batch, slices_of(batch, grid))
-            levels = [log_likelihood(stats.leading(q), problem.contrast_sd) for q in range(count + 1)]
+            levels = [posterior(stats.leading(q), problem.contrast_sd).log_likelihood for q in range(count + 1)]
             return {"gain": torch.stack(levels, 1).diff(dim=1)}
 
         other = problem.split == 1 - half

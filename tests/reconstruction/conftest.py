@@ -114,5 +114,11 @@ def moving_mean(moving) -> Solved:
 
 
 @pytest.fixture(scope="session")
+def plenty_mean(tmp_path_factory) -> Solved:
+    """4,000 images of three states: enough for a shell's noise to be known to a percent."""
+    return solve(make(tmp_path_factory.mktemp("plenty"), ensemble.discrete(3), n_images=4000, snr=0.1))
+
+
+@pytest.fixture(scope="session")
 def rigid_mean(rigid) -> Solved:
     return solve(rigid)

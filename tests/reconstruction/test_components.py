@@ -116,3 +116,12 @@ def test_likelihood_of_a_step_is_that_of_the_next(moving_mean):
     again = em_step(problem, model)
     assert first.gain == pytest.approx(again.gain, rel=1e-5)
     assert em_step(problem, first.model).gain > first.gain
+
+
+def test_every_level_keeps_the_whole_mean(moving_mean):
+    """A model taken to a finer level has the mean's finer shells, not an upsampled coarse mean."""
+    problem = moving_mean.problem
+    coarse = problem.model(6, np.zeros((1, *problem.mean.shape), np.float32))
+    fine = problem.model(12, coarse.components)
+    np.testing.assert_allclose(fine.mean, problem.null_model(12).mean)
+    assert fine.components.shape[-1] == fine.mean.shape[-1]

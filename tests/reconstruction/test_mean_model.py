@@ -26,12 +26,10 @@ def test_mean_has_the_scale_of_the_truth(moving_mean):
     assert (found * true).sum() / (true * true).sum() == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize("case", ["moving_mean", "rigid_mean"])
-def test_noise_spectrum(case, request):
-    solved = request.getfixturevalue(case)
+def test_noise_spectrum(plenty_mean):
+    solved = plenty_mean
     shells = solved.images.box // 2 - 1
     ratio = solved.mean.spectrum[:shells] * solved.images.scale**2 / solved.truth.noise[:shells]
-    # statistical error of a shell's mean over 1,000 images: 1 / sqrt(1000 pi r)
     error = np.abs(ratio - 1)
     assert np.median(error) < 0.01
     assert error[1:].max() < 0.05
