@@ -32,7 +32,7 @@ Report = Callable[[str, int, int], None]
 AGREEMENT = 0.1
 """Mean FSC over a component's outer shells above which a finer level is worth its pass."""
 COARSE_TOLERANCE, LAST_TOLERANCE = 1e-3, 2e-4
-LAST_STEPS = 8
+LAST_STEPS = 6
 
 
 @dataclass(frozen=True)

@@ -91,10 +91,10 @@ def test_eigenvalues(fitted, moving_mean):
     assert (np.abs(ratio - 1) < 0.10).all(), ratio
 
 
-def test_another_seed_finds_the_same_subspace(fitted, moving_mean):
-    other, _ = fit_components(moving_mean.problem, 4, seed=5)
-    box = moving_mean.truth.particles.box
-    a, b = (full_size(model, box)[:2].reshape(2, -1) for model in (fitted[0], other))
+def test_another_seed_finds_the_same_subspace(moving_mean):
+    """Two components for a set of two: a third would fit noise, slowly and differently from each start."""
+    models = [fit_components(moving_mean.problem, 2, seed=seed)[0] for seed in (0, 5)]
+    a, b = (full_size(model, moving_mean.truth.particles.box).reshape(2, -1) for model in models)
     angles = scipy.linalg.subspace_angles(a.T, b.T)
     assert np.cos(angles).min() > 0.999
 
