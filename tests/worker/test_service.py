@@ -263,6 +263,22 @@ def test_killed_worker_is_taken_over(site: Site) -> None:
     drain(second)
 
 
+def test_stage_that_outlives_its_parent_for_a_moment_keeps_its_log(site: Site) -> None:
+    """No step is left at which it could be stopped: it publishes, once, and says so; the copy finds it done."""
+    site.submit(site.message(steps=1, linger_s=1.0))
+    first = site.worker()
+    wait_until(lambda: site.trail(), what="the last step")
+    first.kill()
+    site.wait_done()
+    second = site.worker()
+    site.wait_empty()
+    log = site.tree().stage_log("ingest").read_text()
+    assert (log.count("about to publish"), log.count(" done in ")) == (1, 1), log
+    assert site.trail().count("published") == 1
+    assert "started, process" not in second.text()
+    drain(second)
+
+
 def test_cancel_while_running(site: Site) -> None:
     worker = site.worker()
     site.submit(site.message(route=("ingest", "reconstruction"), steps=100, step_s=0.3))

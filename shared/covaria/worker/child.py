@@ -7,6 +7,7 @@ parent lives: its end means that the parent died, and the stage stops at its nex
 from __future__ import annotations
 
 import faulthandler
+import io
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO, cast
 
 from rich.console import Console
 
@@ -62,6 +63,22 @@ class Reporter:
             self._stream.write(json.dumps({"kind": kind, **values}) + "\n")
             self._stream.flush()
         except (BrokenPipeError, ValueError):
+            return
+
+
+class PatientStream(io.TextIOBase):
+    """stderr, as long as somebody reads it: a parent that was killed must not cut the last lines from the log."""
+
+    def write(self, text: str) -> int:
+        try:
+            return sys.stderr.write(text)
+        except BrokenPipeError:
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            sys.stderr.flush()
+        except BrokenPipeError:
             return
 
 
@@ -132,7 +149,7 @@ def _obey(order: Order, reporter: Reporter) -> None:
             stage_fingerprint(order.stage, request),
             device=device,
             memory_bytes=memory_bytes,
-            console=Console(stderr=True, force_terminal=False, width=200),
+            console=Console(file=cast(IO[str], PatientStream()), force_terminal=False, width=200),
             stopper=stopper,
         )
         context.serve(reporter, tuple(Path(root) for root in order.roots), faults)

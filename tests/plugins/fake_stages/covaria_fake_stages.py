@@ -34,6 +34,8 @@ def _run(stage, job, context):
             _trail(tree, stage, f"{name} {context.memory_bytes}")
         context.progress(name, 1, 1, "images")
     _fail(tree, stage, plan.get("fail", {}).get(stage))
+    time.sleep(plan.get("linger_s", 0.0))
+    context.log.info("about to publish")
     with tree.staging(stage) as staged:
         (staged / "result.txt").write_text(f"{job.job_id} {stage}\n")
         tree.publish(staged, tree.out / FOLDERS[stage])
