@@ -25,8 +25,8 @@ from covaria import particles as particle_files
 from covaria.imaging.images import Images, Noise
 from covaria.maps import fsc, fsc_area, read_volume
 from covaria.simulation.truth import Truth, captured_variance, rank_correlation, read_truth
-from covaria.states.run import read_data_pickle
 from covaria.tree import AnalysisTree, Tree
+from covaria.tree.data_pickle import read_data_pickle
 from covaria_reconstruction.embedding import embedding_statistics
 from covaria_reconstruction.expectation_maximisation import Problem
 from covaria_reconstruction.latent_regression import regress_on_latents

@@ -53,12 +53,12 @@ class LinearModel:
 
 
 class ComponentSums:
-    """E-step and gradient sums of one half-set under a frozen model."""
+    """E-step and gradient sums of one half-set under a frozen model; slicing: `model.grid`, on the images' device."""
 
-    def __init__(self, model: LinearModel, device: torch.device, grid: torch.Tensor | None = None) -> None:
+    def __init__(self, model: LinearModel, slicing: torch.Tensor) -> None:
         count = len(model.components)
         self._sd = model.contrast_sd
-        self._slicing = model.grid.to(device) if grid is None else grid
+        self._slicing, device = slicing, slicing.device
         self.grid = torch.zeros(volumes.padded_shape(model.radius, 2 * count + 1), device=device)
         self.second_moment = torch.zeros((count, count), dtype=torch.float64, device=device)
         self.scalars = torch.zeros(3, dtype=torch.float64, device=device)

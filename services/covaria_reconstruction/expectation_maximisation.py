@@ -88,9 +88,8 @@ class Problem:
 
     def sums(self, model: LinearModel, report: Report | None = None) -> tuple[ComponentSums, ComponentSums]:
         """E-step and gradient sums of both half-sets."""
-        device = self.images.device
-        grid = model.grid.to(device)
-        pair = (ComponentSums(model, device, grid), ComponentSums(model, device, grid))
+        grid = model.grid.to(self.images.device)
+        pair = (ComponentSums(model, grid), ComponentSums(model, grid))
         size = batch_size(self.images, model.radius, 10 * (len(model.components) + 1))
         step = f"components at {model.radius} shells"
         sum_pass(

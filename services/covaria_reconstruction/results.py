@@ -73,7 +73,7 @@ def _write_maps(staged: Tree, images: Images, mean: MeanModel, components: Compo
         write_volume(staged.mean_half(half), halves[half - 1], pixel)
     write_volume(staged.mask, mean.mask, pixel)
     write_volume(staged.dilated_mask, mean.dilated_mask, pixel)
-    if mean.component_mask is not mean.dilated_mask and not np.array_equal(mean.component_mask, mean.dilated_mask):
+    if not np.array_equal(mean.component_mask, mean.dilated_mask):
         write_volume(staged.focus_mask, mean.component_mask, pixel)
     if components is None:
         return

@@ -25,11 +25,10 @@ SIGNIFICANCE = 4.0
 class Significance:
     """count: components confirmed by both halves.
 
-    gain (2, K): held-out log likelihood that component k adds; z_score (2, K): over its standard error
+    z_score (2, K): held-out log likelihood that component k adds, over its standard error
     """
 
     count: int
-    gain: np.ndarray
     z_score: np.ndarray
 
 
@@ -38,11 +37,11 @@ def significant_components(
 ) -> Significance:
     """Fit each half alone to `radius` and test it on the other."""
     rng = np.random.default_rng(seed)
-    scores, gains = [], []
+    scores = []
     for half in (0, 1):
-        rows = np.flatnonzero(problem.split == half)
+        mine = np.flatnonzero(problem.split == half)
         split = np.full(len(problem.split), -1, np.int64)
-        split[rows] = rng.permutation(np.arange(len(rows)) % 2)
+        split[mine] = rng.permutation(np.arange(len(mine)) % 2)
         model, _ = fit_components(replace(problem, split=split), count, seed=seed, limit=radius, report=report)
         grid = model.grid.to(problem.images.device)
 
@@ -53,11 +52,8 @@ def significant_components(
 
         other = problem.split == 1 - half
         size = batch_size(problem.images, model.radius, 10 * (count + 1))
-        rise = row_pass(problem.images, rows_of, problem.noise, radius=model.radius, size=size, subset=other)["gain"][
-            other
-        ]
-        rise = rise.astype(np.float64)
+        rows = row_pass(problem.images, rows_of, problem.noise, radius=model.radius, size=size, subset=other)
+        rise = rows["gain"][other].astype(np.float64)
         scores.append(rise.mean(0) / np.maximum(rise.std(0) / np.sqrt(len(rise)), 1e-30))
-        gains.append(rise.sum(0))
     table = np.stack(scores)
-    return Significance(int((table > SIGNIFICANCE).sum(1).min()), np.stack(gains), table)
+    return Significance(int((table > SIGNIFICANCE).sum(1).min()), table)

@@ -37,7 +37,7 @@ class Simulated:
     mask: np.ndarray
 
 
-def ignore(count):
+def ignore(done, total):
     """A report that nobody reads."""
 
 

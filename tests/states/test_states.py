@@ -16,7 +16,7 @@ def states_at(simulated, targets):
     near = [neighbourhoods(target, model.latents, model.precision) for target in targets]
     residuals, everyone = [], []
     for half in (0, 1):
-        sums = ring_sums(images, model, half, near, with_everyone=True, size=64, report=lambda n: None)
+        sums = ring_sums(images, model, half, near, with_everyone=True, size=64, report=lambda done, total: None)
         residuals.append([residual_maps(sums.take(t)) for t in range(len(targets))])
         everyone.append(residual_map(sums.everyone))
     shared = torch.stack(everyone)

@@ -14,7 +14,7 @@ from covaria.states.sums import ring_sums
 def sums_of(simulated, half, size=64):
     near = neighbourhoods(simulated.latents[1], simulated.model.latents, simulated.model.precision)
     sums = ring_sums(
-        simulated.images, simulated.model, half, [near], with_everyone=True, size=size, report=lambda n: None
+        simulated.images, simulated.model, half, [near], with_everyone=True, size=size, report=lambda done, total: None
     )
     return near, sums
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -32,7 +32,7 @@ def batch_size(images: Images, radius: int | None, floats_per_pixel: int, budget
 
 def sum_pass(
     images: Images,
-    sums: tuple[Sums, Sums],
+    sums: Sequence[Sums],
     noise: Noise,
     *,
     radius: int | None = None,
@@ -42,7 +42,7 @@ def sum_pass(
 ) -> None:
     """Add every image to the sums of its half-set; afterwards each rank holds the total.
 
-    split   (N,) which of the two sums an image belongs to, -1 = none; default its half-set
+    split   (N,) which of the sums an image belongs to, -1 = none; default its half-set
     """
     split = images.half if split is None else split
     done, total = 0, int((split[images.mine] >= 0).sum())

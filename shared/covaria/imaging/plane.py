@@ -69,10 +69,6 @@ class HalfPlane:
     def shell_tensor(self, device: torch.device | str = "cpu") -> torch.Tensor:
         return torch.as_tensor(self.shell, device=device)
 
-    def shell_weight(self) -> np.ndarray:
-        """How many pixels of the whole plane each shell holds, (radius + 1,)."""
-        return np.bincount(self.shell, self.weight, minlength=self.radius + 1)
-
 
 @lru_cache(maxsize=64)
 def half_plane(box: int, radius: int | None = None) -> HalfPlane:

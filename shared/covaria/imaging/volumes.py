@@ -115,14 +115,6 @@ def padded_radius(side: int) -> np.ndarray:
     return np.sqrt(axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + x[None, None, :] ** 2).astype(np.float32)
 
 
-@lru_cache(maxsize=8)
-def cube_shell(side: int) -> torch.Tensor:
-    """round(abs(k)) on the rfft half grid of a cube, (d, d, d // 2 + 1) int64."""
-    k = np.fft.fftfreq(side) * side
-    x = np.arange(side // 2 + 1)
-    return torch.as_tensor(np.rint(np.sqrt(k[:, None, None] ** 2 + k[None, :, None] ** 2 + x**2)).astype(np.int64))
-
-
 def unit_density(weights: torch.Tensor) -> torch.Tensor:
     """Samples for each unit cell of the cube's own Fourier grid, from the padded grid's (2d, 2d, d) weights.
 

@@ -117,16 +117,15 @@ def _accumulate(
 ) -> tuple[list[list[ResidualMaps]], torch.Tensor]:
     """Residual maps of every target for each half-set, [half][target], and the map of all images' residuals."""
     size = batch_size(run.images, None, 8 + 2 * (1 + run.model.components.shape[1]))
-    done, total = number * len(run.images), count * len(run.images)
+    before, total = number * len(run.images.mine), count * len(run.images.mine)
 
-    def report(images: int) -> None:
-        nonlocal done
-        done += images
-        context.progress("states", done, total)
+    def report(done: int, of: int) -> None:
+        context.progress("states", before + done, total)
 
     residuals, everyone = [], []
     for half in (0, 1):
         sums = ring_sums(run.images, run.model, half, neighbours, with_everyone=with_everyone, size=size, report=report)
+        before += int((run.images.half[run.images.mine] == half).sum())
         residuals.append([residual_maps(sums.take(index)) for index in range(len(neighbours))])
         if sums.everyone is not None:
             everyone.append(residual_map(sums.everyone))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from covaria.maps.volume import read_volume
 from covaria.particles import load
 from covaria.states.model import LinearModel
 from covaria.tree import Tree
+from covaria.tree.data_pickle import read_data_pickle
 
 RUN_FIRST = "run `covaria reconstruct` first"
 
@@ -29,37 +29,6 @@ class Run:
     images: Images
     model: LinearModel
     total: int
-
-
-class _DataUnpickler(pickle.Unpickler):
-    """Builds numpy arrays from bytes and nothing else."""
-
-    allowed = frozenset(
-        (module, name)
-        for core in ("numpy.core", "numpy._core")
-        for module, name in (
-            (f"{core}.multiarray", "_reconstruct"),
-            (f"{core}.multiarray", "scalar"),
-            (f"{core}.numeric", "_frombuffer"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-        )
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.allowed:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not data")
-        return super().find_class(module, name)
-
-
-def read_data_pickle(path: Path) -> Any:
-    """A pickle of builtins and numpy arrays. Raises MissingFile, InvalidInput."""
-    _require(path)
-    try:
-        with path.open("rb") as file:
-            return _DataUnpickler(file).load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError) as error:
-        raise InvalidInput(f"is not a readable pickle of data ({error})", file=path, hint=RUN_FIRST) from error
 
 
 def _require(path: Path) -> None:
@@ -94,8 +63,8 @@ def load_run(
     Raises MissingFile and InvalidInput where OUT is not a finished reconstruction.
     """
     _require(tree.particles)
-    params = read_data_pickle(tree.params)
-    halves = read_data_pickle(tree.halfsets)
+    params = read_data_pickle(tree.params, hint=RUN_FIRST)
+    halves = read_data_pickle(tree.halfsets, hint=RUN_FIRST)
     latents, precision, contrasts = (
         _array(path) for path in (tree.latent_coords(zdim), tree.latent_precision(zdim), tree.contrasts(zdim))
     )

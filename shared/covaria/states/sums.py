@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
 from covaria.imaging.images import Batch, Images
-from covaria.imaging.ranks import Ranks
+from covaria.imaging.passes import Report, sum_pass
 from covaria.imaging.slices import backproject
 from covaria.imaging.volumes import hermitian, padded_shape
 from covaria.states.bandwidths import Neighbourhoods
@@ -69,14 +67,12 @@ def ring_sums(
     *,
     with_everyone: bool,
     size: int,
-    report: Callable[[int], None],
+    report: Report,
 ) -> RingSums:
-    """One pass over the images of a half-set; `report(n)` after each batch of n images."""
+    """One pass over the images of a half-set."""
     sums = RingSums(Residuals(model, half, images), neighbours, model.box, images.device, with_everyone=with_everyone)
-    for batch in images.batches(images.half == half, model.noise, size=size):
-        sums.add(batch)
-        report(len(batch.index))
-    Ranks().sum(sums.tensors())
+    split = np.where(images.half == half, 0, -1)
+    sum_pass(images, [sums], model.noise, size=size, split=split, report=report)
     for ring in (ring for rings in sums.rings for ring in rings):
         hermitian(ring, 1)
     if sums.everyone is not None:
