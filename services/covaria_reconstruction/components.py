@@ -6,10 +6,11 @@ E-step: `latents.posterior` (m_i, S_i of a and z), with c_i re-estimated from th
 M-step: the gradient of the expected log likelihood in v, through the exact adjoint,
     g_k = sum_i c_i A_i^* [ r_i m_ik - c_i sum_l (A_i v_l) S_i,lk - sd (A_i mu) S_i,ak ]
     r_i = y_i - (1 + sd m_ia) A_i mu - c_i A_i V m_i
-preconditioned by its own Hessian with E_i = S_i + m_i m_i^T replaced by its mean E: (rho(k) E + diag(1 / tau_k)), where
-rho is the number of CTF^2 / noise samples in each Fourier cell. Poses do not depend on the latents, so this is the
-M-step up to sampling fluctuations, in 2 K + 1 channels instead of K + K (K + 1) / 2 complex and real ones; its fixed
-point is that of EM exactly, because the gradient is exact.
+preconditioned by its own Hessian with E_i = S_i + m_i m_i^T replaced by its mean E: rho(k) E, where rho is the number
+of CTF^2 / noise samples in each Fourier cell. Poses do not depend on the latents, so this is the M-step up to sampling
+fluctuations, in 2 K + 1 channels instead of K + K (K + 1) / 2 complex and real ones; its fixed point is that of EM
+exactly, because the gradient is exact. Each half-set steps on its own; what they agree on decides how much of the
+average is kept (`shrinkage`).
 """
 
 from __future__ import annotations
@@ -19,18 +20,17 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.fft
 import torch
-from scipy.ndimage import gaussian_filter
 
 from covaria.imaging import volumes
 from covaria.imaging.images import Batch
 from covaria.imaging.slices import backproject
-from covaria.maps import crossing, fsc
-from covaria.maps.fourier import hermitian_weights, shell_average, shell_indices
+from covaria.maps import fsc
+from covaria.maps.fourier import shell_average, shell_indices
 from covaria_reconstruction.latents import posterior, slices_of, statistics
-from covaria_reconstruction.mean import signal_to_noise
+from covaria_reconstruction.shrinkage import shrunk
 
-LOCAL_WINDOWS_IN_BOX = 20
-CROSS_LIMIT = 0.1
+LEAST_DENSITY = 0.1
+"""Of its shell's average: no cell is divided by less."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,6 @@ class ComponentSums:
 
 
 @dataclass(frozen=True)
-class Prior:
-    """1 / tau_k(r): precision of the DFT coefficients of component k in shell r, (K, shells); infinite = absent."""
-
-    precision: np.ndarray
-
-
-@dataclass(frozen=True)
 class Gradient:
     """One half-set's sums on the cube's own Fourier grid (rfft half): gradient (K, d, d, d//2+1) and density rho."""
 
@@ -120,114 +113,69 @@ def gradient_of(sums: ComponentSums, mask: np.ndarray) -> Gradient:
 
 def half_set_steps(
     components: np.ndarray, halves: tuple[Gradient, Gradient], second_moment: np.ndarray, mask: np.ndarray
-) -> list[np.ndarray]:
-    """Each half-set's own M-step without a prior, inside the mask: two of (K, d, d, d)."""
+) -> np.ndarray:
+    """Each half-set's own M-step, unregularised, inside the mask: (2, K, d, d, d) float32."""
     side = components.shape[-1]
     spectrum = _dft(components)
     inverse = np.linalg.inv(second_moment)
-    own = []
-    for half in halves:
-        floor = _on_shells(0.1 * shell_average(half.density, side), side)
+    out = np.empty((2, *components.shape), np.float32)
+    for half, own in zip(halves, out, strict=True):
+        floor = _on_shells(LEAST_DENSITY * shell_average(half.density, side), side)
         step = np.einsum("kl,lzyx->kzyx", inverse, half.gradient) / np.maximum(half.density, np.maximum(floor, 1e-20))
-        own.append(_inverse_dft(spectrum + step, side) * mask)
-    return own
-
-
-def half_set_prior(
-    own: list[np.ndarray], halves: tuple[Gradient, Gradient], second_moment: np.ndarray
-) -> tuple[Prior, np.ndarray]:
-    """tau from the FSC of the two half-sets' own M-steps; and that FSC (K, shells).
-
-    SNR_k(r) = FSC / (1 - FSC);  1 / tau = <rho_h> E_kk / SNR.
-    """
-    side = own[0].shape[-1]
-    density = np.mean([shell_average(half.density, side) for half in halves], axis=0)
-    curves = np.stack([fsc(a, b) for a, b in zip(*own, strict=True)])
-    snr = np.stack([signal_to_noise(curve.copy()) for curve in curves])
-    precision = density * np.diag(second_moment)[:, None] / np.maximum(snr, 1e-4)
-    return Prior(precision), curves
-
-
-def ascend(
-    components: np.ndarray, halves: tuple[Gradient, ...], second_moment: np.ndarray, prior: Prior, mask: np.ndarray
-) -> np.ndarray:
-    """The M-step: components (K, d, d, d) that maximise the penalised expected likelihood of the halves given.
-
-    v + (rho E + T)^-1 (g - T v) for each Fourier cell, T = diag(1 / tau). With E and T diagonalised together once for
-    each shell, every cell costs one K x K product.
-    """
-    side = components.shape[-1]
-    spectrum = _dft(components)
-    density = np.sum([half.density for half in halves], axis=0)
-    gradient = np.sum([half.gradient for half in halves], axis=0)
-    shell = shell_indices(side)
-    out = np.zeros_like(spectrum)
-    for r in range(side // 2):
-        cells = shell == r
-        root = 1 / np.sqrt(prior.precision[:, r])
-        values, vectors = np.linalg.eigh(root[:, None] * second_moment * root)
-        basis = root[:, None] * vectors  # T^-1/2 Q
-        force = gradient[:, cells] - prior.precision[:, r, None] * spectrum[:, cells]
-        modes = (basis.T @ force) / (1 + np.maximum(values, 0)[:, None] * density[cells])
-        out[:, cells] = spectrum[:, cells] + basis @ modes
-    return (_inverse_dft(out, side) * mask).astype(np.float32)
-
-
-def locally_shrunk(components: np.ndarray, halves: list[np.ndarray]) -> np.ndarray:
-    """Components times a local Wiener weight: what moves is small, and the mask around it is large.
-
-    F(x) = <v_1 v_2> / <(v_1^2 + v_2^2) / 2> in a Gaussian window of a twentieth of the box (sd), weight 2 F / (1 + F):
-    the FSC rule of the Fourier prior, in space. components and the half-sets' own (K, d, d, d) in the same axes.
-    """
-    width = components.shape[-1] / LOCAL_WINDOWS_IN_BOX
-    out = np.empty_like(components)
-    for k, (first, second) in enumerate(zip(*halves, strict=True)):
-        common = gaussian_filter(first * second, width)
-        power = gaussian_filter(0.5 * (first**2 + second**2), width)
-        agreement = np.clip(common / np.maximum(power, 1e-30), 0, 1)
-        out[k] = components[k] * (2 * agreement / (1 + agreement))
+        own[:] = _inverse_dft(spectrum + step, side) * mask
     return out
+
+
+@dataclass(frozen=True)
+class MStep:
+    """New components and what the half-sets say of them.
+
+    components  (K, d, d, d)
+    halves      (2, K, d, d, d) each half-set's own; their average is the components
+    fsc         (K, d // 2) between the half-sets' volumes before they were shrunk
+    power       (K,) sum of squares of what is looked for: <shrunk, not shrunk>. A Wiener gain S / (S + N / 2) leaves
+                too little of S; its product with the average, whose power is S + N / 2, leaves S
+    """
+
+    components: np.ndarray
+    halves: np.ndarray
+    fsc: np.ndarray
+    power: np.ndarray
 
 
 def m_step(
-    components: np.ndarray, halves: tuple[Gradient, Gradient], second_moment: np.ndarray, prior: Prior, mask: np.ndarray
-) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-    """Ascend, expand, shrink locally, rotate: new components, each half-set's own in the same principal axes, and the
-    matrix (K, K) that takes volumes of the old latents to these axes."""
-    new, expand = principal_axes(ascend(components, halves, second_moment, prior, mask), second_moment)
-    own = [np.tensordot(expand, ascend(components, (half,), second_moment, prior, mask), 1) for half in halves]
-    new, rotate = principal_axes(locally_shrunk(new, own), np.eye(len(new)))
-    return new, [np.tensordot(rotate, half, 1).astype(np.float32) for half in own], rotate @ expand
+    components: np.ndarray,
+    gradients: tuple[Gradient, Gradient],
+    second_moment: np.ndarray,
+    mask: np.ndarray,
+    device: torch.device | str = "cpu",
+) -> MStep:
+    """Each half-set steps on its own; expand (Psi = mean E absorbed), shrink, rotate to principal axes."""
+    free = half_set_steps(components, gradients, second_moment, mask)
+    free = np.einsum("kl,hlzyx->hkzyx", expansion(second_moment), free, optimize=True).astype(np.float32)
+    kept = shrunk(torch.as_tensor(free, device=device), torch.as_tensor(mask, dtype=torch.float32, device=device))
+    halves = kept.cpu().numpy()
+    rotation = principal_axes(halves.mean(0))
+    free, halves = (np.einsum("kl,hlzyx->hkzyx", rotation, pair, optimize=True) for pair in (free, halves))
+    new = halves.mean(0)
+    return MStep(
+        new.astype(np.float32),
+        halves.astype(np.float32),
+        np.stack([fsc(first, second) for first, second in zip(*free, strict=True)]),
+        np.einsum("kzyx,kzyx->k", new, free.mean(0), dtype=np.float64),
+    )
 
 
-def cross_half_power(first: np.ndarray, second: np.ndarray, curves: np.ndarray) -> np.ndarray:
-    """sum over voxels of v_1 v_2 for each component (K,), up to the shell where its FSC falls below CROSS_LIMIT.
-
-    The halves' noise is independent and nothing is shrunk: this estimates |v|^2, the eigenvalue, without bias, where
-    |v|^2 of the regularised components is too small and of unregularised ones too large.
-    """
-    side = first.shape[-1]
-    weight = hermitian_weights(side)
-    shell = shell_indices(side)
-    out = np.empty(len(first))
-    for k in range(len(first)):
-        inside = shell <= crossing(curves[k], CROSS_LIMIT)
-        out[k] = float(((_dft(first[k]) * _dft(second[k]).conj()).real * weight * inside).sum()) / side**3
-    return out
+def expansion(second_moment: np.ndarray) -> np.ndarray:
+    """The symmetric root of the latents' second moment (K, K): parameter expansion, axes turned as little as can be."""
+    values, vectors = np.linalg.eigh(second_moment)
+    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
 
 
-def principal_axes(components: np.ndarray, second_moment: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Absorb the latents' second moment (parameter expansion), then rotate to orthogonal volumes, largest first.
-
-    Returns the new components and the matrix M (K, K) with new = M old.
-    """
-    expand = np.linalg.cholesky(second_moment).T
+def principal_axes(components: np.ndarray) -> np.ndarray:
+    """The rotation (K, K) that makes volumes (K, d, d, d) orthogonal, largest first."""
     flat = components.reshape(len(components), -1).astype(np.float64)
-    expanded_gram = expand @ (flat @ flat.T) @ expand.T
-    vectors = np.linalg.eigh(expanded_gram)[1]
-    matrix = vectors[:, ::-1].T @ expand
-    new = (matrix @ flat).reshape(components.shape).astype(np.float32)
-    return new, matrix
+    return np.linalg.eigh(flat @ flat.T)[1][:, ::-1].T
 
 
 def _dft(real: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """From random volumes to principal components, coarse to fine.
 
 A level is a radius in Fourier space. Coarse levels are cheap and find the subspace; each finer one refines it. The
-start is chosen from the data: several radii and seeds run for a few steps, and the one whose penalised likelihood gain
-is largest goes on.
+start is chosen from the data: several radii and seeds run for a few steps, and the one whose likelihood gain is largest
+goes on.
 """
 
 from __future__ import annotations
@@ -21,30 +21,26 @@ from covaria_reconstruction.components import (
     ComponentSums,
     Gradient,
     LinearModel,
-    Prior,
+    MStep,
     gradient_of,
-    half_set_prior,
-    half_set_steps,
     m_step,
 )
 
 Report = Callable[[str, int, int], None]
-AGREEMENT = 0.1
-"""Mean FSC over a component's outer shells above which a finer level is worth its pass."""
+AGREEMENT = 0.03
+"""Mean FSC over a component's outer shells above which a finer level is worth its pass. Small, because what moves fills
+a small part of the mask."""
 COARSE_TOLERANCE, LAST_TOLERANCE = 1e-3, 2e-4
 LAST_STEPS = 6
 
 
 @dataclass(frozen=True)
 class Step:
-    """One E-step and M-step at the model's own radius."""
+    """One E-step and M-step at the model's own radius. gain: log likelihood of the INCOMING model above the mean's."""
 
     model: LinearModel
-    fsc: np.ndarray
-    """(K, shells) between the half-sets' own M-steps, in the order of the incoming components"""
+    found: MStep
     gain: float
-    """log likelihood of the INCOMING model above the mean alone"""
-    penalised_gain: float
 
 
 @dataclass(frozen=True)
@@ -112,28 +108,12 @@ def gradients(
     return (gradient_of(pair[0], mask), gradient_of(pair[1], mask)), second_moment
 
 
-def em_step(problem: Problem, model: LinearModel, prior: Prior | None = None, report: Report | None = None) -> Step:
-    """One step of EM with parameter expansion; the prior from the half-sets unless one is given."""
+def em_step(problem: Problem, model: LinearModel, report: Report | None = None) -> Step:
+    """One step of EM with parameter expansion."""
     mask = problem.mask_at(model.radius)
     pair = problem.sums(model, report)
-    halves, second_moment = gradients(pair, mask)
-    own = half_set_steps(model.components, halves, second_moment, mask)
-    found, curves = half_set_prior(own, halves, second_moment)
-    prior = found if prior is None else prior
-    gain = pair[0].gain + pair[1].gain
-    new, _, _ = m_step(model.components, halves, second_moment, prior, mask)
-    return Step(replace(model, components=new), curves, gain, gain - 0.5 * prior_energy(model.components, prior))
-
-
-def prior_energy(components: np.ndarray, prior: Prior) -> float:
-    """sum over k and all frequencies of abs(v_k)^2 / tau_k."""
-    side = components.shape[-1]
-    power = np.abs(np.fft.rfftn(components, axes=(1, 2, 3))) ** 2
-    weight = np.full(side // 2 + 1, 2.0)
-    weight[0] = weight[-1] = 1
-    shell = shell_indices(side)
-    table = np.concatenate([prior.precision, np.zeros((len(components), side))], 1)
-    return float(sum((p * weight * table[k][shell]).sum() for k, p in enumerate(power)))
+    found = m_step(model.components, *gradients(pair, mask), mask, problem.images.device)
+    return Step(replace(model, components=found.components), found, pair[0].gain + pair[1].gain)
 
 
 def random_start(problem: Problem, count: int, radius: int, seed: int) -> LinearModel:
@@ -164,7 +144,7 @@ def radii(limit: int, first: int = 8) -> list[int]:
 def choose_start(
     problem: Problem, count: int, limit: int, seed: int, *, seeds: int = 2, steps: int = 3, report: Report | None = None
 ) -> tuple[LinearModel, list[dict]]:
-    """The best of several radii and seeds after a few steps, by penalised likelihood gain."""
+    """The best of several radii and seeds after a few steps, by likelihood gain."""
     levels = radii(limit)
     tried, best, best_gain = [], None, -np.inf
     for radius in sorted({levels[0], levels[min(2, len(levels) - 1)]}):
@@ -173,9 +153,9 @@ def choose_start(
             for _ in range(steps + 1):
                 step = em_step(problem, model, report=report)
                 model = step.model
-            tried.append({"radius": radius, "seed": seed + 1000 * trial, "gain": step.penalised_gain})
-            if step.penalised_gain > best_gain:
-                best, best_gain = model, step.penalised_gain
+            tried.append({"radius": radius, "seed": seed + 1000 * trial, "gain": step.gain})
+            if step.gain > best_gain:
+                best, best_gain = model, step.gain
     assert best is not None
     return best, tried
 
@@ -185,38 +165,47 @@ def fit_components(
     count: int,
     *,
     seed: int = 0,
+    start: LinearModel | None = None,
     limit: int | None = None,
+    last_steps: int = LAST_STEPS,
     report: Report | None = None,
     log: Callable[[str], None] = lambda message: None,
-) -> tuple[LinearModel, list[dict]]:
-    """Components on the cube of the last radius reached, and the history of steps."""
+) -> tuple[Step, list[dict]]:
+    """Refine `start`, or the best of several random starts, up to `limit` shells: the last step, and the history.
+
+    `last_steps` more are taken at the last level at most. Components fitted to noise grow for ever: few serve them.
+    """
     limit = len(problem.mask) // 2 - 1 if limit is None else limit
-    model, tried = choose_start(problem, count, limit, seed, report=report)
-    log(f"components: start at {model.radius} shells, of " + str([(t["radius"], round(t["gain"], 1)) for t in tried]))
+    if start is None:
+        start, tried = choose_start(problem, count, limit, seed, report=report)
+        log(f"components: start at {start.radius} shells, of {[(t['radius'], round(t['gain'], 1)) for t in tried]}")
+    model = start
     history: list[dict] = []
-    for level in [r for r in radii(limit) if r >= model.radius]:
-        model, step = _climb(
+    for level in [r for r in radii(limit) if r >= start.radius]:
+        step = _climb(
             problem, problem.model(level, model.components), 5 if level <= 8 else 3, COARSE_TOLERANCE, history, report
         )
-        outer = step.fsc[:, 3 * level // 4 : level].mean(1).max()
+        model = step.model
+        outer = step.found.fsc[:, 3 * level // 4 : level].mean(1).max()
         log(f"components: {level} shells, likelihood gain {step.gain:.1f}, agreement at the edge {outer:.2f}")
         if outer < AGREEMENT:
             break
-    model, step = _climb(problem, model, LAST_STEPS, LAST_TOLERANCE, history, report)
-    log(f"components: converged at {model.radius} shells, likelihood gain {step.gain:.1f}")
-    return model, history
+    if last_steps:
+        step = _climb(problem, model, last_steps, LAST_TOLERANCE, history, report)
+    log(f"components: done at {model.radius} shells, likelihood gain {step.gain:.1f}")
+    return step, history
 
 
 def _climb(
     problem: Problem, model: LinearModel, most: int, tolerance: float, history: list[dict], report: Report | None
-) -> tuple[LinearModel, Step]:
+) -> Step:
     """Up to `most` steps at one level, until the likelihood gain rises by less than `tolerance` of itself."""
     previous = None
     for _ in range(most):
         step = em_step(problem, model, report=report)
-        history.append({"radius": model.radius, "gain": step.gain, "penalised_gain": step.penalised_gain})
+        history.append({"radius": model.radius, "gain": step.gain})
         model = step.model
         if previous is not None and step.gain - previous < tolerance * abs(step.gain):
             break
         previous = step.gain
-    return model, step
+    return step

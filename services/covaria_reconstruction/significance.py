@@ -15,6 +15,7 @@ import torch
 
 from covaria.imaging.images import Batch
 from covaria.imaging.passes import batch_size, row_pass
+from covaria_reconstruction.components import LinearModel
 from covaria_reconstruction.expectation_maximisation import Problem, Report, fit_components
 from covaria_reconstruction.latents import posterior, slices_of, statistics
 
@@ -26,10 +27,13 @@ class Significance:
     """count: components confirmed by both halves.
 
     z_score (2, K): held-out log likelihood that component k adds, over its standard error
+    model: of the half whose components add more to the other; confirmed: of it, the components that count
     """
 
     count: int
     z_score: np.ndarray
+    model: LinearModel
+    confirmed: LinearModel
 
 
 def significant_components(
@@ -37,12 +41,15 @@ def significant_components(
 ) -> Significance:
     """Fit each half alone to `radius` and test it on the other."""
     rng = np.random.default_rng(seed)
-    scores = []
+    scores, models = [], []
     for half in (0, 1):
         mine = np.flatnonzero(problem.split == half)
         split = np.full(len(problem.split), -1, np.int64)
         split[mine] = rng.permutation(np.arange(len(mine)) % 2)
-        model, _ = fit_components(replace(problem, split=split), count, seed=seed, limit=radius, report=report)
+        step, _ = fit_components(
+            replace(problem, split=split), count, seed=seed, limit=radius, last_steps=1, report=report
+        )
+        model = step.model
         grid = model.grid.to(problem.images.device)
 
         def rows_of(batch: Batch, grid: torch.Tensor = grid) -> dict[str, torch.Tensor]:
@@ -54,6 +61,10 @@ def significant_components(
         size = batch_size(problem.images, model.radius, 10 * (count + 1))
         rows = row_pass(problem.images, rows_of, problem.noise, radius=model.radius, size=size, subset=other)
         rise = rows["gain"][other].astype(np.float64)
+        models.append(model)
         scores.append(rise.mean(0) / np.maximum(rise.std(0) / np.sqrt(len(rise)), 1e-30))
     table = np.stack(scores)
-    return Significance(int((table > SIGNIFICANCE).sum(1).min()), table)
+    found = int((table > SIGNIFICANCE).sum(1).min())
+    best = int(table.sum(1).argmax())
+    model, strongest = models[best], np.sort(np.argsort(-table[best])[:found])
+    return Significance(found, table, model, replace(model, components=model.components[strongest]))

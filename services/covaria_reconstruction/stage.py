@@ -12,12 +12,10 @@ from covaria.errors import InvalidInput
 from covaria.imaging import volumes
 from covaria.imaging.images import Images
 from covaria.imaging.ranks import Ranks
-from covaria.maps import fsc
 from covaria.stage import Context, Job
 from covaria.tree import Tree
-from covaria_reconstruction.components import LinearModel, cross_half_power, half_set_prior, half_set_steps, m_step
 from covaria_reconstruction.embedding import Embedding, embed, embedding_statistics
-from covaria_reconstruction.expectation_maximisation import Problem, Report, fit_components, gradients
+from covaria_reconstruction.expectation_maximisation import Problem, Step, fit_components
 from covaria_reconstruction.mean_model import MeanModel, estimate_mean_model
 from covaria_reconstruction.results import Components, write_results
 from covaria_reconstruction.significance import significant_components
@@ -93,11 +91,15 @@ def _components_step(images: Images, mean: MeanModel, count: int, seed: int, con
     if kept is not None:
         return Components(**kept)
     problem = Problem(images, mean.noise, mean.residual_mean, mean.component_mask, float(mean.contrast_sd), images.half)
-    model, _ = fit_components(problem, count, seed=seed, report=context.progress, log=context.log.info)
-    found = last_step(problem, model, context.progress)
     radius = min(COARSE_RADIUS, images.box // 2 - 1)
     tested = significant_components(problem, count, radius, seed, report=context.progress)
     context.log.info(f"components: held-out z-scores {np.round(tested.z_score, 1).tolist()}")
+    report, log = context.progress, context.log.info
+    step, _ = fit_components(problem, count, start=tested.model, limit=radius, last_steps=0, report=report, log=log)
+    found = full_size(problem, step)
+    if tested.count:
+        step, _ = fit_components(problem, tested.count, start=tested.confirmed, report=report, log=log)
+        found = joined(full_size(problem, step), found)
     found = confirmed(found, tested.count)
     context.checkpoints.save("components", found.__dict__)
     return found
@@ -112,21 +114,44 @@ def confirmed(found: Components, count: int) -> Components:
     return replace(found, eigenvalues=found.eigenvalues * kept, significant=np.array(count))
 
 
-def last_step(problem: Problem, model: LinearModel, report: Report) -> Components:
-    """One more M-step from the converged latents: of all images, and of each half-set alone in the same axes."""
-    mask = problem.mask_at(model.radius)
-    halves, second_moment = gradients(problem.sums(model, report), mask)
-    free = half_set_steps(model.components, halves, second_moment, mask)
-    prior, curves = half_set_prior(free, halves, second_moment)
-    combined, own, axes = m_step(model.components, halves, second_moment, prior, mask)
-    free = [np.tensordot(axes, half, 1) for half in free]
-    curves = np.stack([fsc(a, b) for a, b in zip(*free, strict=True)])
-    box, scale = len(problem.mask), problem.images.scale
-    full = [volumes.resize_fourier(torch.as_tensor(v), box).numpy() * scale for v in (combined, *own)]
-    norm = np.sqrt((full[0].astype(np.float64) ** 2).sum((1, 2, 3)))
-    sign = np.sign([v.ravel()[np.abs(v).argmax()] for v in full[0]])
+def full_size(problem: Problem, step: Step) -> Components:
+    """The components of a step on the full box, in density units, as eigenvolumes and eigenvalues; none confirmed."""
+    box, scale, found = len(problem.mask), problem.images.scale, step.found
+    both, first, second = (
+        volumes.resize_fourier(torch.as_tensor(v), box).numpy() * scale for v in (found.components, *found.halves)
+    )
+    norm = np.sqrt((both.astype(np.float64) ** 2).sum((1, 2, 3)))
+    sign = np.sign([v.ravel()[np.abs(v).argmax()] for v in both])
     unit = (sign / np.maximum(norm, 1e-30)).astype(np.float32)[:, None, None, None]
-    power = cross_half_power(free[0], free[1], curves) * (scale**2 * mask.size / box**3)
-    eigenvalues = np.where(power > 0, power, norm**2)
-    curves = np.pad(curves, ((0, 0), (0, box // 2 - curves.shape[1])))
-    return Components(full[0] * unit, eigenvalues, full[1] * unit, full[2] * unit, curves, np.array(0))
+    eigenvalues = found.power * scale**2 * (found.components.shape[-1] / box) ** 3
+    curves = np.pad(found.fsc, ((0, 0), (0, box // 2 - found.fsc.shape[1])))
+    return Components(both * unit, eigenvalues, first * unit, second * unit, curves, np.array(0))
+
+
+def joined(confirmed: Components, coarse: Components) -> Components:
+    """The confirmed components, and what a coarser fit of more of them holds besides: as many together as that fit."""
+    count, total = len(confirmed.eigenvalues), len(coarse.eigenvalues)
+    if count == total:
+        return confirmed
+    overlap = np.einsum("kzyx,lzyx->kl", coarse.eigenvolumes, confirmed.eigenvolumes, optimize=True)
+    eigenvolumes, half1, half2 = (
+        one - np.einsum("kl,lzyx->kzyx", overlap, known, optimize=True)
+        for one, known in (
+            (coarse.eigenvolumes, confirmed.eigenvolumes),
+            (coarse.half1, confirmed.half1),
+            (coarse.half2, confirmed.half2),
+        )
+    )
+    flat = eigenvolumes.reshape(total, -1) * np.sqrt(coarse.eigenvalues)[:, None]
+    values, vectors = np.linalg.eigh(flat @ flat.T)
+    values, vectors = values[::-1][: total - count], vectors[:, ::-1][:, : total - count]
+    turn = (vectors * np.sqrt(coarse.eigenvalues)[:, None] / np.sqrt(values)).T
+    rest = (np.einsum("kl,lzyx->kzyx", turn, one, optimize=True) for one in (eigenvolumes, half1, half2))
+    return Components(
+        np.concatenate([confirmed.eigenvolumes, next(rest)]).astype(np.float32),
+        np.concatenate([confirmed.eigenvalues, values]),
+        np.concatenate([confirmed.half1, next(rest)]).astype(np.float32),
+        np.concatenate([confirmed.half2, next(rest)]).astype(np.float32),
+        np.concatenate([confirmed.fsc, vectors.T**2 @ coarse.fsc]),
+        confirmed.significant,
+    )

@@ -8,17 +8,11 @@ import scipy.linalg
 import torch
 
 from covaria.imaging import volumes
-from covaria_reconstruction.components import Prior, ascend
-from covaria_reconstruction.expectation_maximisation import (
-    em_step,
-    fit_components,
-    gradients,
-    prior_energy,
-    random_start,
-)
+from covaria_reconstruction.components import half_set_steps
+from covaria_reconstruction.expectation_maximisation import em_step, fit_components, gradients, random_start
 from covaria_reconstruction.latent_regression import regress_on_latents
 from covaria_reconstruction.significance import significant_components
-from covaria_reconstruction.stage import last_step
+from covaria_reconstruction.stage import confirmed, full_size, joined
 
 
 def captured(found: np.ndarray, truth, count: int) -> float:
@@ -49,35 +43,33 @@ def test_gradient_is_that_of_the_likelihood(moving_mean):
     assert float((gradient * direction).sum()) == pytest.approx(numeric, rel=0.01)
 
 
-def test_penalised_likelihood_never_falls(moving_mean):
-    problem = moving_mean.problem
+def test_likelihood_never_falls(moving_mean):
+    """The step itself, before anything is shrunk or rotated, of all images together."""
+    problem = replace(moving_mean.problem, split=np.zeros(len(moving_mean.images), np.int64))
     model = random_start(problem, 3, 8, seed=0)
     mask = problem.mask_at(8)
-    prior = None
     history = []
     for _ in range(8):
         pair = problem.sums(model)
-        halves, second_moment = gradients(pair, mask)
-        if prior is None:
-            prior = Prior(np.full((3, 9), 30.0))
-        history.append(pair[0].gain + pair[1].gain - 0.5 * prior_energy(model.components, prior))
-        model = replace(model, components=ascend(model.components, halves, second_moment, prior, mask))
+        halves, second_moment = gradients((pair[0], pair[0]), mask)
+        history.append(pair[0].gain)
+        model = replace(model, components=half_set_steps(model.components, halves, second_moment, mask)[0])
     assert (np.diff(history) > -1e-4 * np.abs(history[-1])).all(), history
     assert history[-1] > history[0] + 100
 
 
 @pytest.fixture(scope="module")
 def fitted(moving_mean):
-    return fit_components(moving_mean.problem, 4, seed=0)
+    return fit_components(moving_mean.problem, 4, seed=0)[0].model
 
 
-def full_size(model, box):
+def on_box(model, box):
     return volumes.resize_fourier(torch.as_tensor(model.components), box).numpy()
 
 
 def test_captures_what_the_true_latents_would(fitted, moving_mean):
     truth, problem = moving_mean.truth, moving_mean.problem
-    found = full_size(fitted[0], truth.particles.box)
+    found = on_box(fitted, truth.particles.box)
     values, _ = truth.components()
     latents = truth.coordinates()[:, :2] / np.sqrt(values[:2])
     best = regress_on_latents(problem, latents.astype(np.float32), truth.contrasts)
@@ -86,15 +78,15 @@ def test_captures_what_the_true_latents_would(fitted, moving_mean):
 
 
 def test_eigenvalues(fitted, moving_mean):
-    found = last_step(moving_mean.problem, fitted[0], lambda *a: None).eigenvalues
+    found = full_size(moving_mean.problem, em_step(moving_mean.problem, fitted)).eigenvalues
     ratio = found[:2] / moving_mean.truth.components()[0][:2]
     assert (np.abs(ratio - 1) < 0.10).all(), ratio
 
 
 def test_another_seed_finds_the_same_subspace(moving_mean):
     """Two components for a set of two: a third would fit noise, slowly and differently from each start."""
-    models = [fit_components(moving_mean.problem, 2, seed=seed)[0] for seed in (0, 5)]
-    a, b = (full_size(model, moving_mean.truth.particles.box).reshape(2, -1) for model in models)
+    models = [fit_components(moving_mean.problem, 2, seed=seed)[0].model for seed in (0, 5)]
+    a, b = (on_box(model, moving_mean.truth.particles.box).reshape(2, -1) for model in models)
     angles = scipy.linalg.subspace_angles(a.T, b.T)
     assert np.cos(angles).min() > 0.999
 
@@ -125,3 +117,24 @@ def test_every_level_keeps_the_whole_mean(moving_mean):
     fine = problem.model(12, coarse.components)
     np.testing.assert_allclose(fine.mean, problem.null_model(12).mean)
     assert fine.components.shape[-1] == fine.mean.shape[-1]
+
+
+def test_confirmed_components_join_a_coarser_fit(moving_mean):
+    """The confirmed ones unchanged, the rest orthogonal to them and largest first."""
+    problem = moving_mean.problem
+    coarse = full_size(problem, fit_components(problem, 4, limit=8, last_steps=0)[0])
+    fine = full_size(problem, fit_components(problem, 2, last_steps=0)[0])
+    found = joined(fine, coarse)
+    np.testing.assert_array_equal(found.eigenvolumes[:2], fine.eigenvolumes)
+    flat = found.eigenvolumes.reshape(4, -1)
+    np.testing.assert_allclose(flat @ flat.T, np.eye(4), atol=1e-5)
+    assert found.eigenvalues[2] >= found.eigenvalues[3] > 0
+    np.testing.assert_allclose(0.5 * (found.half1 + found.half2), found.eigenvolumes, atol=1e-5)
+    assert found.fsc.shape == coarse.fsc.shape
+
+
+def test_what_is_not_confirmed_counts_next_to_nothing(moving_mean):
+    coarse = full_size(moving_mean.problem, fit_components(moving_mean.problem, 4, limit=8, last_steps=0)[0])
+    found = confirmed(coarse, 1)
+    np.testing.assert_allclose(found.eigenvalues / coarse.eigenvalues, [1, 1e-3, 1e-3, 1e-3])
+    assert int(found.significant) == 1
