@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from covaria.states.bandwidths import neighbourhood_sizes, neighbourhoods, squared_distances
+from covaria.states.bandwidths import leading, neighbourhood_sizes, neighbourhoods, squared_distances
 
 
 def test_distances_are_the_quadratic_form_of_each_images_precision():
@@ -31,3 +31,22 @@ def test_rings_are_nested_by_rank():
     for k, size in enumerate(near.sizes):
         assert np.count_nonzero(near.ring <= k) == size
         assert near.distance[near.ring <= k].max() == near.edges[k] <= near.distance[near.ring > k].min()
+
+
+def test_leading_coordinates_keep_their_own_precision():
+    """The marginal of a Gaussian: the block of the covariance, not of the precision."""
+    generator = np.random.default_rng(2)
+    roots = generator.normal(size=(5, 3, 3))
+    precision = roots @ roots.transpose(0, 2, 1) + np.eye(3)
+    latents = generator.normal(size=(5, 3))
+    found, own = leading(latents, precision, 2)
+    np.testing.assert_array_equal(found, latents[:, :2])
+    np.testing.assert_allclose(np.linalg.inv(own), np.linalg.inv(precision)[:, :2, :2])
+    whole = leading(latents, precision, 3)
+    assert whole[0] is latents and whole[1] is precision
+
+
+def test_with_no_coordinate_to_go_by_every_target_has_the_same_neighbours():
+    latents, precision = leading(np.ones((600, 2)), np.tile(np.eye(2), (600, 1, 1)), 0)
+    near = [neighbourhoods(np.zeros(0), latents, precision) for _ in range(2)]
+    np.testing.assert_array_equal(near[0].ring, near[1].ring)

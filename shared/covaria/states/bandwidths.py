@@ -20,6 +20,20 @@ def squared_distances(
     return np.einsum("ni,nij,nj->n", difference, precision.astype(np.float64), difference)
 
 
+def leading(
+    latents: NDArray[np.floating], precision: NDArray[np.floating], count: int
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """The first `count` of the coordinates (N, q), and their own precision (N, count, count) whatever the others are.
+
+    Coordinates along components that only fit noise hold each image's own noise: neighbours chosen by them would build
+    that noise up again, in both half-sets alike.
+    """
+    if count >= latents.shape[1]:
+        return latents, precision
+    covariance = np.linalg.inv(precision.astype(np.float64))[:, :count, :count]
+    return latents[:, :count], np.linalg.inv(covariance)
+
+
 def neighbourhood_sizes(count: int) -> NDArray[np.int64]:
     """How many nearest images (both half-sets together) each neighbourhood holds: geometric, smallest first.
 

@@ -15,7 +15,7 @@ from covaria.imaging.volumes import padded_shape
 from covaria.maps.volume import read_volume
 from covaria.stage import Context
 from covaria.states.assemble import assemble
-from covaria.states.bandwidths import Neighbourhoods, neighbourhood_sizes, neighbourhoods
+from covaria.states.bandwidths import Neighbourhoods, leading, neighbourhood_sizes, neighbourhoods
 from covaria.states.estimates import ResidualMaps, residual_map, residual_maps
 from covaria.states.files import write_state
 from covaria.states.run import Run, checked_targets, load_run
@@ -84,8 +84,9 @@ def compute_state_groups(
     context.log.info("states: %d targets, %d in each pass over %d images", len(wanted), together, len(run.images))
     paths: list[list[Path]] = [[] for _ in groups]
     everyone: torch.Tensor | None = None
+    latents, precision = leading(run.model.latents, run.model.precision, run.confirmed)
     for number, part in enumerate(passes):
-        neighbours = [neighbourhoods(t.point, run.model.latents, run.model.precision) for t in part]
+        neighbours = [neighbourhoods(t.point[: run.confirmed], latents, precision) for t in part]
         residuals, found = _accumulate(run, neighbours, context, number, len(passes), with_everyone=everyone is None)
         everyone = found if everyone is None else everyone
         for index, target in enumerate(part):

@@ -24,11 +24,16 @@ RUN_FIRST = "run `covaria reconstruct` first"
 
 @dataclass(frozen=True)
 class Run:
-    """The images and the linear model of OUT at one zdim. total: rows of the input file."""
+    """The images and the linear model of OUT at one zdim.
+
+    total      rows of the input file
+    confirmed  how many of the coordinates say where an image lies; the others are noise
+    """
 
     images: Images
     model: LinearModel
     total: int
+    confirmed: int
 
 
 def _require(path: Path) -> None:
@@ -97,7 +102,7 @@ def load_run(
         _noise(params, images),
         read_volume(tree.dilated_mask)[0],
     )
-    return Run(images, model, len(particles))
+    return Run(images, model, len(particles), min(zdim, int(params.get("significant_components", zdim))))
 
 
 def latent_coordinates(tree: Tree, zdim: int) -> NDArray[np.float32]:
