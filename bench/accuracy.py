@@ -1,6 +1,7 @@
 """How near a run comes to what a perfect estimator would reach on the same images.
 
     python bench/accuracy.py [--sets curved discrete ...] [--images 4000] [--snr 0.05 0.2] [--folder build/accuracy]
+                             [--ablate]
 
 For each set: simulate, `covaria run`, compare with the truth, and with an oracle that is given the true mean,
 components, noise spectrum and contrasts (latents, labels), the true state of each image (contrast), or the true latents
@@ -23,11 +24,11 @@ from sklearn.mixture import GaussianMixture
 
 from covaria import particles as particle_files
 from covaria.imaging.images import Images, Noise
-from covaria.maps import fsc, fsc_area, read_volume
+from covaria.maps import crossing, fsc, fsc_area, read_volume
 from covaria.simulation.truth import Truth, captured_variance, rank_correlation, read_truth
 from covaria.tree import AnalysisTree, Tree
 from covaria.tree.data_pickle import read_data_pickle
-from covaria_reconstruction.embedding import embedding_statistics
+from covaria_reconstruction.embedding import embed, embedding_statistics
 from covaria_reconstruction.expectation_maximisation import Problem
 from covaria_reconstruction.latent_regression import regress_on_latents
 
@@ -66,97 +67,172 @@ def linear_r2(found: np.ndarray, true: np.ndarray) -> float:
     return float(1 - rest.var() / true.var())
 
 
-def compare(dataset: Path, out: Path, zdim: int) -> list[Figure]:
+@dataclass(frozen=True)
+class Case:
+    """A finished run and its truth: eigenvalues (r,), eigenvolumes (r, D, D, D), coordinates of the states (S, r)."""
+
+    dataset: Path
+    truth: Truth
+    tree: Tree
+    images: Images
+    params: dict
+    values: np.ndarray
+    eigenvolumes: np.ndarray
+    states: np.ndarray
+
+    @staticmethod
+    def read(dataset: Path, out: Path) -> Case:
+        truth, tree = read_truth(dataset), Tree(out)
+        images = Images(particle_files.load(tree.particles))
+        params = read_data_pickle(tree.params)
+        images.sign = float(params["data_sign"])
+        return Case(dataset, truth, tree, images, params, *true_components(truth))
+
+    @property
+    def state(self) -> np.ndarray:
+        """True coordinates of every image, (N, r)."""
+        return self.states[self.truth.labels]
+
+    @property
+    def found_mean(self) -> np.ndarray:
+        halves = np.load(self.tree.half_components)
+        return 0.5 * (halves["mean_half1"] + halves["mean_half2"])
+
+    @property
+    def found_noise(self) -> Noise:
+        used = np.asarray(self.params["noise_var_used"]) / self.images.scale**2
+        return Noise(used, self.params["noise_group_factor"])
+
+    @property
+    def true_noise(self) -> Noise:
+        spectrum = np.loadtxt(self.dataset / "gt" / "noise_variance.txt")
+        return Noise(spectrum / self.images.scale**2, np.ones(self.images.groups))
+
+    def found_components(self, count: int) -> np.ndarray:
+        """The first eigenvolumes of the run, (count, D, D, D)."""
+        paths = sorted(self.tree.volumes.glob("eigen_pos*.mrc"))[:count]
+        return np.stack([read_volume(path)[0] for path in paths])
+
+    def components_of_true_latents(self, count: int) -> np.ndarray:
+        """What one voxel-wise M-step on the TRUE latents and contrasts gives, (count, D, D, D): sqrt(eigenvalue) u."""
+        mean, mask = self.found_mean / self.images.scale, read_volume(self.tree.dilated_mask)[0]
+        problem = Problem(self.images, self.found_noise, mean, mask, 0.0, self.images.half)
+        latents = (self.state[:, :count] / np.sqrt(self.values[:count])).astype(np.float32)
+        return regress_on_latents(problem, latents, self.truth.contrast.astype(np.float32)) * self.images.scale
+
+    def latent_figures(self, found: np.ndarray) -> dict[str, float]:
+        """How well coordinates (N, q) tell the truth."""
+        figures = {}
+        several = len(self.truth.volumes) > FEW_STATES
+        for column, latent in enumerate(self.truth.latents.T):
+            if np.ptp(latent) > 0 and several:
+                best = max(abs(rank_correlation(axis, latent)) for axis in found.T)
+                figures[f"latent {column}: best rank correlation"] = best
+        for k in range(min(2, len(self.values))):
+            figures[f"component {k + 1}: R2 of coordinates"] = linear_r2(found, self.state[:, k])
+        if len(self.values) and not several:
+            mixture = GaussianMixture(len(self.truth.volumes), n_init=4, random_state=0).fit_predict(found[:, :4])
+            figures["adjusted Rand index of the states"] = adjusted_rand_score(self.truth.labels, mixture)
+        return figures
+
+
+def compare(case: Case, zdim: int) -> list[Figure]:
     """Every figure of one run against its oracle."""
-    truth, tree = read_truth(dataset), Tree(out)
-    images = Images(particle_files.load(tree.particles))
-    params = read_data_pickle(tree.params)
-    images.sign = float(params["data_sign"])
-    noise_truth = np.loadtxt(dataset / "gt" / "noise_variance.txt") / images.scale**2
-    values, eigenvolumes, states = true_components(truth)
+    truth, tree, values, states = case.truth, case.tree, case.values, case.states
     stats = embedding_statistics(
-        images,
-        Noise(noise_truth, np.ones(images.groups)),
-        truth.mean.astype(np.float32),
-        eigenvolumes.astype(np.float32),
+        case.images, case.true_noise, truth.mean.astype(np.float32), case.eigenvolumes.astype(np.float32)
     )
     gram, overlap = stats.gram.double().numpy(), stats.overlap.double().numpy()
     c = truth.contrast
-    state = states[truth.labels]
-    with_state = np.concatenate([np.ones((len(state), 1)), state], 1)
+    with_state = np.concatenate([np.ones((len(c), 1)), case.state], 1)
     known = np.einsum("bk,bk->b", overlap, with_state) / np.einsum("bk,bkl,bl->b", with_state, gram, with_state)
     figures = [
         Figure("contrast correlation", _correlation(np.load(tree.contrasts(zdim)), c), _correlation(known, c), 0.9),
-        Figure("1 - median error of the noise spectrum", 1 - _noise_error(params, dataset), 1.0, 0.99),
+        Figure("1 - median error of the noise spectrum", 1 - _noise_error(case), 1.0, 0.99),
     ]
     if not len(values):
         return figures
     data = c[:, None] * (overlap[:, 1:] - c[:, None] * gram[:, 1:, 0])
     fisher = (c**2)[:, None, None] * gram[:, 1:, 1:]
-    oracle = np.linalg.solve(fisher + np.diag(1 / values), data[..., None])[..., 0]
-    found = np.load(tree.latent_coords(zdim))
-    for column, latent in enumerate(truth.latents.T):
-        if np.ptp(latent) > 0 and len(truth.volumes) > FEW_STATES:
-            best = [max(abs(rank_correlation(axis, latent)) for axis in z.T) for z in (found, oracle)]
-            figures.append(Figure(f"latent {column}: best rank correlation", best[0], best[1], 0.95))
-    for k in range(min(2, len(values))):
-        r2 = 1 - ((oracle[:, k] - state[:, k]) ** 2).mean() / state[:, k].var()
-        figures.append(Figure(f"component {k + 1}: R2 of coordinates", linear_r2(found, state[:, k]), float(r2), 0.95))
-    if 1 < len(truth.volumes) <= FEW_STATES:
+    oracle = case.latent_figures(np.linalg.solve(fisher + np.diag(1 / values), data[..., None])[..., 0])
+    if len(truth.volumes) <= FEW_STATES:
         score = data @ states.T - 0.5 * np.einsum("sk,bkl,sl->bs", states, fisher, states)
         bayes = (score + np.log(np.maximum(truth.probabilities, 1e-12))).argmax(1)
-        mixture = GaussianMixture(len(truth.volumes), n_init=4, random_state=0).fit_predict(found[:, :4])
-        ari = [adjusted_rand_score(truth.labels, labels) for labels in (mixture, bayes)]
-        figures.append(Figure("adjusted Rand index of the states", ari[0], ari[1], 0.95))
-    figures += _component_figures(truth, tree, images, params, values, state)
+        oracle["adjusted Rand index of the states"] = adjusted_rand_score(truth.labels, bayes)
+    found = case.latent_figures(np.load(tree.latent_coords(zdim)))
+    figures += [Figure(name, found[name], oracle[name], 0.95) for name in found]
+    for count in (k for k in (1, 2, 4) if k <= len(values)):
+        own, best = case.found_components(count), case.components_of_true_latents(count)
+        captured = [captured_variance(truth, list(volumes.astype(np.float64))) for volumes in (own, best)]
+        figures.append(Figure(f"variance captured by {count}", captured[0], captured[1], 0.95))
     return figures
 
 
-def _component_figures(
-    truth: Truth, tree: Tree, images: Images, params: dict, values: np.ndarray, state: np.ndarray
-) -> list[Figure]:
-    halves = np.load(tree.half_components)
-    mean = 0.5 * (halves["mean_half1"] + halves["mean_half2"]) / images.scale
-    spectrum = np.append(params["noise_var_used"], params["noise_var_used"][-1]) / images.scale**2
-    mask = read_volume(tree.dilated_mask)[0]
-    problem = Problem(images, Noise(spectrum, params["noise_group_factor"]), mean, mask, 0.0, images.half)
-    eigenvolumes = [read_volume(path)[0].astype(np.float64) for path in sorted(tree.volumes.glob("eigen_pos*.mrc"))[:4]]
-    out = []
-    for count in (k for k in (1, 2, 4) if k <= min(len(values), len(eigenvolumes))):
-        latents = (state[:, :count] / np.sqrt(values[:count])).astype(np.float32)
-        best = regress_on_latents(problem, latents, truth.contrast.astype(np.float32)).astype(np.float64)
-        captured = [captured_variance(truth, volumes) for volumes in (eigenvolumes[:count], list(best))]
-        out.append(Figure(f"variance captured by {count}", captured[0], captured[1], 0.95))
+def ablate(case: Case, zdim: int) -> dict[str, dict[str, float]]:
+    """The latents' figures with one part of the model after the other replaced by the truth: who loses what."""
+    truth, images = case.truth, case.images
+    own = case.found_components(zdim), np.asarray(case.params["s"])[:zdim]
+    true = case.eigenvolumes[:zdim], case.values[:zdim]
+    trained = case.components_of_true_latents(min(zdim, len(case.values)))
+    power = (trained.astype(np.float64) ** 2).sum((1, 2, 3))
+    regressed = trained / np.sqrt(power)[:, None, None, None], power
+    mean, true_mean, spread = case.found_mean, truth.mean, float(case.params["contrast_sd"])
+    trials = {
+        "as found": (mean, case.found_noise, own, False),
+        "true contrasts": (mean, case.found_noise, own, True),
+        "true noise": (mean, case.true_noise, own, False),
+        "true mean": (true_mean, case.found_noise, own, False),
+        "components regressed on true latents": (mean, case.found_noise, regressed, False),
+        "true components": (mean, case.found_noise, true, False),
+        "all true": (true_mean, case.true_noise, true, True),
+    }
+    out = {}
+    for name, (volume, noise, (vectors, values), known) in trials.items():
+        stats = embedding_statistics(images, noise, volume.astype(np.float32), vectors.astype(np.float32))
+        if known:
+            gram, overlap, c = stats.gram.double().numpy(), stats.overlap.double().numpy(), truth.contrast[:, None]
+            fisher = (c**2)[..., None] * gram[:, 1:, 1:] + np.diag(1 / values)
+            found = np.linalg.solve(fisher, (c * (overlap[:, 1:] - c * gram[:, 1:, 0]))[..., None])[..., 0]
+        else:
+            found = embed(stats, values, len(values), spread).coordinates
+        out[name] = case.latent_figures(found)
     return out
 
 
-def states_against_mean(truth: Truth, out: Path, zdim: int) -> str:
-    """FSC area of each k-means centre to the mixture of its own cluster, beside that of the mean map."""
-    tree, analysis = Tree(out), AnalysisTree(Tree(out).analysis(zdim))
-    labels = np.asarray(read_data_pickle(analysis.kmeans_result)["labels"])
+def maps_against_truth(case: Case, zdim: int) -> list[str]:
+    """The mean map beside what its half-maps predict; each k-means centre beside the mean map, both compared with the
+    mixture of states in the centre's own cluster; and how far the centres lie apart."""
+    truth, tree, analysis = case.truth, case.tree, AnalysisTree(case.tree.analysis(zdim))
     mean, mask = read_volume(tree.mean)[0], read_volume(tree.mask)[0]
-    areas = []
+    halves = fsc(*(read_volume(tree.mean_half(half))[0] for half in (1, 2)), mask)
+    predicted = crossing(np.sqrt(np.clip(2 * halves / (1 + halves), 0, 1)), 0.5)
+    reached = crossing(fsc(mean, truth.mean, mask), 0.5)
+    labels = np.asarray(read_data_pickle(analysis.kmeans_result)["labels"])
+    areas, centres = [], []
     for k in range(labels.max() + 1):
         weight = np.bincount(truth.labels[labels == k], minlength=len(truth.volumes)).astype(float)
         if weight.sum() and analysis.center(k).exists():
             mixture = np.tensordot(weight / weight.sum(), truth.volumes, 1)
-            areas.append([fsc_area(fsc(v, mixture, mask)) for v in (read_volume(analysis.center(k))[0], mean)])
-    table = np.array(areas)
-    better = int((table[:, 0] > table[:, 1]).sum())
+            centres.append(read_volume(analysis.center(k))[0])
+            areas.append([fsc_area(fsc(v, mixture, mask)) for v in (centres[-1], mean)])
+    table, stack = np.array(areas), np.stack(centres)
+    spread = np.sqrt(((stack - stack.mean(0)) ** 2).sum((1, 2, 3)).max() / (stack.mean(0) ** 2).sum())
     found, own = table.mean(0)
-    return (
-        f"centres nearer to their cluster than the mean map: {better} of {len(table)} (FSC area {found:.3f}, {own:.3f})"
-    )
+    return [
+        f"mean map: FSC 0.5 to the truth at shell {reached:.1f}, its half-maps predict {predicted:.1f}",
+        f"centres nearer to their cluster than the mean map: {int((table[:, 0] > table[:, 1]).sum())} of {len(table)} "
+        f"(FSC area {found:.3f}, {own:.3f}); farthest centre from their average: {100 * spread:.1f} % of its norm",
+    ]
 
 
 def _correlation(found: np.ndarray, true: np.ndarray) -> float:
     return float(np.corrcoef(found, true)[0, 1])
 
 
-def _noise_error(params: dict, dataset: Path) -> float:
-    true = np.loadtxt(dataset / "gt" / "noise_variance.txt")
-    shells = min(len(true), len(params["noise_var_used"]))
-    return float(np.median(np.abs(params["noise_var_used"][:shells] / true[:shells] - 1)))
+def _noise_error(case: Case) -> float:
+    true, used = case.true_noise.spectrum, case.found_noise.spectrum
+    shells = min(len(true), len(used))
+    return float(np.median(np.abs(used[:shells] / true[:shells] - 1)))
 
 
 def main() -> None:
@@ -166,6 +242,7 @@ def main() -> None:
     parser.add_argument("--snr", type=float, nargs="+", default=[0.05, 0.2])
     parser.add_argument("--box", type=int, default=64)
     parser.add_argument("--zdim", default="4,10")
+    parser.add_argument("--ablate", action="store_true", help="and with each part of the model replaced by the truth")
     parser.add_argument("--folder", type=Path, default=Path("build/accuracy"))
     given = parser.parse_args()
     torch.manual_seed(0)
@@ -186,9 +263,19 @@ def main() -> None:
                 significant = read_data_pickle(Tree(out).params)["significant_components"]
                 print(f"\n### {name}, SNR {snr}, {count:,} images ({seconds:.0f} s; {significant} significant)\n")
                 print("| figure | found | oracle | fraction | goal | reached |\n|---|---|---|---|---|---|")
-                for figure in compare(dataset, out, zdim):
+                case = Case.read(dataset, out)
+                for figure in compare(case, zdim):
                     print(figure.row(), flush=True)
-                print(f"\n{states_against_mean(read_truth(dataset), out, zdim)}", flush=True)
+                print("", *maps_against_truth(case, zdim), sep="\n", flush=True)
+                if given.ablate and len(case.values):
+                    _print_ablation(ablate(case, zdim))
+
+
+def _print_ablation(table: dict[str, dict[str, float]]) -> None:
+    names = list(table["as found"])
+    print(f"\n| model | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}")
+    for model, figures in table.items():
+        print(f"| {model} | {' | '.join(f'{figures[name]:.3f}' for name in names)} |", flush=True)
 
 
 def _call(command: list) -> None:
