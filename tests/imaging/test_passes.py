@@ -9,7 +9,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from covaria.imaging import volumes
-from covaria.imaging.images import Batch, Images, Noise
+from covaria.imaging.images import Batch, Images, Noise, viewing_order
 from covaria.imaging.passes import row_pass, sum_pass
 from covaria.imaging.slices import backproject
 from covaria.particles.model import ContrastTransfer, Particles
@@ -118,3 +118,34 @@ def test_two_ranks_give_the_same(reference, tmp_path):
 
 if __name__ == "__main__":
     one_rank(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4])
+
+
+def test_batches_bring_each_image_its_own_pixels_half_by_half():
+    """Whatever order they are kept in."""
+    set_ = particles()
+    images = Images(set_)
+    used = np.flatnonzero(set_.used)
+    seen = []
+    for half in (0, 1):
+        for batch in images.batches(images.half == half, Noise.white(BOX, 1), size=7):
+            seen += batch.index.tolist()
+            raw = torch.from_numpy(set_.images.read(used[batch.index]))
+            shift = images.plane.phase_ramp(torch.as_tensor(set_.translations[used[batch.index]], dtype=torch.float32))
+            expected = torch.view_as_complex(images.plane.take(raw)) * shift / images.scale
+            weight = torch.as_tensor(np.sqrt(images.plane.weight), dtype=torch.float32)
+            torch.testing.assert_close(torch.view_as_complex(batch.pixels), expected * weight, rtol=1e-4, atol=1e-5)
+            expected = torch.as_tensor(set_.rotations[used[batch.index]], dtype=torch.float32)
+            torch.testing.assert_close(batch.rotations, expected)
+    assert sorted(seen) == list(range(len(used)))
+
+
+def test_viewing_order_takes_short_steps():
+    directions = Rotation.random(4000, rng=np.random.default_rng(5)).as_matrix()[:, 2]
+    place = viewing_order(directions)
+    assert sorted(place) == list(range(4000))
+
+    def step(walk: np.ndarray) -> float:
+        return float(np.median(np.arccos(np.clip(np.abs((walk[1:] * walk[:-1]).sum(1)), 0, 1))))
+
+    walk = directions[np.argsort(place)]
+    assert step(walk) < 0.05 * step(directions)

@@ -53,10 +53,26 @@ class Batch:
     plane: HalfPlane
 
 
+def viewing_order(directions: np.ndarray) -> np.ndarray:
+    """The place of each viewing direction (n, 3) in a walk over the half sphere that takes short steps, (n,).
+
+    Slices that follow each other then share most of the volume's cache lines: gather and scatter take two thirds of
+    their time. The walk goes to and fro over strips of an equal-area map.
+    """
+    up = directions * np.where(directions[:, 2:] < 0, -1.0, 1.0)
+    x, y = (up[:, :2] / np.sqrt(1 + up[:, 2:])).T
+    strips = max(1, round(float(np.sqrt(len(x))) / 1.5))
+    strip = np.floor((x + 1) / 2 * strips)
+    place = np.empty(len(x), np.int64)
+    place[np.lexsort((np.where(strip % 2, y, -y), strip))] = np.arange(len(x))
+    return place
+
+
 class Images:
     """The used images of `particles` on one device (those of this rank, where there are several).
 
     rows    (N,) original row of each used image;  `batches` speaks of positions in this list
+    mine    positions of the images that this rank holds, half-set by half-set, neighbours in viewing direction together
     half    (N,) 0 or 1;  group (N,) optics group
     scale   grey level of a DFT coefficient for each cache unit: volume densities are multiplied by it on the way out
     """
@@ -80,16 +96,28 @@ class Images:
         self.groups = int(self.group.max()) + 1
         self.device = torch.device(device)
         self.sign = 1.0
-        self.mine = np.array_split(np.arange(len(self.rows)), ranks)[rank]
+        mine = np.array_split(np.arange(len(self.rows)), ranks)[rank]
+        views = particles.rotations[self.rows[mine], 2]
+        self._slot = np.empty(len(mine), np.int64)
+        order = np.lexsort((viewing_order(views), self.half[mine]))
+        self._slot[order] = np.arange(len(mine))
+        self.mine = mine[order]
         self._ctf = CtfTable(particles.ctf.take(self.rows), self.pixel_size_angstrom, self.box)
         self._rotations = torch.as_tensor(particles.rotations[self.rows], dtype=torch.float32, device=self.device)
-        self._read(particles, memory_bytes, progress)
+        self._read(particles, mine, memory_bytes, progress)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def _read(self, particles: Particles, memory_bytes: int, progress: Callable[[int, int], None] | None) -> None:
-        shape = (len(self.mine), len(self.plane), 2)
+    def _read(
+        self,
+        particles: Particles,
+        mine: np.ndarray,
+        memory_bytes: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        """Read the images at positions `mine`, in the order of the files, each to its slot."""
+        shape = (len(mine), len(self.plane), 2)
         single = 4 * int(np.prod(shape))
         self._scratch = None
         if single <= memory_bytes // 3:
@@ -99,17 +127,17 @@ class Images:
         else:
             self._scratch = tempfile.NamedTemporaryFile(prefix="covaria-images-", suffix=".f16")  # noqa: SIM115
             self._pixels = torch.from_numpy(np.memmap(self._scratch.name, np.float16, "w+", shape=shape))
-        translations = torch.as_tensor(particles.translations[self.rows[self.mine]], dtype=torch.float32)
+        translations = torch.as_tensor(particles.translations[self.rows[mine]], dtype=torch.float32)
         step = max(1, (64 << 20) // (self.box * self.box * 4))
         self.scale = float(self.box) * self._grey_level_spread(particles)
-        for start in range(0, len(self.mine), step):
-            chunk = slice(start, min(start + step, len(self.mine)))
-            raw = torch.from_numpy(particles.images.read(self.rows[self.mine[chunk]]))
+        for start in range(0, len(mine), step):
+            chunk = slice(start, min(start + step, len(mine)))
+            raw = torch.from_numpy(particles.images.read(self.rows[mine[chunk]]))
             pixels = torch.view_as_complex(self.plane.take(raw))
             pixels = pixels * self.plane.phase_ramp(translations[chunk]) / self.scale
-            self._pixels[chunk] = torch.view_as_real(pixels).to(self._pixels.dtype)
+            self._pixels[torch.as_tensor(self._slot[chunk])] = torch.view_as_real(pixels).to(self._pixels.dtype)
             if progress:
-                progress(chunk.stop, len(self.mine))
+                progress(chunk.stop, len(mine))
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
             if self._pixels.element_size() * self._pixels.numel() < free // 2:
@@ -123,7 +151,7 @@ class Images:
     def batches(
         self, subset: np.ndarray, noise: Noise, *, radius: int | None = None, size: int = 64
     ) -> Iterator[Batch]:
-        """Whitened batches of the images in `subset` ((N,) bool), in order, up to `radius`."""
+        """Whitened batches of the images in `subset` ((N,) bool), in the order of `mine`, up to `radius`."""
         plane = self.plane if radius is None else self.plane.prefix(radius)
         local = np.flatnonzero(subset[self.mine])
         shell = np.minimum(plane.shell, len(noise.spectrum) - 1)
