@@ -116,10 +116,6 @@ def test_two_ranks_give_the_same(reference, tmp_path):
         np.testing.assert_allclose(found["rows"], reference[2], rtol=1e-5)
 
 
-if __name__ == "__main__":
-    one_rank(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4])
-
-
 def test_batches_bring_each_image_its_own_pixels_half_by_half():
     """Whatever order they are kept in."""
     set_ = particles()
@@ -149,3 +145,7 @@ def test_viewing_order_takes_short_steps():
 
     walk = directions[np.argsort(place)]
     assert step(walk) < 0.05 * step(directions)
+
+
+if __name__ == "__main__":
+    one_rank(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4])

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from covaria.imaging.passes import batch_size
+from covaria.imaging.ranks import Ranks
 from covaria.imaging.volumes import padded_shape
 from covaria.maps.volume import read_volume
 from covaria.stage import Context
@@ -64,6 +65,8 @@ def compute_state_groups(
 ) -> list[list[Path]]:
     """Write the volumes of every group, all groups in the same passes; the filtered volumes' paths, group by group.
 
+    Of several ranks, the first puts the volumes together and writes them; the others return no paths.
+
     x(z*) = mu + U z* + kernel average of what mu + U z_i leaves of each image near z*, each half-set on its own.
     Raises InvalidInput and MissingFile for targets or an OUT that cannot be used; what `context.progress` raises.
     """
@@ -89,6 +92,8 @@ def compute_state_groups(
         neighbours = [neighbourhoods(t.point[: run.confirmed], latents, precision) for t in part]
         residuals, found = _accumulate(run, neighbours, context, number, len(passes), with_everyone=everyone is None)
         everyone = found if everyone is None else everyone
+        if Ranks().rank > 0:
+            continue
         for index, target in enumerate(part):
             pair = (residuals[0][index], residuals[1][index])
             state = assemble(
