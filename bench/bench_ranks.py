@@ -1,0 +1,87 @@
+"""How much of a second process's work is gained: a reconstruction by one rank and by several, one thread each.
+
+    python bench/bench_ranks.py PARTICLES.star [--images 4000] [--ranks 2] [--zdim 4]
+
+efficiency = seconds of one rank / (ranks x seconds of that many), ingest and writing of results included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from covaria.jobs.request import IngestOptions, ReconstructionOptions, Request
+from covaria.local import run_stages
+from covaria.stage import Job
+from covaria_reconstruction import stage as reconstruction
+
+
+class Alone:
+    """A stage's context without books: no checkpoints, no progress."""
+
+    log, device, memory_bytes = logging.getLogger("rank"), "cpu", 4 << 30
+
+    def __init__(self) -> None:
+        self.checkpoints = self
+
+    def load(self, name: str) -> None: ...
+
+    def save(self, name: str, arrays: dict) -> None: ...
+
+    def progress(self, step: str, done: int, total: int, unit: str = "images") -> None: ...
+
+
+def one_rank(request: Request, rank: int, size: int, store: Path) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
+    reconstruction.run(Job("ranks", request), Alone())
+    torch.distributed.destroy_process_group()
+
+
+def seconds(request_file: Path, size: int, store: Path) -> float:
+    began = time.perf_counter()
+    command = [sys.executable, __file__, "--request", request_file, "--store", store, "--ranks", size, "--rank"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    ranks = [subprocess.Popen([str(part) for part in (*command, rank)], env=environment) for rank in range(size)]
+    if any([rank.wait() for rank in ranks]):
+        sys.exit("a rank failed")
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("particles", type=Path, nargs="?")
+    parser.add_argument("--images", type=int)
+    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--zdim", type=int, default=4)
+    parser.add_argument("--request", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--rank", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.request:
+        request = Request.model_validate_json(given.request.read_text())
+        return one_rank(request, given.rank, given.ranks, given.store)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        request = Request(
+            out=root / "out",
+            ingest=IngestOptions(particles=given.particles, downsample=None, n_images=given.images),
+            reconstruction=ReconstructionOptions(zdim=(given.zdim,)),
+        )
+        run_stages(request, ("ingest",), command="ingest", command_line="")
+        (root / "request.json").write_text(request.model_dump_json())
+        alone, together = (seconds(root / "request.json", n, root / f"store{n}") for n in (1, given.ranks))
+        print(f"1 rank {alone:.1f} s, {given.ranks} ranks {together:.1f} s: efficiency", end=" ")
+        print(f"{alone / given.ranks / together:.2f}")
+
+
+if __name__ == "__main__":
+    main()
