@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,10 @@ from covaria.states.run import Run, checked_targets, load_run
 from covaria.states.sums import CHANNELS, ring_sums
 from covaria.tree import Tree
 
-OVERHEAD_BYTES = 700 << 20
-"""The interpreter with its libraries, batches of images, Fourier transforms in flight."""
+OVERHEAD_BYTES = 600 << 20
+"""The interpreter with its libraries, where the system does not say what this process holds."""
+BATCH_BYTES = 128 << 20
+"""Batches of images and Fourier transforms in flight."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +144,9 @@ def _accumulate(
 def targets_together(run: Run, memory_bytes: int) -> int:
     """How many targets one pass can take: each needs its rings' sums for one half-set and its maps for both.
 
-    Counted besides: the images, the linear model (real and padded), the sums and map of all images, and the working
-    space in which a target's volumes are put together.
+    Counted besides: what this process holds already (the images are part of it, and what earlier stages left), the
+    linear model (real and padded), the sums and map of all images, and the space in which a target's volumes are put
+    together.
     """
     images, box = run.images, run.images.box
     cells = int(np.prod(padded_shape(box // 2 - 1, 1)))
@@ -152,13 +156,21 @@ def targets_together(run: Run, memory_bytes: int) -> int:
     each = 4 * CHANNELS * cells * (candidates - 1) + 2 * (candidates - 1) * maps + 2 * held
     components = 1 + run.model.components.shape[1]
     if images.device.type == "cuda":
-        memory_bytes, cached = int(0.8 * torch.cuda.mem_get_info(images.device)[0]), 0
+        memory_bytes, held_already = int(0.8 * torch.cuda.mem_get_info(images.device)[0]), 0
     else:
-        cached = min(8 * len(images.mine) * len(images.plane), memory_bytes // 3)
-    fixed = (
-        cached + components * (8 * cells + 4 * maps) + 8 * CHANNELS * cells + 12 * candidates * maps + OVERHEAD_BYTES
-    )
-    return max(1, (int(0.9 * memory_bytes) - fixed) // each)
+        held_already = resident_bytes()
+    fixed = held_already + components * (8 * cells + 4 * maps) + 8 * CHANNELS * cells + 12 * candidates * maps
+    fixed += BATCH_BYTES
+    return max(1, (int(0.95 * memory_bytes) - fixed) // each)
+
+
+def resident_bytes() -> int:
+    """What this process holds of the memory, its libraries included (Linux; elsewhere a guess)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return OVERHEAD_BYTES
+    return pages * resource.getpagesize()
 
 
 def preview_volume(tree: Tree, targets: NDArray[np.floating]) -> NDArray[np.float32]:
