@@ -24,7 +24,9 @@ from sklearn.mixture import GaussianMixture
 
 from covaria import particles as particle_files
 from covaria.imaging.images import Images, Noise
+from covaria.jobs.request import IngestOptions
 from covaria.maps import crossing, fsc, fsc_area, read_volume
+from covaria.particles import read_particles
 from covaria.simulation.truth import Truth, captured_variance, rank_correlation, read_truth
 from covaria.tree import AnalysisTree, Tree
 from covaria.tree.data_pickle import read_data_pickle
@@ -34,6 +36,7 @@ from covaria_reconstruction.latent_regression import regress_on_latents
 
 SETS = {"discrete": 3, "curved": 20, "plane": 25, "ring": 20, "presence": 2, "homogeneous": 1}
 FEW_STATES = 5
+COVARIA = Path(sys.executable).with_name("covaria")
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,18 @@ class Case:
         latents = (self.state[:, :count] / np.sqrt(self.values[:count])).astype(np.float32)
         return regress_on_latents(problem, latents, self.truth.contrast.astype(np.float32)) * self.images.scale
 
+    def components_of_other_images(self, other: Path, count: int) -> np.ndarray:
+        """Regressed on the true latents of another set of the same states, all else there true too, and shrunk as the
+        estimator's own are, (count, D, D, D): what no estimator can be expected to pass with as many images."""
+        truth = read_truth(other)
+        images = Images(read_particles(IngestOptions(particles=other / "particles.star")))
+        images.sign = self.images.sign
+        noise = Noise(np.loadtxt(other / "gt" / "noise_variance.txt") / images.scale**2, np.ones(images.groups))
+        mean, mask = (truth.mean / images.scale).astype(np.float32), read_volume(self.tree.dilated_mask)[0]
+        latents = (self.states[truth.labels][:, :count] / np.sqrt(self.values[:count])).astype(np.float32)
+        problem = Problem(images, noise, mean, mask, 0.0, images.half)
+        return regress_on_latents(problem, latents, truth.contrast.astype(np.float32), by_place=True) * images.scale
+
     def latent_figures(self, found: np.ndarray) -> dict[str, float]:
         """How well coordinates (N, q) tell the truth."""
         figures = {}
@@ -168,21 +183,21 @@ def compare(case: Case, zdim: int) -> list[Figure]:
     return figures
 
 
-def ablate(case: Case, zdim: int) -> dict[str, dict[str, float]]:
+def ablate(case: Case, zdim: int, other: Path) -> dict[str, dict[str, float]]:
     """The latents' figures with one part of the model after the other replaced by the truth: who loses what."""
     truth, images = case.truth, case.images
     own = case.found_components(zdim), np.asarray(case.params["s"])[:zdim]
     true = case.eigenvolumes[:zdim], case.values[:zdim]
-    trained = case.components_of_true_latents(min(zdim, len(case.values)))
-    power = (trained.astype(np.float64) ** 2).sum((1, 2, 3))
-    regressed = trained / np.sqrt(power)[:, None, None, None], power
+    count = min(zdim, len(case.values), max(1, int(case.params["significant_components"])))
+    same, others = case.components_of_true_latents(count), case.components_of_other_images(other, count)
     mean, true_mean, spread = case.found_mean, truth.mean, float(case.params["contrast_sd"])
     trials = {
         "as found": (mean, case.found_noise, own, False),
         "true contrasts": (mean, case.found_noise, own, True),
         "true noise": (mean, case.true_noise, own, False),
         "true mean": (true_mean, case.found_noise, own, False),
-        "components regressed on true latents": (mean, case.found_noise, regressed, False),
+        "components regressed on true latents": (mean, case.found_noise, eigen(same), False),
+        "... of as many other images": (mean, case.found_noise, eigen(others), False),
         "true components": (mean, case.found_noise, true, False),
         "all true": (true_mean, case.true_noise, true, True),
     }
@@ -197,6 +212,12 @@ def ablate(case: Case, zdim: int) -> dict[str, dict[str, float]]:
             found = embed(stats, values, len(values), spread).coordinates
         out[name] = case.latent_figures(found)
     return out
+
+
+def eigen(components: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvolumes of unit norm, and eigenvalues, of components (K, D, D, D) = sqrt(eigenvalue) x eigenvolume."""
+    power = (components.astype(np.float64) ** 2).sum((1, 2, 3))
+    return components / np.sqrt(power)[:, None, None, None], power
 
 
 def maps_against_truth(case: Case, zdim: int) -> list[str]:
@@ -246,18 +267,15 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/accuracy"))
     given = parser.parse_args()
     torch.manual_seed(0)
-    covaria = str(Path(sys.executable).with_name("covaria"))
     zdim = min(int(z) for z in given.zdim.split(","))
     for name in given.sets:
         for snr in given.snr:
             for count in given.images:
                 dataset = given.folder / f"{name}-{snr}-{count}"
                 out = Path(f"{dataset}-out")
-                if not (dataset / "particles.star").exists():
-                    simulate = [covaria, "simulate", dataset, "--box", given.box, "--n-images", count, "--snr", snr]
-                    _call([*simulate, "--states", name, "--n-states", SETS[name]])
+                _simulate(dataset, name, snr, count, given.box, seed=0)
                 began = time.perf_counter()
-                run = [covaria, "run", dataset / "particles.star", "-o", out, "--no-downsample", "--zdim", given.zdim]
+                run = [COVARIA, "run", dataset / "particles.star", "-o", out, "--no-downsample", "--zdim", given.zdim]
                 _call([*run, "--analysis-zdim", zdim, "--skip-umap", "--overwrite"])
                 seconds = time.perf_counter() - began
                 significant = read_data_pickle(Tree(out).params)["significant_components"]
@@ -268,7 +286,9 @@ def main() -> None:
                     print(figure.row(), flush=True)
                 print("", *maps_against_truth(case, zdim), sep="\n", flush=True)
                 if given.ablate and len(case.values):
-                    _print_ablation(ablate(case, zdim))
+                    other = Path(f"{dataset}-other")
+                    _simulate(other, name, snr, count, given.box, seed=1)
+                    _print_ablation(ablate(case, zdim, other))
 
 
 def _print_ablation(table: dict[str, dict[str, float]]) -> None:
@@ -276,6 +296,12 @@ def _print_ablation(table: dict[str, dict[str, float]]) -> None:
     print(f"\n| model | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}")
     for model, figures in table.items():
         print(f"| {model} | {' | '.join(f'{figures[name]:.3f}' for name in names)} |", flush=True)
+
+
+def _simulate(dataset: Path, name: str, snr: float, count: int, box: int, *, seed: int) -> None:
+    if not (dataset / "particles.star").exists():
+        options = ["--box", box, "--n-images", count, "--snr", snr, "--states", name, "--n-states", SETS[name]]
+        _call([COVARIA, "simulate", dataset, *options, "--seed", seed])
 
 
 def _call(command: list) -> None:

@@ -17,6 +17,7 @@ from covaria.imaging.slices import backproject, project
 from covaria.maps import fsc
 from covaria_reconstruction.expectation_maximisation import Problem
 from covaria_reconstruction.mean import padded_shell_means, signal_to_noise
+from covaria_reconstruction.shrinkage import shrunk
 
 
 class RegressionSums:
@@ -45,8 +46,13 @@ class RegressionSums:
         return [self.grid]
 
 
-def regress_on_latents(problem: Problem, latents: np.ndarray, contrasts: np.ndarray, rounds: int = 2) -> np.ndarray:
-    """Components (K, D, D, D) for latents (N, K) of about unit variance, FSC-regularised between the half-sets."""
+def regress_on_latents(
+    problem: Problem, latents: np.ndarray, contrasts: np.ndarray, *, by_place: bool = False
+) -> np.ndarray:
+    """Components (K, D, D, D) for latents (N, K) of about unit variance.
+
+    Regularised by the half-sets' FSC in each shell, or as the estimator's own are (`by_place`: `shrinkage`).
+    """
     pair = (RegressionSums(problem, latents, contrasts), RegressionSums(problem, latents, contrasts))
     size = batch_size(problem.images, None, 10 * pair[0].grid.shape[-1])
     sum_pass(problem.images, pair, problem.noise, size=size, split=problem.split)
@@ -60,6 +66,9 @@ def regress_on_latents(problem: Problem, latents: np.ndarray, contrasts: np.ndar
     density = np.stack([0.5 * padded_shell_means(both[..., d])[0] for d in diagonal])
     floor = density * 1e-2
     own = [_solve(half, count, floor, shell) * problem.mask for half in halves]
+    if by_place:
+        pair_of_own = torch.as_tensor(np.stack(own), dtype=torch.float32)
+        return shrunk(pair_of_own, torch.as_tensor(problem.mask, dtype=torch.float32)).numpy().mean(0)
     curves = np.stack([fsc(a, b) for a, b in zip(*own, strict=True)])
     snr = np.stack([signal_to_noise(curve.copy()) for curve in curves])
     snr = np.concatenate([snr, np.zeros((count, density.shape[1] - snr.shape[1]))], 1)
