@@ -152,15 +152,15 @@ def m_step(
 ) -> MStep:
     """Each half-set steps on its own; expand (Psi = mean E absorbed), shrink, rotate to principal axes."""
     free = half_set_steps(components, gradients, second_moment, mask)
-    free = np.einsum("kl,hlzyx->hkzyx", expansion(second_moment), free, optimize=True).astype(np.float32)
+    free = _mixed(expansion(second_moment), free)
     kept = shrunk(torch.as_tensor(free, device=device), torch.as_tensor(mask, dtype=torch.float32, device=device))
     halves = kept.cpu().numpy()
     rotation = principal_axes(halves.mean(0))
-    free, halves = (np.einsum("kl,hlzyx->hkzyx", rotation, pair, optimize=True) for pair in (free, halves))
+    free, halves = _mixed(rotation, free), _mixed(rotation, halves)
     new = halves.mean(0)
     return MStep(
-        new.astype(np.float32),
-        halves.astype(np.float32),
+        new,
+        halves,
         np.stack([fsc(first, second) for first, second in zip(*free, strict=True)]),
         np.einsum("kzyx,kzyx->k", new, free.mean(0), dtype=np.float64),
     )
@@ -176,6 +176,11 @@ def principal_axes(components: np.ndarray) -> np.ndarray:
     """The rotation (K, K) that makes volumes (K, d, d, d) orthogonal, largest first."""
     flat = components.reshape(len(components), -1).astype(np.float64)
     return np.linalg.eigh(flat @ flat.T)[1][:, ::-1].T
+
+
+def _mixed(matrix: np.ndarray, pair: np.ndarray) -> np.ndarray:
+    """matrix (K, K) applied to the components of both half-sets (2, K, d, d, d), in single precision."""
+    return np.einsum("kl,hlzyx->hkzyx", matrix.astype(np.float32), pair, optimize=True)
 
 
 def _dft(real: np.ndarray) -> np.ndarray:

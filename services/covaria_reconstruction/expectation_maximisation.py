@@ -31,7 +31,7 @@ AGREEMENT = 0.03
 """Mean FSC over a component's outer shells above which a finer level is worth its pass. Small, because what moves fills
 a small part of the mask."""
 COARSE_TOLERANCE, LAST_TOLERANCE = 1e-3, 2e-4
-LAST_STEPS = 6
+COARSEST, COARSEST_STEPS, COARSE_STEPS, LAST_STEPS = 8, 5, 3, 6
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def random_start(problem: Problem, count: int, radius: int, seed: int) -> Linear
     return replace(null, components=(0.1 * components).astype(np.float32))
 
 
-def radii(limit: int, first: int = 8) -> list[int]:
+def radii(limit: int, first: int = COARSEST) -> list[int]:
     """Level radii 8, 12, 16, 24, ... up to the limit (8, 12, 16, 24, 31 for 64 px)."""
     out, step = [], first
     while step < limit:
@@ -170,8 +170,8 @@ def fit_components(
     last_steps: int = LAST_STEPS,
     report: Report | None = None,
     log: Callable[[str], None] = lambda message: None,
-) -> tuple[Step, list[dict]]:
-    """Refine `start`, or the best of several random starts, up to `limit` shells: the last step, and the history.
+) -> Step:
+    """Refine `start`, or the best of several random starts, up to `limit` shells: the last step.
 
     `last_steps` more are taken at the last level at most. Components fitted to noise grow for ever: few serve them.
     """
@@ -180,30 +180,25 @@ def fit_components(
         start, tried = choose_start(problem, count, limit, seed, report=report)
         log(f"components: start at {start.radius} shells, of {[(t['radius'], round(t['gain'], 1)) for t in tried]}")
     model = start
-    history: list[dict] = []
     for level in [r for r in radii(limit) if r >= start.radius]:
-        step = _climb(
-            problem, problem.model(level, model.components), 5 if level <= 8 else 3, COARSE_TOLERANCE, history, report
-        )
+        most = COARSEST_STEPS if level <= COARSEST else COARSE_STEPS
+        step = _climb(problem, problem.model(level, model.components), most, COARSE_TOLERANCE, report)
         model = step.model
         outer = step.found.fsc[:, 3 * level // 4 : level].mean(1).max()
         log(f"components: {level} shells, likelihood gain {step.gain:.1f}, agreement at the edge {outer:.2f}")
         if outer < AGREEMENT:
             break
     if last_steps:
-        step = _climb(problem, model, last_steps, LAST_TOLERANCE, history, report)
+        step = _climb(problem, model, last_steps, LAST_TOLERANCE, report)
     log(f"components: done at {model.radius} shells, likelihood gain {step.gain:.1f}")
-    return step, history
+    return step
 
 
-def _climb(
-    problem: Problem, model: LinearModel, most: int, tolerance: float, history: list[dict], report: Report | None
-) -> Step:
+def _climb(problem: Problem, model: LinearModel, most: int, tolerance: float, report: Report | None) -> Step:
     """Up to `most` steps at one level, until the likelihood gain rises by less than `tolerance` of itself."""
     previous = None
     for _ in range(most):
         step = em_step(problem, model, report=report)
-        history.append({"radius": model.radius, "gain": step.gain})
         model = step.model
         if previous is not None and step.gain - previous < tolerance * abs(step.gain):
             break

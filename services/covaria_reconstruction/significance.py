@@ -46,7 +46,7 @@ def significant_components(
         mine = np.flatnonzero(problem.split == half)
         split = np.full(len(problem.split), -1, np.int64)
         split[mine] = rng.permutation(np.arange(len(mine)) % 2)
-        step, _ = fit_components(
+        step = fit_components(
             replace(problem, split=split), count, seed=seed, limit=radius, last_steps=1, report=report
         )
         model = step.model

@@ -95,10 +95,10 @@ def _components_step(images: Images, mean: MeanModel, count: int, seed: int, con
     tested = significant_components(problem, count, radius, seed, report=context.progress)
     context.log.info(f"components: held-out z-scores {np.round(tested.z_score, 1).tolist()}")
     report, log = context.progress, context.log.info
-    step, _ = fit_components(problem, count, start=tested.model, limit=radius, last_steps=0, report=report, log=log)
+    step = fit_components(problem, count, start=tested.model, limit=radius, last_steps=0, report=report, log=log)
     found = full_size(problem, step)
     if tested.count:
-        step, _ = fit_components(problem, tested.count, start=tested.confirmed, report=report, log=log)
+        step = fit_components(problem, tested.count, start=tested.confirmed, report=report, log=log)
         found = joined(full_size(problem, step), found)
     found = confirmed(found, tested.count)
     context.checkpoints.save("components", found.__dict__)

@@ -60,7 +60,7 @@ def test_likelihood_never_falls(moving_mean):
 
 @pytest.fixture(scope="module")
 def fitted(moving_mean):
-    return fit_components(moving_mean.problem, 4, seed=0)[0].model
+    return fit_components(moving_mean.problem, 4, seed=0).model
 
 
 def on_box(model, box):
@@ -85,7 +85,7 @@ def test_eigenvalues(fitted, moving_mean):
 
 def test_another_seed_finds_the_same_subspace(moving_mean):
     """Two components for a set of two: a third would fit noise, slowly and differently from each start."""
-    models = [fit_components(moving_mean.problem, 2, seed=seed)[0].model for seed in (0, 5)]
+    models = [fit_components(moving_mean.problem, 2, seed=seed).model for seed in (0, 5)]
     a, b = (on_box(model, moving_mean.truth.particles.box).reshape(2, -1) for model in models)
     angles = scipy.linalg.subspace_angles(a.T, b.T)
     assert np.cos(angles).min() > 0.999
@@ -122,8 +122,8 @@ def test_every_level_keeps_the_whole_mean(moving_mean):
 def test_confirmed_components_join_a_coarser_fit(moving_mean):
     """The confirmed ones unchanged, the rest orthogonal to them and largest first."""
     problem = moving_mean.problem
-    coarse = full_size(problem, fit_components(problem, 4, limit=8, last_steps=0)[0])
-    fine = full_size(problem, fit_components(problem, 2, last_steps=0)[0])
+    coarse = full_size(problem, fit_components(problem, 4, limit=8, last_steps=0))
+    fine = full_size(problem, fit_components(problem, 2, last_steps=0))
     found = joined(fine, coarse)
     np.testing.assert_array_equal(found.eigenvolumes[:2], fine.eigenvolumes)
     flat = found.eigenvolumes.reshape(4, -1)
@@ -134,7 +134,7 @@ def test_confirmed_components_join_a_coarser_fit(moving_mean):
 
 
 def test_what_is_not_confirmed_counts_next_to_nothing(moving_mean):
-    coarse = full_size(moving_mean.problem, fit_components(moving_mean.problem, 4, limit=8, last_steps=0)[0])
+    coarse = full_size(moving_mean.problem, fit_components(moving_mean.problem, 4, limit=8, last_steps=0))
     found = confirmed(coarse, 1)
     np.testing.assert_allclose(found.eigenvalues / coarse.eigenvalues, [1, 1e-3, 1e-3, 1e-3])
     assert int(found.significant) == 1
