@@ -1,6 +1,6 @@
 """How much of a second process's work is gained: a reconstruction by one rank and by several, one thread each.
 
-    python bench/bench_ranks.py PARTICLES.star [--images 4000] [--ranks 2] [--zdim 4]
+    python bench/bench_ranks.py [--box 64] [--images 4000] [--ranks 2] [--zdim 4]
 
 efficiency = seconds of one rank / (ranks x seconds of that many), ingest and writing of results included.
 """
@@ -20,6 +20,8 @@ import torch
 
 from covaria.jobs.request import IngestOptions, ReconstructionOptions, Request
 from covaria.local import run_stages
+from covaria.simulation.dataset import BOX_LENGTH_ANGSTROM, SimulationOptions, simulate
+from covaria.simulation.ensemble import BUILT_IN
 from covaria.stage import Job
 from covaria_reconstruction import stage as reconstruction
 
@@ -58,8 +60,8 @@ def seconds(request_file: Path, size: int, store: Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("particles", type=Path, nargs="?")
-    parser.add_argument("--images", type=int)
+    parser.add_argument("--box", type=int, default=64)
+    parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--zdim", type=int, default=4)
     parser.add_argument("--request", type=Path, help=argparse.SUPPRESS)
@@ -71,9 +73,12 @@ def main() -> None:
         return one_rank(request, given.rank, given.ranks, given.store)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
+        pixel = BOX_LENGTH_ANGSTROM / given.box
+        options = SimulationOptions(n_images=given.images, box=given.box, pixel_size_angstrom=pixel, snr=0.05)
+        simulate(root / "set", BUILT_IN["curved"](20), options)
         request = Request(
             out=root / "out",
-            ingest=IngestOptions(particles=given.particles, downsample=None, n_images=given.images),
+            ingest=IngestOptions(particles=root / "set" / "particles.star", downsample=None),
             reconstruction=ReconstructionOptions(zdim=(given.zdim,)),
         )
         run_stages(request, ("ingest",), command="ingest", command_line="")
