@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from covaria.imaging import volumes
 from covaria.imaging.images import Batch, Images, Noise, viewing_order
 from covaria.imaging.passes import row_pass, sum_pass
+from covaria.imaging.ranks import Ranks
 from covaria.imaging.slices import backproject
 from covaria.particles.model import ContrastTransfer, Particles
 
@@ -92,6 +93,10 @@ def test_half_precision_and_scratch_file_give_the_same(reference, memory_bytes):
         assert (a - b).norm() / b.norm() < 1e-3
 
 
+def test_alone_the_least_is_ones_own():
+    assert Ranks().least(7) == 7
+
+
 def test_excluded_rows_are_left_out(reference):
     assert len(reference[2]) == COUNT - 1
     assert (reference[2] > 0).all()
@@ -101,6 +106,7 @@ def one_rank(rank: int, size: int, store: str, out: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
     images = Images(particles(), rank=rank, ranks=size)
     a, b, rows = both(images, 16)
+    assert Ranks().least(5 + rank) == 5
     if rank == 1:
         np.savez(out, a=a.numpy(), b=b.numpy(), rows=rows)
     torch.distributed.destroy_process_group()

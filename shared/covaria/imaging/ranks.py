@@ -20,6 +20,14 @@ class Ranks:
             for tensor in tensors:
                 torch.distributed.all_reduce(tensor)
 
+    def least(self, value: int) -> int:
+        """The smallest of all ranks' values: what they must agree on before they sum in step."""
+        if self.size == 1:
+            return value
+        tensor = torch.tensor(value)
+        torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MIN)
+        return int(tensor)
+
     def fill(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Complete arrays of which each rank has filled its own rows and left the others at zero."""
         if self.size > 1:

@@ -85,7 +85,7 @@ def compute_state_groups(
         memory_bytes=context.memory_bytes,
         progress=lambda done, total: context.progress("reading images", done, total),
     )
-    together = targets_together(run, context.memory_bytes)
+    together = Ranks().least(targets_together(run, context.memory_bytes))  # each holds another amount already
     passes = [wanted[start : start + together] for start in range(0, len(wanted), together)]
     context.log.info("states: %d targets, %d in each pass over %d images", len(wanted), together, len(run.images))
     paths: list[list[Path]] = [[] for _ in groups]
@@ -135,6 +135,8 @@ def _accumulate(
     for half in (0, 1):
         sums = ring_sums(run.images, run.model, half, neighbours, with_everyone=with_everyone, size=size, report=report)
         before += int((run.images.half[run.images.mine] == half).sum())
+        if Ranks().rank > 0:
+            continue
         residuals.append([residual_maps(sums.take(index)) for index in range(len(neighbours))])
         if sums.everyone is not None:
             everyone.append(residual_map(sums.everyone))
