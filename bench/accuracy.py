@@ -33,6 +33,7 @@ from covaria.tree.data_pickle import read_data_pickle
 from covaria_reconstruction.embedding import embed, embedding_statistics
 from covaria_reconstruction.expectation_maximisation import Problem
 from covaria_reconstruction.latent_regression import regress_on_latents
+from covaria_reconstruction.latents import ImageStatistics
 
 SETS = {"discrete": 3, "curved": 20, "plane": 25, "ring": 20, "presence": 2, "homogeneous": 1}
 FEW_STATES = 5
@@ -68,6 +69,18 @@ def linear_r2(found: np.ndarray, true: np.ndarray) -> float:
     design = np.column_stack([found, np.ones(len(found))])
     rest = true - design @ np.linalg.lstsq(design, true, rcond=None)[0]
     return float(1 - rest.var() / true.var())
+
+
+def noise_of(dataset: Path, images: Images) -> Noise:
+    """The true noise spectrum of a simulated set, in units of the cached images."""
+    spectrum = np.loadtxt(dataset / "gt" / "noise_variance.txt")
+    return Noise(spectrum / images.scale**2, np.ones(images.groups))
+
+
+def known_contrast(stats: ImageStatistics, contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fisher matrices (N, q, q) and data (N, q) of the coordinates where each image's contrast (N,) is known."""
+    gram, overlap, c = stats.gram.double().numpy(), stats.overlap.double().numpy(), contrast[:, None]
+    return (c**2)[..., None] * gram[:, 1:, 1:], c * (overlap[:, 1:] - c * gram[:, 1:, 0])
 
 
 @dataclass(frozen=True)
@@ -108,8 +121,7 @@ class Case:
 
     @property
     def true_noise(self) -> Noise:
-        spectrum = np.loadtxt(self.dataset / "gt" / "noise_variance.txt")
-        return Noise(spectrum / self.images.scale**2, np.ones(self.images.groups))
+        return noise_of(self.dataset, self.images)
 
     def found_components(self, count: int) -> np.ndarray:
         """The first eigenvolumes of the run, (count, D, D, D)."""
@@ -118,10 +130,7 @@ class Case:
 
     def components_of_true_latents(self, count: int) -> np.ndarray:
         """What one voxel-wise M-step on the TRUE latents and contrasts gives, (count, D, D, D): sqrt(eigenvalue) u."""
-        mean, mask = self.found_mean / self.images.scale, read_volume(self.tree.dilated_mask)[0]
-        problem = Problem(self.images, self.found_noise, mean, mask, 0.0, self.images.half)
-        latents = (self.state[:, :count] / np.sqrt(self.values[:count])).astype(np.float32)
-        return regress_on_latents(problem, latents, self.truth.contrast.astype(np.float32)) * self.images.scale
+        return self._regressed(self.truth, self.images, self.found_noise, self.found_mean, count)
 
     def components_of_other_images(self, other: Path, count: int) -> np.ndarray:
         """Regressed on the true latents of another set of the same states, all else there true too, and shrunk as the
@@ -129,11 +138,16 @@ class Case:
         truth = read_truth(other)
         images = Images(read_particles(IngestOptions(particles=other / "particles.star")))
         images.sign = self.images.sign
-        noise = Noise(np.loadtxt(other / "gt" / "noise_variance.txt") / images.scale**2, np.ones(images.groups))
-        mean, mask = (truth.mean / images.scale).astype(np.float32), read_volume(self.tree.dilated_mask)[0]
+        return self._regressed(truth, images, noise_of(other, images), truth.mean, count, by_place=True)
+
+    def _regressed(
+        self, truth: Truth, images: Images, noise: Noise, mean: np.ndarray, count: int, *, by_place: bool = False
+    ) -> np.ndarray:
+        mask = read_volume(self.tree.dilated_mask)[0]
+        problem = Problem(images, noise, (mean / images.scale).astype(np.float32), mask, 0.0, images.half)
         latents = (self.states[truth.labels][:, :count] / np.sqrt(self.values[:count])).astype(np.float32)
-        problem = Problem(images, noise, mean, mask, 0.0, images.half)
-        return regress_on_latents(problem, latents, truth.contrast.astype(np.float32), by_place=True) * images.scale
+        contrast = truth.contrast.astype(np.float32)
+        return regress_on_latents(problem, latents, contrast, by_place=by_place) * images.scale
 
     def latent_figures(self, found: np.ndarray) -> dict[str, float]:
         """How well coordinates (N, q) tell the truth."""
@@ -167,8 +181,7 @@ def compare(case: Case, zdim: int) -> list[Figure]:
     ]
     if not len(values):
         return figures
-    data = c[:, None] * (overlap[:, 1:] - c[:, None] * gram[:, 1:, 0])
-    fisher = (c**2)[:, None, None] * gram[:, 1:, 1:]
+    fisher, data = known_contrast(stats, c)
     oracle = case.latent_figures(np.linalg.solve(fisher + np.diag(1 / values), data[..., None])[..., 0])
     if len(truth.volumes) <= FEW_STATES:
         score = data @ states.T - 0.5 * np.einsum("sk,bkl,sl->bs", states, fisher, states)
@@ -205,9 +218,8 @@ def ablate(case: Case, zdim: int, other: Path) -> dict[str, dict[str, float]]:
     for name, (volume, noise, (vectors, values), known) in trials.items():
         stats = embedding_statistics(images, noise, volume.astype(np.float32), vectors.astype(np.float32))
         if known:
-            gram, overlap, c = stats.gram.double().numpy(), stats.overlap.double().numpy(), truth.contrast[:, None]
-            fisher = (c**2)[..., None] * gram[:, 1:, 1:] + np.diag(1 / values)
-            found = np.linalg.solve(fisher, (c * (overlap[:, 1:] - c * gram[:, 1:, 0]))[..., None])[..., 0]
+            fisher, data = known_contrast(stats, truth.contrast)
+            found = np.linalg.solve(fisher + np.diag(1 / values), data[..., None])[..., 0]
         else:
             found = embed(stats, values, len(values), spread).coordinates
         out[name] = case.latent_figures(found)

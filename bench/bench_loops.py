@@ -116,7 +116,8 @@ def _e_step(machine: Machine, random: Callable[..., torch.Tensor], plane: HalfPl
 
 
 def _m_step(machine: Machine, random: Callable[..., torch.Tensor], box: int, k: int) -> str:
-    """A whole solve, not by image: both half-sets' sums read, components read, components and halves written."""
+    """A whole solve, not by image. One half-set's sums serve for both: they are read and transformed once, not twice;
+    components read, components and halves written."""
     side = box
     model = LinearModel(box // 2 - 1, np.zeros((side,) * 3, np.float32), random(k, side, side, side).cpu().numpy(), 0.2)
     sums = ComponentSums(model, model.grid.to(machine.device))

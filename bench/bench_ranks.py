@@ -2,7 +2,8 @@
 
     python bench/bench_ranks.py [--box 64] [--images 4000] [--ranks 2] [--zdim 4]
 
-efficiency = seconds of one rank / (ranks x seconds of that many), ingest and writing of results included.
+efficiency = seconds of one rank / (ranks x seconds of that many): start of the processes, reading of images and writing
+of results included, ingest not.
 """
 
 from __future__ import annotations
