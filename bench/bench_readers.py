@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from covaria.particles import StackImages, read_ahead
-from covaria.particles.mrc import write_header
-from covaria.particles.relion import read_relion
+from covaria.particles.stacks.mrc import write_header
+from covaria.particles.star.relion import read_relion
 
 LABELS = [
     "ImageName", "AngleRot", "AngleTilt", "AnglePsi", "OriginXAngst", "OriginYAngst", "DefocusU", "DefocusV",

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from covaria.particles import Particles, StackImages
-from covaria.particles.mrc import read_header
 from covaria.particles.read import Described
-from covaria.particles.scan import find_unusable, without, write_downsampled_stack
-from covaria.particles.star_write import write_star_for
+from covaria.particles.stacks.mrc import read_header
+from covaria.particles.stacks.scan import find_unusable, without, write_downsampled_stack
+from covaria.particles.star.write import write_star_for
 from covaria.stage import Context
 from covaria.tree import Tree
 

@@ -14,8 +14,8 @@ import pytest
 from covaria.errors import Cancelled, InvalidInput
 from covaria.jobs.request import IngestOptions, Request
 from covaria.particles import load, read_particles
-from covaria.particles.downsample import downsample_images
-from covaria.particles.mrc import write_header
+from covaria.particles.stacks.downsample import downsample_images
+from covaria.particles.stacks.mrc import write_header
 from covaria.stage import Job, load_stage
 from covaria.tree import Tree
 

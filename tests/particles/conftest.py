@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from covaria.particles.mrc import write_header
+from covaria.particles.stacks.mrc import write_header
 
 OPTICS = {
     "_rlnOpticsGroup": "1",

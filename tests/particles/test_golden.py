@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from covaria.jobs.request import IngestOptions
-from covaria.particles.export import ctf_table, pose_tables
+from covaria.particles.cryodrgn.export import ctf_table, pose_tables
 from covaria.particles.metadata import Metadata
 from covaria.particles.read import read_metadata
 

@@ -34,12 +34,12 @@ def test_complete_input_is_exported_and_reads_back(workshop, tmp_path):
     code, output = run("inspect", star, "--export", tmp_path / "pkl")
     assert code == 0 and "6 particles" in output
     direct = read_particles(IngestOptions(particles=star))
-    legacy = read_particles(
+    pickled = read_particles(
         IngestOptions(particles=tmp_path / "stack.mrcs", poses=tmp_path / "pkl/poses.pkl", ctf=tmp_path / "pkl/ctf.pkl")
     )
-    np.testing.assert_allclose(legacy.rotations, direct.rotations, atol=1e-12)
-    np.testing.assert_allclose(legacy.translations, direct.translations, atol=1e-12)
-    np.testing.assert_allclose(legacy.ctf.defocus_u_angstrom, direct.ctf.defocus_u_angstrom, rtol=1e-6)
+    np.testing.assert_allclose(pickled.rotations, direct.rotations, atol=1e-12)
+    np.testing.assert_allclose(pickled.translations, direct.translations, atol=1e-12)
+    np.testing.assert_allclose(pickled.ctf.defocus_u_angstrom, direct.ctf.defocus_u_angstrom, rtol=1e-6)
     rotations, translations = pickle.loads((tmp_path / "pkl/poses.pkl").read_bytes())
     assert rotations.shape == (6, 3, 3) and translations.shape == (6, 2)
     assert pickle.loads((tmp_path / "pkl/ctf.pkl").read_bytes()).shape == (6, 9)

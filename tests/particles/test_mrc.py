@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from covaria.errors import InvalidInput
-from covaria.particles.mrc import MODES, map_images, parse_header, read_header, write_header
-from covaria.particles.stacks import StackImages, read_ahead
+from covaria.particles.stacks.images import StackImages, read_ahead
+from covaria.particles.stacks.mrc import MODES, map_images, parse_header, read_header, write_header
 
 
 def stack_of(path, images, order="<", mode=2, extended=0, stamp=b"\x44\x44\x00\x00"):

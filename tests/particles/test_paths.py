@@ -87,7 +87,7 @@ def test_a_guard_without_roots_is_a_mistake():
 
 
 def test_stacks_of_a_list_come_in_order(workshop, tmp_path):
-    from covaria.particles.locate import plain_stacks
+    from covaria.particles.stacks.locate import plain_stacks
 
     workshop.write_stack(tmp_path / "b.mrcs", workshop.images[:2])
     workshop.write_stack(tmp_path / "m" / "a.mrcs", workshop.images[2:])

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from covaria.errors import InvalidInput
-from covaria.particles.legacy import read_ctf, read_halfsets, read_index, read_poses
-from covaria.particles.pickles import Refused, load_pickle, parse_pickle
+from covaria.particles.cryodrgn.pickles import Refused, load_pickle, parse_pickle
+from covaria.particles.cryodrgn.tables import read_ctf, read_halfsets, read_index, read_poses
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 VALUES = [

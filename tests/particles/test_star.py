@@ -9,7 +9,7 @@ import pytest
 import starfile
 
 from covaria.errors import InvalidInput
-from covaria.particles.star import parse_star, read_star
+from covaria.particles.star.grammar import parse_star, read_star
 
 FILES = [
     "basic_double_quote.star", "basic_single_quote.star", "default_pipeline.star", "empty_loop.star",

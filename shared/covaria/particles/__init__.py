@@ -3,7 +3,7 @@
 from covaria.particles.model import ContrastTransfer, ImageStack, Particles
 from covaria.particles.paths import PathGuard
 from covaria.particles.read import read_particles
-from covaria.particles.stacks import StackImages, read_ahead
+from covaria.particles.stacks.images import StackImages, read_ahead
 from covaria.particles.store import load, save
 
 __all__ = [

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
 from covaria.jobs.request import IngestOptions
-from covaria.particles.cryosparc import read_cryosparc
-from covaria.particles.legacy import read_ctf, read_halfsets, read_index, read_poses
-from covaria.particles.locate import LocatedStacks, locate_stacks, plain_stacks
+from covaria.particles.cryodrgn.tables import read_ctf, read_halfsets, read_index, read_poses
+from covaria.particles.cryosparc.particles import read_cryosparc
 from covaria.particles.metadata import Metadata, Shifts, agreed, fill_from_options
 from covaria.particles.model import ContrastTransfer, Particles
-from covaria.particles.mrc import COMPRESSED
 from covaria.particles.paths import PathGuard, checked_file
-from covaria.particles.relion import read_relion
+from covaria.particles.stacks.locate import LocatedStacks, locate_stacks, plain_stacks
+from covaria.particles.stacks.mrc import COMPRESSED
+from covaria.particles.star.relion import read_relion
 from covaria.particles.symmetry import expand, point_group
 
 STACK_SUFFIXES = (".mrcs", ".mrc", ".txt")

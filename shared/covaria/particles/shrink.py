@@ -11,13 +11,13 @@ import numpy as np
 
 from covaria.errors import InvalidInput, RefusedOutput
 from covaria.jobs.request import IngestOptions
-from covaria.particles.export import missing_for_ctf, missing_for_poses
-from covaria.particles.locate import locate_stacks
+from covaria.particles.cryodrgn.export import missing_for_ctf, missing_for_poses
 from covaria.particles.paths import PathGuard
 from covaria.particles.read import assemble, checked_box, read_metadata
-from covaria.particles.scan import Progress, without, write_downsampled_stack
-from covaria.particles.stacks import StackImages
-from covaria.particles.star_write import write_star_for
+from covaria.particles.stacks.images import StackImages
+from covaria.particles.stacks.locate import locate_stacks
+from covaria.particles.stacks.scan import Progress, without, write_downsampled_stack
+from covaria.particles.star.write import write_star_for
 from covaria.tree.publish import publish
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from covaria.errors import InvalidInput, MissingFile
 from covaria.particles.model import ContrastTransfer, Particles
-from covaria.particles.stacks import StackImages
+from covaria.particles.stacks.images import StackImages
 
 VERSION = 1
 ARRAYS = ("rotations", "translations", "optics_group", "half_set", "micrograph", "used")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
 from covaria.particles.model import Particles
-from covaria.particles.stacks import StackImages
+from covaria.particles.stacks.images import StackImages
 
 MAX_FOLD = 100
 GOLDEN = (1 + 5**0.5) / 2

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
 from covaria.particles.metadata import Metadata, RowCheck, Shifts, codes_of, not_finite
-from covaria.particles.optics import Optics, read_optics, refuse_processed_images
 from covaria.particles.rotations import matrices_from_euler
-from covaria.particles.star import read_star
-from covaria.particles.star_table import StarTable, shorten
+from covaria.particles.star.grammar import read_star
+from covaria.particles.star.optics import Optics, read_optics, refuse_processed_images
+from covaria.particles.star.table import StarTable, shorten
 
 ANGLES = ("_rlnAngleRot", "_rlnAngleTilt", "_rlnAnglePsi")
 ORIGINS_ANGSTROM = ("_rlnOriginXAngst", "_rlnOriginYAngst")

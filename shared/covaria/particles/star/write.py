@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from covaria.particles.metadata import Metadata
 from covaria.particles.model import Particles
 from covaria.particles.read import Described
-from covaria.particles.relion import ORIGINS_PIXEL, find_tables
 from covaria.particles.rotations import euler_from_matrices
-from covaria.particles.star import read_star
-from covaria.particles.star_table import StarTable
+from covaria.particles.star.grammar import read_star
+from covaria.particles.star.relion import ORIGINS_PIXEL, find_tables
+from covaria.particles.star.table import StarTable
 
 OPTICS_LABELS = (
     "_rlnOpticsGroup", "_rlnOpticsGroupName", "_rlnAmplitudeContrast", "_rlnSphericalAberration", "_rlnVoltage",

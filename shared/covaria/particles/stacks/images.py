@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
 from covaria.particles.model import ImageStack
-from covaria.particles.mrc import StackHeader, map_images, read_header
+from covaria.particles.stacks.mrc import StackHeader, map_images, read_header
 
 OPEN_MAPS = 32
 """Each open map holds a file descriptor; data sets have tens of thousands of stacks."""

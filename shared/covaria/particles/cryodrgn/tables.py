@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
+from covaria.particles.cryodrgn.pickles import load_pickle
 from covaria.particles.metadata import RowCheck, not_finite
-from covaria.particles.pickles import load_pickle
 from covaria.particles.rotations import orthonormality_error
 
 ORTHONORMAL = 1e-2
@@ -23,7 +23,7 @@ VOLTAGES = (50.0, 1500.0)
 
 
 @dataclass(frozen=True)
-class LegacyPoses:
+class PoseTable:
     """rotations (N, 3, 3); fractions (N, 2) of the box, or None where the file has rotations alone."""
 
     rotations: NDArray[np.float64]
@@ -32,7 +32,7 @@ class LegacyPoses:
 
 
 @dataclass(frozen=True)
-class LegacyCtf:
+class CtfColumns:
     """`columns` by `ContrastTransfer` field (angles in radians); box is None in the 8-column layout that lacks it."""
 
     columns: dict[str, NDArray[np.float64]]
@@ -41,7 +41,7 @@ class LegacyCtf:
     checks: tuple[RowCheck, ...]
 
 
-def read_poses(path: Path, count: int, *, shown: Path | None = None) -> LegacyPoses:
+def read_poses(path: Path, count: int, *, shown: Path | None = None) -> PoseTable:
     """A tuple or list (rotations, translations), or rotations alone, for `count` particles. Raises InvalidInput."""
     shown = shown or path
     value = load_pickle(path, shown=shown)
@@ -65,10 +65,10 @@ def read_poses(path: Path, count: int, *, shown: Path | None = None) -> LegacyPo
         too_far = np.abs(np.nan_to_num(fractions)).max(axis=1, initial=0.0) > 1
         unit = "translations here are fractions of the box, not pixels or angstrom: divide them by the box"
         checks += [RowCheck(too_far, shown, "translation", "a translation is larger than the box", unit)]
-    return LegacyPoses(rotations, fractions, tuple(checks))
+    return PoseTable(rotations, fractions, tuple(checks))
 
 
-def read_ctf(path: Path, count: int, *, shown: Path | None = None) -> LegacyCtf:
+def read_ctf(path: Path, count: int, *, shown: Path | None = None) -> CtfColumns:
     """cryoDRGN's (N, 9) table, or its older (N, 8) ones where the layout is beyond doubt. Raises InvalidInput."""
     shown = shown or path
     value = load_pickle(path, shown=shown)
@@ -87,7 +87,7 @@ def read_ctf(path: Path, count: int, *, shown: Path | None = None) -> LegacyCtf:
     box = round(_shared(columns.pop("box"), "box", shown)) if "box" in columns else None
     for name in ("defocus_angle_rad", "phase_shift_rad"):
         columns[name] = np.deg2rad(columns[name])
-    return LegacyCtf(columns, pixel_size, box, tuple(checks))
+    return CtfColumns(columns, pixel_size, box, tuple(checks))
 
 
 def _older_layout(table: NDArray[np.float64], shown: Path) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
-from covaria.particles.star_table import StarTable
+from covaria.particles.star.table import StarTable
 
 BROADCAST = ("_rlnVoltage", "_rlnSphericalAberration", "_rlnAmplitudeContrast")
 FLAGS = {

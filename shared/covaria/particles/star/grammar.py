@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from covaria.errors import InvalidInput
-from covaria.particles.star_table import StarTable, first_values, shorten, split_values
+from covaria.particles.star.table import StarTable, first_values, shorten, split_values
 
 MAX_BYTES = 8 * 2**30
 _KEYWORDS = rb"[ \t\r]*(data_|loop_|save_|stop_|global_|_)"

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
-from covaria.particles.downsample import downsample_images
 from covaria.particles.model import ImageStack, Particles
-from covaria.particles.mrc import HEADER_BYTES, write_header
-from covaria.particles.stacks import read_ahead
+from covaria.particles.stacks.downsample import downsample_images
+from covaria.particles.stacks.images import read_ahead
+from covaria.particles.stacks.mrc import HEADER_BYTES, write_header
 
 Progress = Callable[[int, int], None]
 BATCH_BYTES = 32 * 2**20

@@ -1,0 +1,1 @@
+"""cryoDRGN's pickles: poses, CTF, rows; read without running anything, and written."""

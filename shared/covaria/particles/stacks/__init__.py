@@ -1,0 +1,1 @@
+"""Image stacks: where they lie, what their bytes mean, reading and shrinking them."""

@@ -1,0 +1,1 @@
+"""STAR files: the grammar, RELION's particle tables, and writing them."""
