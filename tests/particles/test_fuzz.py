@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, find, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -24,8 +24,14 @@ SETTINGS = settings(max_examples=150, deadline=2000, suppress_health_check=[Heal
 MEMORY_BYTES = 64 * 2**20
 
 
+@pytest.fixture(scope="module")
+def hypothesis_tables():
+    """Hypothesis's own character tables, built once (200 MB where no cache is there), are not the readers' memory."""
+    find(words, lambda _: True)
+
+
 @pytest.fixture(autouse=True)
-def bounded_memory():
+def bounded_memory(hypothesis_tables):
     """No example may allocate more than MEMORY_BYTES (numpy's arrays are counted too)."""
     tracemalloc.start()
     yield
