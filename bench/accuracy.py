@@ -23,17 +23,17 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
 from covaria import particles as particle_files
+from covaria.estimation.components.expectation_maximisation import Problem
+from covaria.estimation.components.latent_regression import regress_on_latents
+from covaria.estimation.latents.embedding import embed, embedding_statistics
+from covaria.estimation.latents.posterior import ImageStatistics
 from covaria.imaging.images import Images, Noise
-from covaria.jobs.request import IngestOptions
 from covaria.maps import crossing, fsc, fsc_area, read_volume
 from covaria.particles import read_particles
+from covaria.request.model import IngestOptions
 from covaria.simulation.truth import Truth, captured_variance, rank_correlation, read_truth
 from covaria.tree import AnalysisTree, Tree
 from covaria.tree.data_pickle import read_data_pickle
-from covaria_reconstruction.embedding import embed, embedding_statistics
-from covaria_reconstruction.expectation_maximisation import Problem
-from covaria_reconstruction.latent_regression import regress_on_latents
-from covaria_reconstruction.latents import ImageStatistics
 
 SETS = {"discrete": 3, "curved": 20, "plane": 25, "ring": 20, "presence": 2, "homogeneous": 1}
 FEW_STATES = 5

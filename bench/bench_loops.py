@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from covaria.estimation.components.sums import ComponentSums, LinearModel, gradient_of, m_step
+from covaria.estimation.latents.posterior import posterior, statistics
 from covaria.imaging import volumes
 from covaria.imaging.images import Batch, viewing_order
 from covaria.imaging.plane import HalfPlane, half_plane
 from covaria.imaging.slices import backproject, project
-from covaria_reconstruction.components import ComponentSums, LinearModel, gradient_of, m_step
-from covaria_reconstruction.latents import posterior, statistics
 
 BATCH = 100
 FLOAT = 4

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
-from covaria.jobs.request import IngestOptions, ReconstructionOptions, Request
-from covaria.local import run_stages
+from covaria.operations.one_machine import run_stages
+from covaria.request.model import IngestOptions, ReconstructionOptions, Request
 from covaria.simulation.dataset import BOX_LENGTH_ANGSTROM, SimulationOptions, simulate
 from covaria.simulation.ensemble import BUILT_IN
 from covaria.stage import Job

@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 
 from covaria.bus.topology import build_topology, definitions, permissions
+from covaria.request.stages import STAGES
 from covaria.settings import load_settings
-from covaria.stage import STAGES
 
 VHOST = "covaria"
 

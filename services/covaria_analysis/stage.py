@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from covaria.errors import RefusedOutput
-from covaria.jobs.request import Request
+from covaria.request.model import Request
 from covaria.stage import Context, Job
 from covaria.trajectory import DensityGrid, Trajectory, estimate_density, find_trajectory, read_density
 from covaria.tree import AnalysisTree, Tree

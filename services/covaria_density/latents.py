@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput, MissingFile
-from covaria.jobs.request import DensityOptions
+from covaria.estimation.density.latents import Latents, keep_precise, marginal_covariances
+from covaria.request.model import DensityOptions
 from covaria.tree import Tree
 
-REJECTED_SHARE = 0.1
 FEWEST_PARTICLES = 40
-RELATIVE_FLOOR = 1e-6
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Latents:
-    """Particles that are used.
-
-    coordinates  (N, d)     unregularised estimates of the first d latent coordinates
-    covariances  (N, d, d)  of their errors, the other coordinates of the same fit integrated out
-    """
-
-    zdim: int
-    coordinates: Array
-    covariances: Array
-    rejected: int
 
 
 def choose_dimensions(options: DensityOptions, stored: list[int], folder: Path) -> tuple[int, int]:
@@ -71,24 +55,6 @@ def load_latents(tree: Tree, zdim: int, dim: int) -> Latents:
             hint="leave the density out with --no-density",
         )
     return Latents(zdim, coordinates[rows[kept], :dim], covariances[kept], int(np.count_nonzero(~kept)))
-
-
-def marginal_covariances(precisions: Array, dim: int) -> Array:
-    """(N, k, k) precisions -> (N, dim, dim) error covariances of the first `dim` coordinates.
-
-    The whole matrix is inverted, then cut: cutting first would pretend that the others were known. Directions that an
-    image says nothing about get a large, finite variance (eigenvalues are floored at 1e-6 of the largest).
-    """
-    values, vectors = np.linalg.eigh(0.5 * (precisions + precisions.transpose(0, 2, 1)))
-    floor = np.maximum(RELATIVE_FLOOR * values[:, -1:], np.finfo(float).tiny)
-    leading = vectors[:, :dim]
-    return np.einsum("nik,nk,njk->nij", leading, 1 / np.maximum(values, floor), leading)
-
-
-def keep_precise(covariances: Array) -> NDArray[np.bool_]:
-    """All but the tenth with the largest error volume (determinant) in the density's own coordinates."""
-    volume = np.linalg.slogdet(covariances)[1]
-    return np.isfinite(volume) & (volume <= np.quantile(volume, 1 - REJECTED_SHARE))
 
 
 def _load(path: Path, shape: tuple[int | None, ...]) -> Array:

@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from covaria.estimation.density.blur import Blur, LatentGrid, build_blur
+from covaria.estimation.density.choice import FOLDS, Choice, choose_alpha
+from covaria.estimation.density.extent import find_grid
+from covaria.estimation.density.latents import Latents
+from covaria.estimation.density.solver import Array, Deconvolution, solve_path
 from covaria.plots import plot_all_densities, plot_l_curve
 from covaria.stage import Context, Job
 from covaria.tree import DensityTree, Tree
 from covaria.tree.atomic import write_json, write_pickle
 from covaria.tree.data_pickle import read_data_pickle
-from covaria_density.blur import Blur, LatentGrid, build_blur
-from covaria_density.choice import FOLDS, Choice, choose_alpha
-from covaria_density.extent import find_grid
-from covaria_density.latents import Latents, choose_dimensions, load_latents
-from covaria_density.solver import Array, Deconvolution, solve_path
+from covaria_density.latents import choose_dimensions, load_latents
 
 ALPHAS = tuple(10.0**power for power in range(1, -10, -1))
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from covaria import __version__
+from covaria.estimation.latents.embedding import Embedding
+from covaria.estimation.mean.model import MeanModel
 from covaria.imaging.images import Images
 from covaria.maps import local_filter, write_volume
 from covaria.particles.model import Particles
@@ -21,8 +23,6 @@ from covaria.plots import (
 )
 from covaria.stage import Job
 from covaria.tree import Tree, atomic
-from covaria_reconstruction.embedding import Embedding
-from covaria_reconstruction.mean_model import MeanModel
 
 SCHEMA_VERSION = 1
 

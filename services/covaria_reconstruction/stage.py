@@ -9,16 +9,16 @@ import torch
 
 from covaria import particles as particle_files
 from covaria.errors import InvalidInput
+from covaria.estimation.components.confirmation import significant_components
+from covaria.estimation.components.expectation_maximisation import Problem, Step, fit_components
+from covaria.estimation.latents.embedding import Embedding, embed, embedding_statistics
+from covaria.estimation.mean.model import MeanModel, estimate_mean_model
 from covaria.imaging import volumes
 from covaria.imaging.images import Images
-from covaria.imaging.ranks import Ranks
+from covaria.running.ranks import Ranks
 from covaria.stage import Context, Job
 from covaria.tree import Tree
-from covaria_reconstruction.embedding import Embedding, embed, embedding_statistics
-from covaria_reconstruction.expectation_maximisation import Problem, Step, fit_components
-from covaria_reconstruction.mean_model import MeanModel, estimate_mean_model
 from covaria_reconstruction.results import Components, write_results
-from covaria_reconstruction.significance import significant_components
 
 LEAST_IMAGES = 10
 """In each half-set."""

@@ -10,10 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from covaria.jobs.request import Request
-
-STAGES = ("ingest", "reconstruction", "density", "analysis")
-"""In the order in which data passes through them."""
+from covaria.request.model import Request
 
 
 @dataclass(frozen=True)

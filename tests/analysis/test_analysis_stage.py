@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from covaria.errors import Cancelled, InvalidInput, RefusedOutput
-from covaria.jobs.request import AnalysisOptions, IngestOptions, ReconstructionOptions, Request
+from covaria.request.model import AnalysisOptions, IngestOptions, ReconstructionOptions, Request
 from covaria.stage import Job
 from covaria.tree import AnalysisTree
 from covaria.tree.atomic import write_pickle

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 import covaria.cli
 from covaria.errors import InvalidInput, MissingFile
-from covaria.jobs.request import Request
-from covaria.local import run as local_run
+from covaria.request.model import Request
+from covaria.running import bookkeeping
 from covaria.stage import Context, Job
 from covaria.tree import Tree
 
@@ -38,7 +38,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Request]]:
 
         return stage
 
-    monkeypatch.setattr(local_run, "load_stage", load)
+    monkeypatch.setattr(bookkeeping, "load_stage", load)
     return asked
 
 

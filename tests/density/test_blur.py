@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from latent_sets import observe
 
-from covaria_density.blur import BACKGROUND, SAMPLES_PER_SIGMA, LatentGrid, build_blur, classify
+from covaria.estimation.density.blur import BACKGROUND, SAMPLES_PER_SIGMA, LatentGrid, build_blur, classify
 
 
 def _exact_expected(grid, covariance, mass, at):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from latent_sets import observe, three_states, two_wells
 
-from covaria_density.blur import LatentGrid, build_blur
-from covaria_density.choice import choose_alpha
+from covaria.estimation.density.blur import LatentGrid, build_blur
+from covaria.estimation.density.choice import choose_alpha
 from covaria_density.stage import ALPHAS
 
 RESAMPLES = 6
@@ -41,7 +41,7 @@ def test_chosen_alpha_is_near_the_best_possible():
     grid = LatentGrid(np.array([[-2.2, 2.2]]), 400)
     blur = build_blur(grid, data.estimates, data.covariances, 0)
     choice = choose_alpha(blur, ALPHAS, 0)
-    from covaria_density.solver import solve_path
+    from covaria.estimation.density.solver import solve_path
 
     axis = grid.axis(0)
     truth = sum(

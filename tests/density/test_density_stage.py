@@ -12,7 +12,7 @@ import pytest
 from latent_sets import three_states, two_wells, weights_near, write_model
 
 from covaria.errors import Cancelled, InvalidInput, MissingFile
-from covaria.jobs.request import DensityOptions, IngestOptions, ReconstructionOptions, Request
+from covaria.request.model import DensityOptions, IngestOptions, ReconstructionOptions, Request
 from covaria.stage import Job
 from covaria.tree import Tree
 from covaria.tree.atomic import write_pickle

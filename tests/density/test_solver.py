@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from latent_sets import observe, three_states, two_wells, weights_near
 
-from covaria_density.blur import LatentGrid, build_blur
-from covaria_density.choice import choose_alpha
-from covaria_density.solver import _penalised, laplacian_eigenvalues, roughness, solve, solve_path
+from covaria.estimation.density.blur import LatentGrid, build_blur
+from covaria.estimation.density.choice import choose_alpha
+from covaria.estimation.density.solver import _penalised, laplacian_eigenvalues, roughness, solve, solve_path
 from covaria_density.stage import ALPHAS
 
 

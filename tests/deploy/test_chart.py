@@ -14,8 +14,8 @@ import pytest
 from deployment import CHART, EXAMPLES, Document, example_values, pods
 from helm_python import Chart
 
+from covaria.request.stages import STAGES
 from covaria.settings import PREFIX, SECRETS_DIR, Settings
-from covaria.stage import STAGES
 
 SCHEMAS = Path(__file__).parent / "schemas"
 CUSTOM = ("keda.sh/", "monitoring.coreos.com/")

@@ -18,8 +18,8 @@ import yaml
 from deployment import REPOSITORY
 
 from covaria.bus.topology import build_topology
+from covaria.request.stages import STAGES
 from covaria.settings import PREFIX, Settings
-from covaria.stage import STAGES
 
 DEPLOY = REPOSITORY / "deploy"
 OURS = (*STAGES, "exporter", "cli", "admin")

@@ -10,7 +10,7 @@ import tomllib
 import pytest
 from deployment import REPOSITORY
 
-from covaria.stage import STAGES
+from covaria.request.stages import STAGES
 
 DOCKERFILE = (REPOSITORY / "docker" / "Dockerfile").read_text()
 

@@ -22,7 +22,7 @@ import yaml
 from covaria_broker import BrokerServer, ensure_installed, free_port
 from deployment import REPOSITORY, dashboard_expressions, rule_expressions
 
-from covaria.stage import STAGES
+from covaria.request.stages import STAGES
 
 pytestmark = [pytest.mark.slow, pytest.mark.broker]
 

@@ -10,10 +10,10 @@ from scipy.spatial.transform import Rotation
 
 from covaria.imaging import volumes
 from covaria.imaging.images import Batch, Images, Noise, viewing_order
-from covaria.imaging.passes import row_pass, sum_pass
-from covaria.imaging.ranks import Ranks
 from covaria.imaging.slices import backproject
 from covaria.particles.model import ContrastTransfer, Particles
+from covaria.running.passes import row_pass, sum_pass
+from covaria.running.ranks import Ranks
 
 BOX, COUNT = 16, 60
 

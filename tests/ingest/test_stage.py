@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from covaria.errors import Cancelled, InvalidInput
-from covaria.jobs.request import IngestOptions, Request
 from covaria.particles import load, read_particles
 from covaria.particles.stacks.downsample import downsample_images
 from covaria.particles.stacks.mrc import write_header
+from covaria.request.model import IngestOptions, Request
 from covaria.stage import Job, load_stage
 from covaria.tree import Tree
 

@@ -15,8 +15,9 @@ import pytest
 from rich.console import Console
 
 from covaria.errors import Cancelled, Interrupted, InvalidInput, RefusedOutput
-from covaria.jobs.request import AnalysisOptions, DensityOptions, IngestOptions, ReconstructionOptions, Request
-from covaria.local import run, run_stages
+from covaria.operations.one_machine import run_stages
+from covaria.request.model import AnalysisOptions, DensityOptions, IngestOptions, ReconstructionOptions, Request
+from covaria.running import bookkeeping
 from covaria.stage import Context, Job
 from covaria.tree import AnalysisTree, Tree
 
@@ -48,7 +49,7 @@ class Stages:
 @pytest.fixture
 def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     made = Stages()
-    monkeypatch.setattr(run, "load_stage", made.load)
+    monkeypatch.setattr(bookkeeping, "load_stage", made.load)
     return made
 
 

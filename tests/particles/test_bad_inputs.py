@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from covaria import cli
-from covaria.jobs.request import IngestOptions
 from covaria.particles import load, read_particles
+from covaria.request.model import IngestOptions
 from covaria.tree import Tree
 
 REFUSED = [

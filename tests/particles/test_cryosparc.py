@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from covaria.errors import InvalidInput
-from covaria.jobs.request import IngestOptions
 from covaria.particles import read_particles
 from covaria.particles.rotations import matrices_from_rotation_vectors
+from covaria.request.model import IngestOptions
 
 COUNT = 5
 ALIGNMENT = [("pose", "f4", 3), ("shift", "f4", 2), ("psize_A", "f4")]

@@ -8,11 +8,11 @@ import pytest
 import starfile
 
 from covaria.errors import InvalidInput, RefusedOutput
-from covaria.jobs.request import IngestOptions
 from covaria.particles import read_particles
 from covaria.particles.shrink import shrink
 from covaria.particles.stacks.downsample import downsample_images
 from covaria.particles.stacks.locate import plain_stacks
+from covaria.request.model import IngestOptions
 
 
 def pixels(path):

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from covaria.jobs.request import IngestOptions
 from covaria.particles import read_particles
 from covaria.particles.read import read_metadata
 from covaria.particles.rotations import euler_from_matrices, matrices_from_euler, matrices_from_rotation_vectors
 from covaria.particles.stacks.locate import locate_stacks
+from covaria.request.model import IngestOptions
 
 
 def plane(box: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from covaria.jobs.request import IngestOptions
 from covaria.particles.cryodrgn.export import ctf_table, pose_tables
 from covaria.particles.metadata import Metadata
 from covaria.particles.read import read_metadata
+from covaria.request.model import IngestOptions
 
 TOLERANCE = 4e-6
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from covaria.cli import downsample, inspect
 from covaria.errors import CovariaError
-from covaria.jobs.request import IngestOptions
 from covaria.particles import read_particles
+from covaria.request.model import IngestOptions
 
 app = typer.Typer()
 inspect.register(app)

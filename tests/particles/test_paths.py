@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from covaria.errors import InvalidInput, MissingFile
-from covaria.jobs.request import IngestOptions
 from covaria.particles import PathGuard, read_particles
+from covaria.request.model import IngestOptions
 
 
 def at(workshop, name, **options):

@@ -9,12 +9,12 @@ import shutil
 import numpy as np
 import pytest
 
-from covaria.jobs.request import IngestOptions
 from covaria.particles import read_particles
 from covaria.particles.cryodrgn.export import ctf_table, pose_tables
 from covaria.particles.cryodrgn.tables import read_index, read_poses
 from covaria.particles.read import read_metadata
 from covaria.particles.stacks.locate import plain_stacks
+from covaria.request.model import IngestOptions
 
 STACKS = [
     ("float32.mrcs", "float32.npy", 0.0),

@@ -18,9 +18,9 @@ from covaria_broker import BrokerServer
 
 from covaria.bus.rabbit import RabbitBus
 from covaria.bus.topology import PARKING, build_topology, job_queue
-from covaria.jobs.envelope import Message, new_message
-from covaria.jobs.request import IngestOptions, Request
-from covaria.jobs.work import Work
+from covaria.messages.envelope import Message, new_message
+from covaria.messages.work import Work
+from covaria.request.model import IngestOptions, Request
 from covaria.settings import Settings
 from covaria.tree import Tree
 from covaria.worker.dispatch import Dispatch

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from covaria.estimation.components.expectation_maximisation import Problem
+from covaria.estimation.mean.model import MeanModel, estimate_mean_model
 from covaria.imaging.images import Images
-from covaria.jobs.request import IngestOptions, ReconstructionOptions
 from covaria.maps import read_volume
 from covaria.particles import read_particles
 from covaria.particles.model import Particles
+from covaria.request.model import IngestOptions, ReconstructionOptions
 from covaria.simulation import ensemble
 from covaria.simulation.dataset import SimulationOptions, simulate
-from covaria_reconstruction.expectation_maximisation import Problem
-from covaria_reconstruction.mean_model import MeanModel, estimate_mean_model
 
 BOX = 32
 QUIET = lambda step, done, total: None  # noqa: E731

@@ -7,11 +7,11 @@ import pytest
 import scipy.linalg
 import torch
 
+from covaria.estimation.components.confirmation import significant_components
+from covaria.estimation.components.expectation_maximisation import em_step, fit_components, gradients, random_start
+from covaria.estimation.components.latent_regression import regress_on_latents
+from covaria.estimation.components.sums import half_set_steps
 from covaria.imaging import volumes
-from covaria_reconstruction.components import half_set_steps
-from covaria_reconstruction.expectation_maximisation import em_step, fit_components, gradients, random_start
-from covaria_reconstruction.latent_regression import regress_on_latents
-from covaria_reconstruction.significance import significant_components
 from covaria_reconstruction.stage import confirmed, full_size, joined
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from covaria.estimation.latents.embedding import _solve, embed, embedding_statistics
 from covaria.imaging.images import Noise
-from covaria_reconstruction.embedding import _solve, embed, embedding_statistics
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,6 @@ def test_smaller_dimension_uses_the_leading_block(true_statistics):
 
 
 def stats_as_double(stats):
-    from covaria_reconstruction.latents import ImageStatistics
+    from covaria.estimation.latents.posterior import ImageStatistics
 
     return ImageStatistics(stats.gram.double(), stats.overlap.double(), stats.energy.double())

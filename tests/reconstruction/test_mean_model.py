@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from covaria.estimation.mean.model import estimate_mean_model
 from covaria.imaging.images import Images
-from covaria.jobs.request import ReconstructionOptions
 from covaria.maps import fsc
-from covaria_reconstruction.mean_model import estimate_mean_model
+from covaria.request.model import ReconstructionOptions
 
 
 def test_mean_agrees_with_the_truth_as_its_halves_predict(moving_mean):

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from covaria import stage
-from covaria.jobs.request import IngestOptions, ReconstructionOptions, Request
-from covaria.local import run_stages
 from covaria.maps import fsc, read_volume
+from covaria.operations.one_machine import run_stages
+from covaria.request.model import IngestOptions, ReconstructionOptions, Request
 from covaria.states.compute import StateGroup, compute_state_groups
 from covaria.tree import Tree
 from covaria_reconstruction import stage as reconstruction

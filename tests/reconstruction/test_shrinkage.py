@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from covaria.estimation.components.shrinkage import shrunk
 from covaria.maps import fsc
-from covaria_reconstruction.shrinkage import shrunk
 
 SIDE = 48
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from covaria.errors import InvalidInput, RefusedOutput
-from covaria.jobs.request import IngestOptions
 from covaria.particles import read_particles
+from covaria.request.model import IngestOptions
 from covaria.simulation.atoms import Atoms
 from covaria.simulation.dataset import SimulationOptions, simulate, volume_path
 from covaria.simulation.ensemble import BUILT_IN, Ensemble, from_files

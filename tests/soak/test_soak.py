@@ -25,7 +25,7 @@ from covaria_broker import BrokerServer, ensure_installed
 from covaria_site import COMMAND, Site, WorkerProcess, open_site, wait_until
 
 from covaria.maps import fsc, read_volume
-from covaria.stage import STAGES
+from covaria.request.stages import STAGES
 from covaria.tree import Tree
 
 pytestmark = [pytest.mark.slow, pytest.mark.broker]

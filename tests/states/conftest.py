@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from covaria.estimation.states.estimates import residual_map
+from covaria.estimation.states.model import LinearModel
+from covaria.estimation.states.neighbourhoods import neighbourhoods
+from covaria.estimation.states.sums import ring_sums
 from covaria.imaging.images import Images, Noise
-from covaria.jobs.request import IngestOptions
 from covaria.maps import read_volume, solvent_mask, write_volume
 from covaria.particles import read_particles, save
+from covaria.request.model import IngestOptions
 from covaria.simulation.dataset import SimulationOptions, simulate, volume_path
 from covaria.simulation.ensemble import BUILT_IN
-from covaria.states.bandwidths import neighbourhoods
-from covaria.states.estimates import residual_map
-from covaria.states.model import LinearModel
-from covaria.states.sums import ring_sums
 from covaria.tree import Tree, atomic
 
 LATENT_NOISE = 0.15

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from covaria.states.bandwidths import leading, neighbourhood_sizes, neighbourhoods, squared_distances
+from covaria.estimation.states.neighbourhoods import leading, neighbourhood_sizes, neighbourhoods, squared_distances
 
 
 def test_distances_are_the_quadratic_form_of_each_images_precision():

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from covaria.estimation.states.assemble import assemble
+from covaria.estimation.states.estimates import residual_map, residual_maps
+from covaria.estimation.states.neighbourhoods import neighbourhoods
+from covaria.estimation.states.sums import ring_sums
 from covaria.maps import fsc, fsc_area
-from covaria.states.assemble import assemble
-from covaria.states.bandwidths import neighbourhoods
-from covaria.states.estimates import residual_map, residual_maps
-from covaria.states.sums import ring_sums
 
 
 def states_at(simulated, targets):

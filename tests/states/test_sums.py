@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
+from covaria.estimation.states.estimates import held_out
+from covaria.estimation.states.model import Residuals
+from covaria.estimation.states.neighbourhoods import neighbourhoods
+from covaria.estimation.states.sums import ring_sums
 from covaria.imaging.slices import project
 from covaria.imaging.volumes import to_padded
 from covaria.maps import fsc
-from covaria.states.bandwidths import neighbourhoods
-from covaria.states.estimates import held_out
-from covaria.states.model import Residuals
-from covaria.states.sums import ring_sums
 
 
 def sums_of(simulated, half, size=64):

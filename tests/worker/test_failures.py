@@ -8,15 +8,15 @@ from typing import get_args
 import pytest
 
 from covaria.errors import InvalidInput, MissingFile, RefusedOutput
-from covaria.jobs.ticket import Ticket
-from covaria.worker.failures import POLICIES, Failure, Park, Problem, Retry, classify, decide
+from covaria.messages.ticket import Ticket
+from covaria.worker.failures import POLICIES, Breakdown, Failure, Park, Retry, classify, decide
 
 TIERS = ("short", "middle", "long")
 
 
-def raised(error: BaseException) -> Problem:
+def raised(error: BaseException) -> Breakdown:
     types = tuple(kind.__name__ for kind in type(error).__mro__ if kind is not object)
-    return Problem(types, str(error), errno=error.errno if isinstance(error, OSError) else None)
+    return Breakdown(types, str(error), errno=error.errno if isinstance(error, OSError) else None)
 
 
 def torch_error(name: str, message: str) -> BaseException:
@@ -24,7 +24,7 @@ def torch_error(name: str, message: str) -> BaseException:
 
 
 @pytest.mark.parametrize(
-    ("problem", "failure"),
+    ("breakdown", "failure"),
     [
         (raised(InvalidInput("bad", file="x.star")), "invalid_input"),
         (raised(RefusedOutput("not ours")), "invalid_input"),
@@ -44,13 +44,13 @@ def torch_error(name: str, message: str) -> BaseException:
         (raised(MemoryError()), "host_memory"),
         (raised(ZeroDivisionError("x")), "unknown"),
         (raised(KeyError("x")), "unknown"),
-        (Problem(signal=9), "killed"),
-        (Problem(signal=11), "killed"),
-        (Problem(exit_code=9), "unknown"),
+        (Breakdown(signal=9), "killed"),
+        (Breakdown(signal=11), "killed"),
+        (Breakdown(exit_code=9), "unknown"),
     ],
 )
-def test_class(problem: Problem, failure: Failure) -> None:
-    assert classify(problem) == failure
+def test_class(breakdown: Breakdown, failure: Failure) -> None:
+    assert classify(breakdown) == failure
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from covaria.bus.topology import JOBS, PARKING
-from covaria.jobs.envelope import MAX_BYTES, seal
+from covaria.messages.envelope import MAX_BYTES, seal
 
 pytestmark = pytest.mark.broker
 

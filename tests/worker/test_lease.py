@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from covaria.job.lease import Lease, LeaseKeeper, LeaseLost, latest, require, take, watch
 from covaria.tree import Tree
-from covaria.worker.lease import Lease, LeaseKeeper, LeaseLost, latest, require, take, watch
 
 
 def sleep(seconds: float) -> bool:

@@ -119,7 +119,8 @@ def test_metrics_of_the_design_exist() -> None:
 
 def test_parent_imports_nothing_heavy() -> None:
     code = (
-        "import sys, covaria.worker.service, covaria.worker.exporter, covaria.worker.doctor, covaria.cli.services;"
+        "import sys, covaria.worker.service, covaria.operations.exporter, covaria.operations.doctor;"
+        "import covaria.cli.services;"
         "print([name for name in ('torch', 'scipy', 'numba', 'matplotlib', 'sklearn', 'umap', 'pandas') "
         "if name in sys.modules])"
     )

@@ -15,10 +15,10 @@ from covaria_site import Site, wait_until
 from covaria.bus.memory import MemoryBroker, MemoryBus
 from covaria.bus.topology import build_topology, job_queue
 from covaria.errors import InvalidInput, MissingFile
-from covaria.jobs.envelope import Message, unseal
-from covaria.jobs.request import IngestOptions, Request
-from covaria.jobs.submit import message_for
-from covaria.worker.watch import Watcher
+from covaria.messages.envelope import Message, unseal
+from covaria.operations.arrivals import Watcher
+from covaria.operations.submit import message_for
+from covaria.request.model import IngestOptions, Request
 
 DELAYS = (1.0,)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from covaria.stage import STAGES
+from covaria.request.stages import STAGES
 
 JOBS = "covaria.jobs"
 EVENTS = "covaria.events"

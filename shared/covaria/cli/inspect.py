@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from covaria.jobs.request import IngestOptions
+from covaria.request.model import IngestOptions
 
 
 def register(app: typer.Typer) -> None:

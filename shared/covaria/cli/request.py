@@ -11,7 +11,7 @@ import typer
 from covaria.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from covaria.jobs.request import Request
+    from covaria.request.model import Request
 
 FIELDS = {
     "ingest": (
@@ -46,7 +46,7 @@ def build_request(out: Path, values: Mapping[str, Any], stored: Mapping[str, Any
     """
     from pydantic import ValidationError
 
-    from covaria.jobs.request import Request
+    from covaria.request.model import Request
 
     document: dict[str, Any] = {stage: dict((stored or {}).get(stage, {})) for stage in FIELDS}
     document |= {"out": out, "overwrite": values.get("overwrite", False)}

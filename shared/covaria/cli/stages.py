@@ -101,8 +101,8 @@ def _again(context: typer.Context, out: Path) -> Any:
 
 
 def _execute(out: Path, stage: str | None, request: Any, context: typer.Context) -> None:
-    from covaria.local import run_stages
-    from covaria.local.run import stage_folder
+    from covaria.job.ownership import stage_folder
+    from covaria.operations.one_machine import run_stages
 
     memory_gb = context.params.get("memory_gb")
     run_stages(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from covaria.local.context import LocalContext
+    from covaria.running.context import LocalContext
     from covaria.tree import Tree
 
 Chosen = Annotated[int, typer.Option("--zdim", metavar="K", help="Which latent coordinates: one that OUT holds.")]
@@ -158,8 +158,8 @@ def staged(
     from rich.console import Console
 
     from covaria.errors import RefusedOutput
-    from covaria.local.context import LocalContext, Stopper
-    from covaria.local.devices import resolve_device
+    from covaria.running.context import LocalContext, Stopper
+    from covaria.running.devices import resolve_device
 
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         if not overwrite:

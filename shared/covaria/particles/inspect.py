@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
-from covaria.jobs.request import IngestOptions
 from covaria.particles.cryodrgn.export import Exported, export_pickles, missing_for_ctf, missing_for_poses
 from covaria.particles.metadata import Metadata
 from covaria.particles.paths import PathGuard
 from covaria.particles.read import assemble, checked_box, read_metadata, used_rows
 from covaria.particles.stacks.locate import LocatedStacks, locate_stacks, search_stacks
 from covaria.particles.stacks.mrc import read_header
+from covaria.request.model import IngestOptions
 
 COMPLETE, INCOMPLETE = 0, 1
 

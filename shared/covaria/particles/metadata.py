@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
-from covaria.jobs.request import IngestOptions
 from covaria.particles.model import ContrastTransfer
+from covaria.request.model import IngestOptions
 
 CTF_FIELDS = tuple(entry.name for entry in fields(ContrastTransfer))
 AGREEMENT = 1e-3

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
-from covaria.jobs.request import IngestOptions
 from covaria.particles.cryodrgn.tables import read_ctf, read_halfsets, read_index, read_poses
 from covaria.particles.cryosparc.particles import read_cryosparc
 from covaria.particles.metadata import Metadata, Shifts, agreed, fill_from_options
@@ -19,6 +18,7 @@ from covaria.particles.stacks.locate import LocatedStacks, locate_stacks, plain_
 from covaria.particles.stacks.mrc import COMPRESSED
 from covaria.particles.star.relion import read_relion
 from covaria.particles.symmetry import expand, point_group
+from covaria.request.model import IngestOptions
 
 STACK_SUFFIXES = (".mrcs", ".mrc", ".txt")
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from covaria.errors import InvalidInput, RefusedOutput
-from covaria.jobs.request import IngestOptions
 from covaria.particles.cryodrgn.export import missing_for_ctf, missing_for_poses
 from covaria.particles.paths import PathGuard
 from covaria.particles.read import assemble, checked_box, read_metadata
@@ -18,6 +17,7 @@ from covaria.particles.stacks.images import StackImages
 from covaria.particles.stacks.locate import locate_stacks
 from covaria.particles.stacks.scan import Progress, without, write_downsampled_stack
 from covaria.particles.star.write import write_star_for
+from covaria.request.model import IngestOptions
 from covaria.tree.publish import publish
 
 

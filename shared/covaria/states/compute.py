@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from covaria.imaging.passes import batch_size
-from covaria.imaging.ranks import Ranks
+from covaria.estimation.states.assemble import assemble
+from covaria.estimation.states.estimates import ResidualMaps, residual_map, residual_maps
+from covaria.estimation.states.neighbourhoods import Neighbourhoods, leading, neighbourhood_sizes, neighbourhoods
+from covaria.estimation.states.sums import CHANNELS, ring_sums
 from covaria.imaging.volumes import padded_shape
 from covaria.maps.volume import read_volume
+from covaria.running.passes import batch_size
+from covaria.running.ranks import Ranks
 from covaria.stage import Context
-from covaria.states.assemble import assemble
-from covaria.states.bandwidths import Neighbourhoods, leading, neighbourhood_sizes, neighbourhoods
-from covaria.states.estimates import ResidualMaps, residual_map, residual_maps
 from covaria.states.files import write_state
 from covaria.states.run import Run, checked_targets, load_run
-from covaria.states.sums import CHANNELS, ring_sums
 from covaria.tree import Tree
 
 OVERHEAD_BYTES = 600 << 20

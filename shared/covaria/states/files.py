@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria import __version__
+from covaria.estimation.states.assemble import State
+from covaria.estimation.states.neighbourhoods import Neighbourhoods
 from covaria.maps.correlation import fsc, resolution_at
 from covaria.maps.sharpening import apply_b_factor
 from covaria.maps.volume import write_volume
-from covaria.states.assemble import State
-from covaria.states.bandwidths import Neighbourhoods
 from covaria.states.run import Run
 from covaria.tree import atomic
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput, MissingFile
+from covaria.estimation.states.model import LinearModel
 from covaria.imaging.images import Images, Noise
-from covaria.imaging.ranks import Ranks
 from covaria.maps.volume import read_volume
 from covaria.particles import load
-from covaria.states.model import LinearModel
+from covaria.running.ranks import Ranks
 from covaria.tree import Tree
 from covaria.tree.data_pickle import read_data_pickle
 

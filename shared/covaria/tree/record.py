@@ -15,13 +15,13 @@ from typing import Any
 
 import covaria
 from covaria.errors import CovariaError, InvalidInput
+from covaria.request.stages import STAGES, in_order
 from covaria.tree import atomic
 from covaria.tree.inventory import inventory
 from covaria.tree.paths import Tree
 from covaria.tree.readme import readme
 
 SCHEMA_VERSION = 1
-STAGE_ORDER = ("ingest", "reconstruction", "density", "analysis")
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 STAGE_KEYS = (
     "status", "started_at", "finished_at", "seconds", "images_per_second", "peak_memory_bytes", "device",
@@ -36,7 +36,7 @@ def now() -> str:
 def write_request(
     tree: Tree, *, job_id: str, command: str, command_line: str, stages: tuple[str, ...], request: Mapping[str, Any]
 ) -> None:
-    """Record what was asked for. `request` is the JSON form of covaria.jobs.request.Request."""
+    """Record what was asked for. `request` is the JSON form of covaria.request.model.Request."""
     submitted = now()
     before = read_request(tree)
     lines = [*before["command_lines"], command_line] if before and before["job_id"] == job_id else [command_line]
@@ -46,7 +46,7 @@ def write_request(
         "command": command,
         "command_line": command_line,
         "command_lines": lines,
-        "stages": [stage for stage in STAGE_ORDER if stage in stages],
+        "stages": list(in_order(stages)),
         "submitted_at": submitted,
         "inputs": inputs(request),
         "request": dict(request),
@@ -151,7 +151,7 @@ def refresh(tree: Tree) -> None:
 
 def refresh_log(tree: Tree) -> None:
     """Regenerate run.log alone: the stages' logs one after another."""
-    logs = [tree.stage_log(stage) for stage in STAGE_ORDER]
+    logs = [tree.stage_log(stage) for stage in STAGES]
     atomic.write_bytes(tree.run_log, b"".join(log.read_bytes() for log in logs if log.is_file()))
 
 

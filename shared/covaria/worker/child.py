@@ -21,14 +21,16 @@ from typing import IO, Any, TextIO, cast
 from rich.console import Console
 
 from covaria.errors import CovariaError
-from covaria.jobs.request import Request
-from covaria.local import LocalContext, Stopper, resolve_device, run_stage, stage_fingerprint
-from covaria.local.devices import default_memory_bytes
-from covaria.local.run import WITHOUT_DEVICE
+from covaria.job.lease import require
+from covaria.request.identity import stage_fingerprint
+from covaria.request.model import Request
+from covaria.request.stages import WITHOUT_DEVICE
+from covaria.running.bookkeeping import run_stage
+from covaria.running.context import LocalContext, Stopper
+from covaria.running.devices import default_memory_bytes, resolve_device
 from covaria.stage import Job
 from covaria.tree import Tree, add_publish_guard
 from covaria.worker.faults import Faults
-from covaria.worker.lease import require
 
 REPORT_EVERY_S = 0.2
 ORPHAN_GRACE_S = 30.0

@@ -11,9 +11,9 @@ import socket
 
 from covaria.bus.model import BrokerAway, Bus, BusError, Delivery, DeliveryLost, HeaderValue, Outgoing
 from covaria.bus.topology import DEAD, EVENTS, JOBS, Topology, job_key
-from covaria.jobs.envelope import Message, message_id, seal
-from covaria.jobs.event import Event, seal_event
-from covaria.jobs.ticket import HOST, REASON, Ticket, new_ticket
+from covaria.messages.envelope import Message, message_id, seal
+from covaria.messages.event import Event, seal_event
+from covaria.messages.ticket import HOST, REASON, Ticket, new_ticket
 from covaria.worker.failures import Failure
 from covaria.worker.faults import Faults
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from covaria.jobs.ticket import Ticket
+from covaria.messages.ticket import Ticket
 
 Failure = Literal[
     "invalid_input",
@@ -68,7 +68,7 @@ _DEVICE_MEMORY_TEXT = ("cuda out of memory", "cuda error: out of memory", "cubla
 
 
 @dataclass(frozen=True)
-class Problem:
+class Breakdown:
     """What a stage's process said of its end, or what its end said."""
 
     types: tuple[str, ...] = ()
@@ -101,20 +101,20 @@ class Park:
     """Set it aside for a person."""
 
 
-def classify(problem: Problem) -> Failure:
-    """The failure class of a problem."""
-    types, text = set(problem.types), problem.message.lower()
+def classify(breakdown: Breakdown) -> Failure:
+    """The failure class of a breakdown."""
+    types, text = set(breakdown.types), breakdown.message.lower()
     if not types:
-        return "killed" if problem.signal is not None else "unknown"
-    if "MissingFile" in types or "FileNotFoundError" in types or problem.errno == errno.ENOENT:
+        return "killed" if breakdown.signal is not None else "unknown"
+    if "MissingFile" in types or "FileNotFoundError" in types or breakdown.errno == errno.ENOENT:
         return "missing_file"
     if "InvalidInput" in types or "BadMessage" in types:
         return "invalid_input"
-    if any(word in text for word in _DEVICE_MEMORY_TEXT) or (problem.types[0] == "OutOfMemoryError"):
+    if any(word in text for word in _DEVICE_MEMORY_TEXT) or (breakdown.types[0] == "OutOfMemoryError"):
         return "device_memory"
     if "MemoryError" in types:
         return "host_memory"
-    if problem.errno in _FILESYSTEM:
+    if breakdown.errno in _FILESYSTEM:
         return "filesystem"
     if "AcceleratorError" in types or any(word in text for word in _DEVICE_TEXT):
         return "device"

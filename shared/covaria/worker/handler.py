@@ -14,17 +14,17 @@ from pathlib import Path
 
 from covaria.bus.model import BusError, Delivery, Refused
 from covaria.errors import CovariaError, RefusedOutput
-from covaria.jobs.envelope import BadMessage, Message, unseal
-from covaria.jobs.event import Event, EventState
-from covaria.jobs.paths import named_paths, refuse_outside
-from covaria.jobs.ticket import Ticket, read_ticket
+from covaria.job.books import Books
+from covaria.job.lease import LeaseKeeper, latest, take, watch
+from covaria.messages.envelope import BadMessage, Message, unseal
+from covaria.messages.event import Event, EventState
+from covaria.messages.ticket import Ticket, read_ticket
+from covaria.request.paths import PathRefused, named_paths, refuse_outside
 from covaria.settings import Settings
 from covaria.tree import Tree
-from covaria.worker.books import Books
 from covaria.worker.child import Order
 from covaria.worker.dispatch import OWNER, Dispatch
-from covaria.worker.failures import SHORT, Failure, Park, Problem, classify, decide
-from covaria.worker.lease import LeaseKeeper, latest, take, watch
+from covaria.worker.failures import SHORT, Breakdown, Failure, Park, classify, decide
 from covaria.worker.link import Link
 from covaria.worker.metrics import Metrics
 from covaria.worker.process import StageProcess
@@ -54,14 +54,21 @@ class Handler:
         self.dispatch.faults.passing("received")
         ticket = read_ticket(delivery.headers)
         try:
-            message = unseal(delivery.body, stage=self.stage)
-            refuse_outside(message.work.request, self.settings.roots)
+            message = self._read(delivery)
         except BadMessage as error:
             self._refuse(delivery, ticket, error)
             outcome = "parked"
         else:
             outcome = Attempt(self, delivery, message, ticket, job_class).run()
         self.metrics.jobs_finished.labels(self.stage, job_class, outcome).inc()
+
+    def _read(self, delivery: Delivery) -> Message:
+        message = unseal(delivery.body, stage=self.stage)
+        try:
+            refuse_outside(message.work.request, self.settings.roots)
+        except PathRefused as error:
+            raise BadMessage("path", error.message) from None
+        return message
 
     def _refuse(self, delivery: Delivery, ticket: Ticket, error: BadMessage) -> None:
         """Bytes that are no envelope are rejected (which parks them too), the rest is parked with its reason."""
@@ -101,13 +108,13 @@ class Attempt:
             raise
         except Exception as error:  # whatever a folder holds must not stop the service: the table decides
             log.exception("while dealing with the message", extra=self.extra)
-            problem = Problem(
+            breakdown = Breakdown(
                 types=tuple(kind.__name__ for kind in type(error).__mro__ if kind is not object),
                 message=error.message if isinstance(error, CovariaError) else str(error),
                 hint=error.hint if isinstance(error, CovariaError) else "",
                 errno=error.errno if isinstance(error, OSError) else None,
             )
-            return self._failed(problem, classify(problem))
+            return self._failed(breakdown, classify(breakdown))
         finally:
             if self.keeper is not None:
                 self.keeper.release()
@@ -219,20 +226,20 @@ class Attempt:
         return outcome
 
     def _outcome(self, ending: Ending) -> str:
-        if ending.problem is None or self.books.is_done(self.stage):  # a process can die after its work is published
+        if ending.breakdown is None or self.books.is_done(self.stage):  # a process can die after its work is published
             self.faults.passing("stage_done")
             return self._hand_over("succeeded")
-        if ending.why == "lease_lost" or "LeaseLost" in ending.problem.types:
+        if ending.why == "lease_lost" or "LeaseLost" in ending.breakdown.types:
             log.warning("another worker took the job over; leaving it alone", extra=self.extra)
             self.dispatch.done(self.delivery)
             return "lost"
-        if ending.why == "cancel" or "Cancelled" in ending.problem.types:
+        if ending.why == "cancel" or "Cancelled" in ending.breakdown.types:
             return self._cancelled()
         if ending.why == "time_limit":
-            return self._failed(ending.problem, "time_limit")
-        if ending.why == "drain" or "Interrupted" in ending.problem.types:
+            return self._failed(ending.breakdown, "time_limit")
+        if ending.why == "drain" or "Interrupted" in ending.breakdown.types:
             return self._hand_back()
-        return self._failed(ending.problem, classify(ending.problem))
+        return self._failed(ending.breakdown, classify(ending.breakdown))
 
     # ---- the ways to end
     def _hand_over(self, outcome: str) -> str:
@@ -258,28 +265,32 @@ class Attempt:
         self.dispatch.done(self.delivery)
         return outcome
 
-    def _failed(self, problem: Problem, failure: Failure) -> str:
+    def _failed(self, breakdown: Breakdown, failure: Failure) -> str:
         self.metrics.job_failures.labels(self.stage, failure).inc()
         verdict = decide(failure, self.ticket, self.dispatch.topology.tiers)
         parked = isinstance(verdict, Park)
-        log.error("attempt failed (%s): %s", failure, problem, extra=self.extra)
-        error = {"type": problem.types[0] if problem.types else failure, "message": str(problem), "hint": problem.hint}
+        log.error("attempt failed (%s): %s", failure, breakdown, extra=self.extra)
+        error = {
+            "type": breakdown.types[0] if breakdown.types else failure,
+            "message": str(breakdown),
+            "hint": breakdown.hint,
+        }
         if self.keeper is not None and self.books.is_ours():
             self.books.settle(self.stage, "failed" if parked else "queued", error)
             state = "parked" if parked else "retrying"
             self.books.note_delivery(
-                self.stage, state, attempt=self.ticket.attempt, worker=OWNER, reason=failure, error=str(problem)
+                self.stage, state, attempt=self.ticket.attempt, worker=OWNER, reason=failure, error=str(breakdown)
             )
         self._release()
         if isinstance(verdict, Park):
             if self._still_ours():
-                self.dispatch.park(self.delivery, self.ticket, failure, str(problem))
-                self._tell("parked", reason=failure, message=str(problem))
+                self.dispatch.park(self.delivery, self.ticket, failure, str(breakdown))
+                self._tell("parked", reason=failure, message=str(breakdown))
             return "parked"
         if self._still_ours():
-            ticket = self.ticket.again(f"{failure}: {problem}", memory_scale=verdict.memory_scale)
+            ticket = self.ticket.again(f"{failure}: {breakdown}", memory_scale=verdict.memory_scale)
             self._later(ticket, verdict.tier)
-            self._tell("retrying", reason=failure, message=str(problem))
+            self._tell("retrying", reason=failure, message=str(breakdown))
         return "retried"
 
     def _cancelled(self) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from covaria.local.devices import GPU_NODES
+from covaria.running.devices import GPU_NODES
 
 ALIVE_S = 60.0
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from covaria.bus.memory import MemoryBus
 from covaria.bus.topology import build_topology, job_queue
-from covaria.jobs.envelope import new_message, unseal
-from covaria.jobs.work import Work
+from covaria.messages.envelope import new_message, unseal
+from covaria.messages.work import Work
 from covaria.stage import Job
 from covaria.worker.dispatch import Dispatch
 from covaria.worker.faults import Faults

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from covaria.worker.child import Order
-from covaria.worker.failures import Problem
+from covaria.worker.failures import Breakdown
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class StageProcess:
         """End it now, with all it started."""
         self._signal(signal.SIGKILL)
 
-    def finish(self) -> Problem | None:
+    def finish(self) -> Breakdown | None:
         """After the end: None when the stage is done, else what went wrong. Ends what the stage left running."""
         code = self._process.wait()
         self.kill()
@@ -98,7 +98,7 @@ class StageProcess:
         if code == 0 and final.get("kind") == "done":
             return None
         if final.get("kind") == "error":
-            return Problem(
+            return Breakdown(
                 types=tuple(final["types"]),
                 message=final["message"],
                 hint=final["hint"],
@@ -107,8 +107,8 @@ class StageProcess:
             )
         tail = " | ".join(list(self._last_lines)[-3:])
         if code < 0:
-            return Problem(signal=-code, message=tail)
-        return Problem(exit_code=code, message=f"exit code {code} and no report; last words: {tail}")
+            return Breakdown(signal=-code, message=tail)
+        return Breakdown(exit_code=code, message=f"exit code {code} and no report; last words: {tail}")
 
     def _signal(self, number: int) -> None:
         try:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from covaria.job.books import Books
 from covaria.tree import atomic, record
-from covaria.worker.books import Books
 from covaria.worker.metrics import Metrics
 
 WRITE_EVERY_S = 2.0

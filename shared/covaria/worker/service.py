@@ -14,8 +14,8 @@ from covaria.bus.model import Bus, BusError, Delivery
 from covaria.bus.rabbit import RabbitBus
 from covaria.bus.topology import CLASSES, build_topology, job_queue
 from covaria.errors import InvalidInput
+from covaria.request.stages import STAGES
 from covaria.settings import Settings
-from covaria.stage import STAGES
 from covaria.worker.dispatch import Dispatch
 from covaria.worker.faults import Faults
 from covaria.worker.handler import Handler

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from covaria.bus.model import Delivery
+from covaria.job.lease import LeaseKeeper
 from covaria.settings import Settings
 from covaria.tree import Tree
-from covaria.worker.failures import Problem
+from covaria.worker.failures import Breakdown
 from covaria.worker.faults import Faults
-from covaria.worker.lease import LeaseKeeper
 from covaria.worker.link import Link
 from covaria.worker.metrics import Metrics
 from covaria.worker.process import StageProcess
@@ -33,7 +33,7 @@ Why = Literal["cancel", "drain", "time_limit", "lease_lost", ""]
 class Ending:
     """How a stage's process ended."""
 
-    problem: Problem | None
+    breakdown: Breakdown | None
     """None: the stage is done."""
     why: Why
     """Why it was asked to stop, "" when it was not."""

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
-from covaria.jobs.request import IngestOptions
 from covaria.particles.metadata import Metadata
 from covaria.particles.paths import ImagePathResolver, PathGuard, missing_stacks
 from covaria.particles.stacks.images import StackImages
 from covaria.particles.stacks.mrc import StackHeader, read_header
+from covaria.request.model import IngestOptions
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,191 @@
+"""`covaria submit` and `covaria watch`: how jobs come to the services."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from covaria.cli import options as o
+from covaria.cli.request import build_request
+
+SERVICES = "Services"
+WAIT_POLL_S = 1.0
+
+
+class JobClassChoice(StrEnum):
+    """How urgent a job is."""
+
+    live = "live"
+    bulk = "bulk"
+
+
+JobClass = Annotated[JobClassChoice, typer.Option("--class", help="live goes before bulk.", rich_help_panel=SERVICES)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add submit and watch."""
+    for command in (submit, watch):
+        app.command(name=command.__name__, rich_help_panel=SERVICES)(command)
+
+
+def submit(
+    context: typer.Context, particles: o.Particles, out: o.Out,
+    poses: o.Poses = None, ctf: o.Ctf = None, ind: o.Ind = None, halfsets: o.Halfsets = None,
+    passthrough: o.Passthrough = None, datadir: o.Datadir = None, strip_prefix: o.StripPrefix = None,
+    n_images: o.NImages = None, downsample: o.Downsample = 256, no_downsample: o.NoDownsample = False,
+    box: o.Box = None, pixel_size: o.PixelSize = None, voltage: o.Voltage = None, cs: o.Cs = None,
+    amplitude_contrast: o.AmplitudeContrast = None, symmetry: o.Symmetry = None,
+    zdim: o.Zdim = "1,2,4,10,20", mask: o.Mask = "from_halfmaps", focus_mask: o.FocusMask = None,
+    mask_dilate_iter: o.MaskDilateIter = 0, uninvert_data: o.Uninvert = o.UninvertData.automatic,
+    correct_contrast: o.CorrectContrast = True, only_mean: o.OnlyMean = False,
+    no_density: o.NoDensity = False, density_dim: o.DensityDim = None, density_zdim: o.DensityZdim = None,
+    analysis_zdim: o.AnalysisZdim = None, n_clusters: o.NClusters = 20, n_trajectories: o.NTrajectories = 1,
+    n_vols_along_path: o.NVolsAlongPath = 6, b_factor: o.BFactor = 0.0, skip_umap: o.SkipUmap = False,
+    seed: o.Seed = 0, overwrite: o.Overwrite = False, config: o.Config = None,
+    job_class: JobClass = JobClassChoice.bulk,
+    job_id: Annotated[
+        str | None, typer.Option(help="Your own id (default: a hash of inputs, options and OUT).",
+                                 rich_help_panel=SERVICES),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Stay until the job has ended; exit code 0 when it succeeded.",
+                           rich_help_panel=SERVICES),
+    ] = False,
+) -> None:  # fmt: skip
+    """Send a job to the services: the same options as `run`, computed by whichever workers are free.
+
+    The same submission twice is one job. The exit code is 75 when the broker is away or takes nothing now: try again.
+    """
+    from covaria.bus.model import BrokerAway, Refused
+    from covaria.operations.arrivals import announce
+    from covaria.operations.submit import check_before, message_for
+
+    request = build_request(out, dict(context.params))
+    line = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    message = message_for(request, job_class=job_class.value, command_line=line, job_id=job_id)
+    check_before(message)
+    try:
+        send(message)
+    except (BrokerAway, Refused) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(75) from error
+    announce(message)
+    typer.echo(f"job {message.job_id}: {' -> '.join(message.work.route)}, {job_class.value}")
+    typer.echo(f"follow it with: covaria status {shlex.quote(str(message.work.request.out))} --follow")
+    if wait:
+        _wait(message.work.request.out)
+
+
+def watch(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where particle sets arrive.")],
+    into: Annotated[Path, typer.Option("--into", metavar="FOLDER", help="One output folder a set is made in here.")],
+    pattern: Annotated[str, typer.Option(help="Which metadata files, relative to DIR.")] = "**/*.star",
+    settle: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long a set must be still.")] = 60.0,
+    done_marker: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Take a set when a file of this name lies beside it instead.")
+    ] = None,
+    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often to look.")] = 10.0,
+    once: Annotated[bool, typer.Option("--once", help="Look until nothing is settling or waiting, then end.")] = False,
+    job_class: JobClass = JobClassChoice.live,
+    poses: o.Poses = None, ctf: o.Ctf = None, passthrough: o.Passthrough = None, datadir: o.Datadir = None,
+    strip_prefix: o.StripPrefix = None, n_images: o.NImages = None, downsample: o.Downsample = 256,
+    no_downsample: o.NoDownsample = False, symmetry: o.Symmetry = None,
+    zdim: o.Zdim = "1,2,4,10,20", mask: o.Mask = "from_halfmaps", focus_mask: o.FocusMask = None,
+    mask_dilate_iter: o.MaskDilateIter = 0, uninvert_data: o.Uninvert = o.UninvertData.automatic,
+    correct_contrast: o.CorrectContrast = True, only_mean: o.OnlyMean = False,
+    no_density: o.NoDensity = False, density_dim: o.DensityDim = None, density_zdim: o.DensityZdim = None,
+    analysis_zdim: o.AnalysisZdim = None, n_clusters: o.NClusters = 20, n_trajectories: o.NTrajectories = 1,
+    n_vols_along_path: o.NVolsAlongPath = 6, b_factor: o.BFactor = 0.0, skip_umap: o.SkipUmap = False,
+    seed: o.Seed = 0, config: o.Config = None,
+) -> None:  # fmt: skip
+    """Submit each particle set that arrives in a folder, once, also across restarts.
+
+    While the broker is away jobs are kept in COVARIA_SPOOL and sent later.
+    """
+    import signal
+    import threading
+
+    from covaria.bus.rabbit import RabbitBus
+    from covaria.operations.arrivals import Watcher, announce
+    from covaria.settings import load_settings
+    from covaria.worker.logs import set_up_logging
+
+    settings = load_settings()
+    set_up_logging(settings.log_level, settings.log_format)
+    values = dict(context.params)
+    watcher = Watcher(
+        folder, pattern, into, settings.spool,
+        lambda path, out: _watched_message(path, out, values, job_class.value),
+        settle_s=settle, marker=done_marker,
+    )  # fmt: skip
+    bus = RabbitBus(settings)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    while True:
+        for message in watcher.look():
+            announce(message)
+        watcher.send(bus, settings.retry_delays_s)
+        if once and watcher.is_quiet():
+            break
+        if stopped.wait(every):
+            break
+    bus.close()
+
+
+def _watched_message(particles: Path, out: Path, values: Mapping[str, Any], job_class: str) -> Any:
+    from covaria.operations.submit import check_before, message_for
+
+    request = build_request(out, {**values, "particles": particles, "out": out})
+    message = message_for(request, job_class=job_class, command_line=f"covaria submit {particles} -o {out}")  # type: ignore[arg-type]
+    check_before(message)
+    return message
+
+
+def send(message: Any) -> None:
+    """Queue a message for its stage. Raises BusError."""
+    from covaria.bus.rabbit import RabbitBus
+    from covaria.bus.topology import build_topology
+    from covaria.settings import load_settings
+    from covaria.worker.dispatch import Dispatch
+    from covaria.worker.faults import Faults
+
+    settings = load_settings()
+    bus = RabbitBus(settings)
+    bus.open()
+    try:
+        Dispatch(bus, build_topology(settings.retry_delays_s), Faults()).submit(message)
+    finally:
+        bus.close()
+
+
+def _wait(out: Path) -> None:
+    """Until the job has ended; raises typer.Exit(1) unless it succeeded."""
+    from covaria.errors import InvalidInput
+    from covaria.operations.jobs_on_disk import view_job
+
+    shown = ""
+    while True:
+        try:
+            view = view_job(out)
+        except InvalidInput:
+            view = None  # a worker has not made the folder yet
+        if view is not None:
+            line = f"{view.current.name}: {view.current.status}"
+            if line != shown:
+                typer.echo(line)
+                shown = line
+            if view.status == "succeeded":
+                return
+            if view.status in ("parked", "failed", "cancelled"):
+                typer.echo(view.current.error, err=True)
+                raise typer.Exit(1)
+        time.sleep(WAIT_POLL_S)

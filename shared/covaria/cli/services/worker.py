@@ -1,0 +1,113 @@
+"""`covaria worker`, `covaria exporter`, `covaria doctor`, `covaria schema`."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SERVICES = "Services"
+
+
+class StageChoice(StrEnum):
+    """A stage that a worker can serve."""
+
+    ingest = "ingest"
+    reconstruction = "reconstruction"
+    density = "density"
+    analysis = "analysis"
+
+
+class ClassChoice(StrEnum):
+    """Which queues a worker asks."""
+
+    live = "live"
+    bulk = "bulk"
+    both = "both"
+
+
+def register(app: typer.Typer) -> None:
+    """Add worker, exporter, doctor and schema."""
+    for command in (worker, exporter, doctor, schema):
+        app.command(name=command.__name__, rich_help_panel=SERVICES)(command)
+
+
+def worker(
+    stage: Annotated[StageChoice, typer.Argument(help="The stage to serve.")],
+    job_class: Annotated[
+        ClassChoice, typer.Option("--class", help="Queues to ask; live goes first.")
+    ] = ClassChoice.both,
+    max_jobs: Annotated[int | None, typer.Option(min=1, help="End after this many messages.")] = None,
+    idle_exit: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0, help="End after this long without a message.")
+    ] = None,
+) -> None:
+    """Serve one stage: take jobs from the broker until SIGTERM. Configured by COVARIA_* (docs/settings.md)."""
+    from covaria.bus.topology import CLASSES
+    from covaria.settings import load_settings
+    from covaria.worker.logs import set_up_logging
+    from covaria.worker.service import Service
+
+    settings = load_settings()
+    set_up_logging(settings.log_level, settings.log_format)
+    classes = CLASSES if job_class is ClassChoice.both else (job_class.value,)
+    sys.exit(Service(stage.value, classes, settings, max_jobs=max_jobs, idle_exit_s=idle_exit).run())
+
+
+def exporter(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Where to look for jobs (default: COVARIA_ROOTS).")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print the metrics once and end.")] = False,
+) -> None:
+    """Serve /metrics about jobs on disk and queues at the broker, for as long as it runs: the truth for rates."""
+    from covaria.operations.exporter import Exporter
+    from covaria.settings import load_settings
+    from covaria.worker.logs import set_up_logging
+
+    settings = load_settings()
+    set_up_logging(settings.log_level, settings.log_format)
+    found = Exporter(settings, tuple(folders or settings.roots))
+    if once:
+        typer.echo(found.text(), nl=False)
+    else:
+        found.run()
+
+
+def doctor() -> None:
+    """Look at broker, roots, device and versions: what is wrong, and what to do. Exit code 1 when anything is."""
+    from covaria.operations.doctor import examine
+    from covaria.settings import load_settings
+
+    findings = examine(load_settings())
+    for finding in findings:
+        typer.echo(f"{finding.mark:5} {finding.what}: {finding.found}")
+        if finding.hint:
+            typer.echo(f"      -> {finding.hint}")
+    if any(finding.mark == "FAIL" for finding in findings):
+        raise typer.Exit(1)
+
+
+def schema(
+    folder: Annotated[Path, typer.Argument(help="Repository to write schemas/ and docs/ in.")] = Path(),
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where a file would change.")] = False,
+) -> None:
+    """Generate the JSON Schemas, AsyncAPI, and the pages about messages and settings from the code."""
+    from covaria.reference.export import generated_files
+
+    stale = []
+    for name, text in generated_files().items():
+        path = folder / name
+        if path.is_file() and path.read_text() == text:
+            continue
+        stale.append(name)
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    for name in stale:
+        typer.echo(f"{'differs' if check else 'wrote'} {name}")
+    if check and stale:
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""The principal components: sums over images, the M-step, shrinkage, what the half-sets confirm."""

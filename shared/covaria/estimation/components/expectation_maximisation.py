@@ -1,0 +1,206 @@
+"""From random volumes to principal components, coarse to fine.
+
+A level is a radius in Fourier space. Coarse levels are cheap and find the subspace; each finer one refines it. The
+start is chosen from the data: several radii and seeds run for a few steps, and the one whose likelihood gain is largest
+goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from covaria.estimation.components.sums import (
+    ComponentSums,
+    Gradient,
+    LinearModel,
+    MStep,
+    gradient_of,
+    m_step,
+)
+from covaria.imaging import volumes
+from covaria.imaging.images import Images, Noise
+from covaria.maps.fourier import shell_average, shell_indices
+from covaria.running.passes import batch_size, sum_pass
+
+Report = Callable[[str, int, int], None]
+AGREEMENT = 0.03
+"""Mean FSC over a component's outer shells above which a finer level is worth its pass. Small, because what moves fills
+a small part of the mask."""
+COARSE_TOLERANCE, LAST_TOLERANCE = 1e-3, 2e-4
+COARSEST, COARSEST_STEPS, COARSE_STEPS, LAST_STEPS = 8, 5, 3, 6
+
+
+@dataclass(frozen=True)
+class Step:
+    """One E-step and M-step at the model's own radius. gain: log likelihood of the INCOMING model above the mean's."""
+
+    model: LinearModel
+    found: MStep
+    gain: float
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What stays fixed: images, noise, the regularised mean and the mask on the full box, and the split in two sets.
+
+    split (N,) 0 or 1, -1 = not used
+    """
+
+    images: Images
+    noise: Noise
+    mean: np.ndarray
+    mask: np.ndarray
+    contrast_sd: float
+    split: np.ndarray
+
+    def mask_at(self, radius: int) -> np.ndarray:
+        side = volumes.cube_side(radius)
+        box = self.mask.shape[0]
+        if side == box:
+            return self.mask
+        small = (
+            volumes.resize_fourier(torch.as_tensor(self.mask, dtype=torch.float32), side).numpy() * (side / box) ** 3
+        )
+        return np.clip(small, 0, 1)
+
+    def model(self, radius: int, components: np.ndarray) -> LinearModel:
+        """The mean and `components` (of any cube side) on the cube of `radius`; DFT coefficients are kept.
+
+        The mean comes from the full box each time: a coarse cube's own would lack the finer shells.
+        """
+        side = volumes.cube_side(radius)
+        mean, resized = (
+            volumes.resize_fourier(torch.as_tensor(v, dtype=torch.float32), side).numpy()
+            for v in (self.mean, components)
+        )
+        return LinearModel(radius, mean, resized, self.contrast_sd)
+
+    def null_model(self, radius: int) -> LinearModel:
+        return self.model(radius, np.zeros((0, *self.mean.shape), np.float32))
+
+    def sums(self, model: LinearModel, report: Report | None = None) -> tuple[ComponentSums, ComponentSums]:
+        """E-step and gradient sums of both half-sets."""
+        grid = model.grid.to(self.images.device)
+        pair = (ComponentSums(model, grid), ComponentSums(model, grid))
+        size = batch_size(self.images, model.radius, 10 * (len(model.components) + 1))
+        step = f"components at {model.radius} shells"
+        sum_pass(
+            self.images,
+            pair,
+            self.noise,
+            radius=model.radius,
+            size=size,
+            split=self.split,
+            report=(lambda done, total: report(step, done, total)) if report else None,
+        )
+        return pair
+
+
+def gradients(
+    pair: tuple[ComponentSums, ComponentSums], mask: np.ndarray
+) -> tuple[tuple[Gradient, Gradient], np.ndarray]:
+    """Gradients of both halves and the mean second moment of the latents."""
+    second_moment = (pair[0].second_moment + pair[1].second_moment).cpu().numpy() / (pair[0].images + pair[1].images)
+    return (gradient_of(pair[0], mask), gradient_of(pair[1], mask)), second_moment
+
+
+def em_step(problem: Problem, model: LinearModel, report: Report | None = None) -> Step:
+    """One step of EM with parameter expansion."""
+    mask = problem.mask_at(model.radius)
+    pair = problem.sums(model, report)
+    found = m_step(model.components, *gradients(pair, mask), mask, problem.images.device)
+    return Step(replace(model, components=found.components), found, pair[0].gain + pair[1].gain)
+
+
+def random_start(problem: Problem, count: int, radius: int, seed: int) -> LinearModel:
+    """Random volumes inside the mask with the mean's power spectrum, each a tenth of its amplitude."""
+    null = problem.null_model(radius)
+    side = null.mean.shape[0]
+    mask = problem.mask_at(radius)
+    rng = np.random.default_rng(seed)
+    shell = np.minimum(shell_indices(side), side // 2 - 1)
+    amplitude = np.sqrt(shell_average(np.abs(np.fft.rfftn(null.mean * mask)) ** 2, side))[shell]
+    amplitude[shell_indices(side) >= side // 2] = 0
+    white = np.fft.rfftn(rng.standard_normal((count, side, side, side)), axes=(1, 2, 3)) / side**1.5
+    components = np.fft.irfftn(white * amplitude, s=(side,) * 3, axes=(1, 2, 3)) * mask
+    return replace(null, components=(0.1 * components).astype(np.float32))
+
+
+def radii(limit: int, first: int = COARSEST) -> list[int]:
+    """Level radii 8, 12, 16, 24, ... up to the limit (8, 12, 16, 24, 31 for 64 px)."""
+    out, step = [], first
+    while step < limit:
+        out.append(step)
+        step = step * 3 // 2 if step & (step - 1) == 0 else step * 4 // 3
+    if out and limit - out[-1] <= 2:
+        out.pop()
+    return [*out, limit]
+
+
+def choose_start(
+    problem: Problem, count: int, limit: int, seed: int, *, seeds: int = 2, steps: int = 3, report: Report | None = None
+) -> tuple[LinearModel, list[dict]]:
+    """The best of several radii and seeds after a few steps, by likelihood gain."""
+    levels = radii(limit)
+    tried, best, best_gain = [], None, -np.inf
+    for radius in sorted({levels[0], levels[min(2, len(levels) - 1)]}):
+        for trial in range(seeds):
+            model = random_start(problem, count, radius, seed + 1000 * trial)
+            for _ in range(steps + 1):
+                step = em_step(problem, model, report=report)
+                model = step.model
+            tried.append({"radius": radius, "seed": seed + 1000 * trial, "gain": step.gain})
+            if step.gain > best_gain:
+                best, best_gain = model, step.gain
+    assert best is not None
+    return best, tried
+
+
+def fit_components(
+    problem: Problem,
+    count: int,
+    *,
+    seed: int = 0,
+    start: LinearModel | None = None,
+    limit: int | None = None,
+    last_steps: int = LAST_STEPS,
+    report: Report | None = None,
+    log: Callable[[str], None] = lambda message: None,
+) -> Step:
+    """Refine `start`, or the best of several random starts, up to `limit` shells: the last step.
+
+    `last_steps` more are taken at the last level at most. Components fitted to noise grow for ever: few serve them.
+    """
+    limit = len(problem.mask) // 2 - 1 if limit is None else limit
+    if start is None:
+        start, tried = choose_start(problem, count, limit, seed, report=report)
+        log(f"components: start at {start.radius} shells, of {[(t['radius'], round(t['gain'], 1)) for t in tried]}")
+    model = start
+    for level in [r for r in radii(limit) if r >= start.radius]:
+        most = COARSEST_STEPS if level <= COARSEST else COARSE_STEPS
+        step = _climb(problem, problem.model(level, model.components), most, COARSE_TOLERANCE, report)
+        model = step.model
+        outer = step.found.fsc[:, 3 * level // 4 : level].mean(1).max()
+        log(f"components: {level} shells, likelihood gain {step.gain:.1f}, agreement at the edge {outer:.2f}")
+        if outer < AGREEMENT:
+            break
+    if last_steps:
+        step = _climb(problem, model, last_steps, LAST_TOLERANCE, report)
+    log(f"components: done at {model.radius} shells, likelihood gain {step.gain:.1f}")
+    return step
+
+
+def _climb(problem: Problem, model: LinearModel, most: int, tolerance: float, report: Report | None) -> Step:
+    """Up to `most` steps at one level, until the likelihood gain rises by less than `tolerance` of itself."""
+    previous = None
+    for _ in range(most):
+        step = em_step(problem, model, report=report)
+        model = step.model
+        if previous is not None and step.gain - previous < tolerance * abs(step.gain):
+            break
+        previous = step.gain
+    return step

@@ -1,0 +1,90 @@
+"""Volumes that depend linearly on known latents: the voxel-wise M-step.
+
+    [ sum_i c_i^2 C_i^2 E_i / Lambda + diag(1 / tau_k) ] v = sum_i c_i C_i (y_i - c_i A_i mu) m_i / Lambda
+at each Fourier voxel, with E_i = m_i m_i^T for latents that are known. It says what perfect latents would reach on a
+data set: the ceiling of any estimator of the components.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from covaria.estimation.components.expectation_maximisation import Problem
+from covaria.estimation.components.shrinkage import shrunk
+from covaria.estimation.mean.sums import padded_shell_means, signal_to_noise
+from covaria.imaging import volumes
+from covaria.imaging.images import Batch
+from covaria.imaging.slices import backproject, project
+from covaria.maps import fsc
+from covaria.running.passes import batch_size, sum_pass
+
+
+class RegressionSums:
+    """K complex right-hand sides and K (K + 1) / 2 real normal-equation entries for each padded voxel."""
+
+    def __init__(self, problem: Problem, latents: np.ndarray, contrasts: np.ndarray) -> None:
+        device = problem.images.device
+        self.count = latents.shape[1]
+        self.pairs = np.triu_indices(self.count)
+        radius = len(problem.mask) // 2 - 1
+        self.grid = torch.zeros(volumes.padded_shape(radius, 2 * self.count + len(self.pairs[0])), device=device)
+        self._mean = volumes.to_padded(torch.as_tensor(problem.mean[None], device=device))
+        self._latents, self._contrasts = latents, contrasts
+
+    def add(self, batch: Batch) -> None:
+        device = batch.ctf.device
+        contrast = torch.as_tensor(self._contrasts[batch.index], dtype=torch.float32, device=device)
+        z = torch.as_tensor(self._latents[batch.index], dtype=torch.float32, device=device)
+        ctf = batch.ctf * contrast[:, None]
+        residual = batch.pixels - project(self._mean, batch.rotations, batch.plane)[..., 0] * ctf[..., None]
+        values = (residual * ctf[..., None])[..., None] * z[:, None, None]
+        moments = z[:, self.pairs[0]] * z[:, self.pairs[1]]
+        backproject(self.grid, values, (ctf * ctf)[..., None] * moments[:, None], batch.rotations, batch.plane)
+
+    def tensors(self) -> list[torch.Tensor]:
+        return [self.grid]
+
+
+def regress_on_latents(
+    problem: Problem, latents: np.ndarray, contrasts: np.ndarray, *, by_place: bool = False
+) -> np.ndarray:
+    """Components (K, D, D, D) for latents (N, K) of about unit variance.
+
+    Regularised by the half-sets' FSC in each shell, or as the estimator's own are (`by_place`: `shrinkage`).
+    """
+    pair = (RegressionSums(problem, latents, contrasts), RegressionSums(problem, latents, contrasts))
+    size = batch_size(problem.images, None, 10 * pair[0].grid.shape[-1])
+    sum_pass(problem.images, pair, problem.noise, size=size, split=problem.split)
+    count = latents.shape[1]
+    halves = [volumes.hermitian(one.grid, count).cpu().numpy() for one in pair]
+    both = halves[0] + halves[1]
+    shell = padded_shell_means(both[..., 2 * count])[1]
+    diagonal = [
+        2 * count + int(np.flatnonzero((pair[0].pairs[0] == k) & (pair[0].pairs[1] == k))[0]) for k in range(count)
+    ]
+    density = np.stack([0.5 * padded_shell_means(both[..., d])[0] for d in diagonal])
+    floor = density * 1e-2
+    own = [_solve(half, count, floor, shell) * problem.mask for half in halves]
+    if by_place:
+        pair_of_own = torch.as_tensor(np.stack(own), dtype=torch.float32)
+        return shrunk(pair_of_own, torch.as_tensor(problem.mask, dtype=torch.float32)).numpy().mean(0)
+    curves = np.stack([fsc(a, b) for a, b in zip(*own, strict=True)])
+    snr = np.stack([signal_to_noise(curve.copy()) for curve in curves])
+    snr = np.concatenate([snr, np.zeros((count, density.shape[1] - snr.shape[1]))], 1)
+    return _solve(both, count, density / np.maximum(snr, 1e-4), shell) * problem.mask
+
+
+def _solve(sums: np.ndarray, count: int, precision: np.ndarray, shell: np.ndarray) -> np.ndarray:
+    """Solve every voxel inside the radius with `precision` (K, shells) on the diagonal; real cubes (K, D, D, D)."""
+    side = sums.shape[2]
+    inside = volumes.padded_radius(side) <= side // 2 - 1
+    chosen = sums[inside]
+    matrix = np.zeros((len(chosen), count, count), np.float32)
+    rows, columns = np.triu_indices(count)
+    matrix[:, rows, columns] = matrix[:, columns, rows] = chosen[:, 2 * count :]
+    matrix[:, np.arange(count), np.arange(count)] += precision.T[shell[inside]] + 1e-12
+    right = chosen[:, : 2 * count].reshape(-1, 2, count).transpose(0, 2, 1)
+    out = np.zeros((*sums.shape[:3], 2 * count), np.float32)
+    out[inside] = np.linalg.solve(matrix, right).transpose(0, 2, 1).reshape(len(chosen), -1)
+    return volumes.grid_corrected(torch.from_numpy(out)).numpy()

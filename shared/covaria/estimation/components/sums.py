@@ -1,0 +1,199 @@
+"""Principal components by expectation-maximisation: the sums of one step, and the step.
+
+Model (probabilistic PCA, Tipping and Bishop 1999, with the image formation inside):
+    y_i = (1 + sd a_i) A_i mu + c_i A_i sum_k v_k z_ik + noise,   a, z ~ N(0, 1),   v_k = sqrt(eigenvalue) x eigenvolume
+E-step: `latents.posterior` (m_i, S_i of a and z), with c_i re-estimated from the marginal likelihood.
+M-step: the gradient of the expected log likelihood in v, through the exact adjoint,
+    g_k = sum_i c_i A_i^* [ r_i m_ik - c_i sum_l (A_i v_l) S_i,lk - sd (A_i mu) S_i,ak ]
+    r_i = y_i - (1 + sd m_ia) A_i mu - c_i A_i V m_i
+preconditioned by its own Hessian with E_i = S_i + m_i m_i^T replaced by its mean E: rho(k) E, where rho is the number
+of CTF^2 / noise samples in each Fourier cell. Poses do not depend on the latents, so this is the M-step up to sampling
+fluctuations, in 2 K + 1 channels instead of K + K (K + 1) / 2 complex and real ones; its fixed point is that of EM
+exactly, because the gradient is exact. Each half-set steps on its own; what they agree on decides how much of the
+average is kept (`shrinkage`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+import torch
+
+from covaria.estimation.components.shrinkage import shrunk
+from covaria.estimation.latents.posterior import posterior, slices_of, statistics
+from covaria.imaging import volumes
+from covaria.imaging.images import Batch
+from covaria.imaging.slices import backproject
+from covaria.maps import fsc
+from covaria.maps.fourier import shell_average, shell_indices
+
+LEAST_DENSITY = 0.1
+"""Of its shell's average: no cell is divided by less."""
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """Mean and components on the cube of `radius`, cache units.
+
+    mean (d, d, d), components (K, d, d, d) = sqrt(eigenvalue) x eigenvolume; contrast_sd 0 = contrast fixed to 1
+    """
+
+    radius: int
+    mean: np.ndarray
+    components: np.ndarray
+    contrast_sd: float
+
+    @property
+    def grid(self) -> torch.Tensor:
+        return volumes.to_padded(
+            torch.as_tensor(np.concatenate([self.mean[None], self.components]), dtype=torch.float32)
+        )
+
+
+class ComponentSums:
+    """E-step and gradient sums of one half-set under a frozen model; slicing: `model.grid`, on the images' device."""
+
+    def __init__(self, model: LinearModel, slicing: torch.Tensor) -> None:
+        count = len(model.components)
+        self._sd = model.contrast_sd
+        self._slicing, device = slicing, slicing.device
+        self.grid = torch.zeros(volumes.padded_shape(model.radius, 2 * count + 1), device=device)
+        self.second_moment = torch.zeros((count, count), dtype=torch.float64, device=device)
+        self.scalars = torch.zeros(3, dtype=torch.float64, device=device)
+
+    def add(self, batch: Batch) -> None:
+        slices = slices_of(batch, self._slicing)
+        stats = statistics(batch, slices)
+        found = posterior(stats, self._sd)
+        weights, mean, covariance = found.weights.float(), found.mean.float(), found.covariance.float()
+        coefficients = weights * mean
+        coefficients[:, 0] += 1
+        residual = batch.pixels.flatten(1) - torch.bmm(slices, coefficients[..., None])[..., 0]
+        values = residual[..., None] * mean[:, None, 1:]
+        values -= torch.bmm(slices, (weights[:, :, None] * covariance)[:, :, 1:])
+        b, n = batch.ctf.shape
+        ctf = batch.ctf * weights[:, -1:]  # the contrast, where there are components
+        values = values.view(b, n, 2, -1) * ctf[:, :, None, None]
+        backproject(self.grid, values, ctf.square()[..., None], batch.rotations, batch.plane)
+        self.second_moment += (covariance[:, 1:, 1:].sum(0) + mean[:, 1:].T @ mean[:, 1:]).double()
+        self.scalars[0] += found.log_likelihood.sum()
+        self.scalars[1] += posterior(stats.leading(0), self._sd).log_likelihood.sum()
+        self.scalars[2] += b
+
+    def tensors(self) -> list[torch.Tensor]:
+        return [self.grid, self.second_moment, self.scalars]
+
+    @property
+    def gain(self) -> float:
+        """Log likelihood above that of the mean alone."""
+        return float(self.scalars[0] - self.scalars[1])
+
+    @property
+    def images(self) -> float:
+        return float(self.scalars[2])
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """One half-set's sums on the cube's own Fourier grid (rfft half): gradient (K, d, d, d//2+1) and density rho."""
+
+    gradient: np.ndarray
+    density: np.ndarray
+
+
+def gradient_of(sums: ComponentSums, mask: np.ndarray) -> Gradient:
+    """The exact gradient inside the mask, as DFT coefficients divided by d^3 (so that Newton's step is g / rho)."""
+    count = len(sums.second_moment)
+    half = volumes.hermitian(sums.grid.clone(), count).cpu()
+    real = volumes.adjoint_from_padded(half[..., : 2 * count]).numpy() * mask
+    return Gradient(_dft(real) / mask.size, volumes.unit_density(half[..., -1]).numpy())
+
+
+def half_set_steps(
+    components: np.ndarray, halves: tuple[Gradient, Gradient], second_moment: np.ndarray, mask: np.ndarray
+) -> np.ndarray:
+    """Each half-set's own M-step, unregularised, inside the mask: (2, K, d, d, d) float32."""
+    side = components.shape[-1]
+    spectrum = _dft(components)
+    inverse = np.linalg.inv(second_moment)
+    out = np.empty((2, *components.shape), np.float32)
+    for half, own in zip(halves, out, strict=True):
+        floor = _on_shells(LEAST_DENSITY * shell_average(half.density, side), side)
+        step = np.einsum("kl,lzyx->kzyx", inverse, half.gradient) / np.maximum(half.density, np.maximum(floor, 1e-20))
+        own[:] = _inverse_dft(spectrum + step, side) * mask
+    return out
+
+
+@dataclass(frozen=True)
+class MStep:
+    """New components and what the half-sets say of them.
+
+    components  (K, d, d, d)
+    halves      (2, K, d, d, d) each half-set's own; their average is the components
+    fsc         (K, d // 2) between the half-sets' volumes before they were shrunk
+    power       (K,) sum of squares of what is looked for: <shrunk, not shrunk>. A Wiener gain S / (S + N / 2) leaves
+                too little of S; its product with the average, whose power is S + N / 2, leaves S
+    """
+
+    components: np.ndarray
+    halves: np.ndarray
+    fsc: np.ndarray
+    power: np.ndarray
+
+
+def m_step(
+    components: np.ndarray,
+    gradients: tuple[Gradient, Gradient],
+    second_moment: np.ndarray,
+    mask: np.ndarray,
+    device: torch.device | str = "cpu",
+) -> MStep:
+    """Each half-set steps on its own; expand (Psi = mean E absorbed), shrink, rotate to principal axes."""
+    free = half_set_steps(components, gradients, second_moment, mask)
+    free = _mixed(expansion(second_moment), free)
+    kept = shrunk(torch.as_tensor(free, device=device), torch.as_tensor(mask, dtype=torch.float32, device=device))
+    halves = kept.cpu().numpy()
+    rotation = principal_axes(halves.mean(0))
+    free, halves = _mixed(rotation, free), _mixed(rotation, halves)
+    new = halves.mean(0)
+    return MStep(
+        new,
+        halves,
+        np.stack([fsc(first, second) for first, second in zip(*free, strict=True)]),
+        np.einsum("kzyx,kzyx->k", new, free.mean(0), dtype=np.float64),
+    )
+
+
+def expansion(second_moment: np.ndarray) -> np.ndarray:
+    """The symmetric root of the latents' second moment (K, K): parameter expansion, axes turned as little as can be."""
+    values, vectors = np.linalg.eigh(second_moment)
+    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+
+
+def principal_axes(components: np.ndarray) -> np.ndarray:
+    """The rotation (K, K) that makes volumes (K, d, d, d) orthogonal, largest first."""
+    flat = components.reshape(len(components), -1).astype(np.float64)
+    return np.linalg.eigh(flat @ flat.T)[1][:, ::-1].T
+
+
+def _mixed(matrix: np.ndarray, pair: np.ndarray) -> np.ndarray:
+    """matrix (K, K) applied to the components of both half-sets (2, K, d, d, d), in single precision."""
+    return np.einsum("kl,hlzyx->hkzyx", matrix.astype(np.float32), pair, optimize=True)
+
+
+def _dft(real: np.ndarray) -> np.ndarray:
+    """DFT with the origin at the centre voxel, rfft half of the last three axes."""
+    axes = (-3, -2, -1)
+    return scipy.fft.rfftn(scipy.fft.ifftshift(real, axes=axes), axes=axes, workers=-1)
+
+
+def _inverse_dft(spectrum: np.ndarray, side: int) -> np.ndarray:
+    axes = (-3, -2, -1)
+    return scipy.fft.fftshift(scipy.fft.irfftn(spectrum, s=(side,) * 3, axes=axes, workers=-1), axes=axes)
+
+
+def _on_shells(values: np.ndarray, side: int) -> np.ndarray:
+    table = np.append(values, np.full(side, values[-1]))
+    return table[shell_indices(side)]

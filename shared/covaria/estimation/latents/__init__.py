@@ -1,0 +1,1 @@
+"""The posterior of an image's contrast and latent coordinates under the linear model."""

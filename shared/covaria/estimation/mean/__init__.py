@@ -1,0 +1,1 @@
+"""The mean map, its noise and mask, and each image's contrast before there are components."""

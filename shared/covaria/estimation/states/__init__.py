@@ -1,0 +1,1 @@
+"""A volume at a latent point: neighbourhoods, residual sums, the choice between model and data."""

@@ -1,0 +1,77 @@
+"""One state's volumes from its residual maps: shrink, choose, add to the linear model, filter locally."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from covaria.estimation.states.estimates import ResidualMaps
+from covaria.estimation.states.model import LinearModel
+from covaria.estimation.states.selection import Choice, choose, prior_losses, shell_gain
+from covaria.maps.filtering import local_filter
+from covaria.maps.fourier import shell_indices
+
+
+@dataclass(frozen=True)
+class State:
+    """The volumes of one target, (D, D, D) in density units.
+
+    filtered          locally filtered average
+    halves            (2, D, D, D) before the local filter
+    local_resolution  angstrom
+    """
+
+    filtered: NDArray[np.float32]
+    halves: NDArray[np.float32]
+    local_resolution: NDArray[np.float32]
+    choice: Choice
+
+
+def shrunk(maps: torch.Tensor) -> torch.Tensor:
+    """Each map's shells times what the two half-sets agree on: masked maps (2, K, D, D, D) -> the same shape."""
+    box = maps.shape[-1]
+    gains = torch.stack([shell_gain(maps[:, k]) for k in range(maps.shape[1])])
+    table = torch.cat([gains, torch.zeros_like(gains)], dim=1)
+    by_voxel = table[:, torch.as_tensor(shell_indices(box), device=maps.device)]
+    transforms = torch.fft.rfftn(maps, dim=(-3, -2, -1)) * by_voxel
+    return torch.fft.irfftn(transforms, s=(box,) * 3, dim=(-3, -2, -1))
+
+
+def assemble(
+    model: LinearModel,
+    target: NDArray[np.floating],
+    residuals: tuple[ResidualMaps, ResidualMaps],
+    everyone: torch.Tensor,
+    sizes: NDArray[np.int64],
+    scale: float,
+    pixel_size_angstrom: float,
+) -> State:
+    """x_h(z*) = mu_h + U_h z* + the chosen residual of half-set h, for both halves, and their filtered average.
+
+    residuals  of half-set 0 and of half-set 1, maps in units of the cache (density / scale)
+    sizes      (K,) images in each neighbourhood
+    everyone   (2, D, D, D) the map of all images' residuals: the widest candidate, and what undoes the regularisation
+               of the linear model where the filter needs unbiased halves
+    """
+    device = everyone.device
+    mask = torch.as_tensor(model.mask, device=device)
+    linear = np.stack([model.at(half, target) for half in (0, 1)])
+    maps = torch.stack([torch.cat([residuals[h].maps.to(device), everyone[h][None]]) for h in (0, 1)])
+    offset = torch.as_tensor((linear[1] - linear[0]) / np.float32(scale), device=device)
+    held = (residuals[0].held_out, residuals[1].held_out)
+    choice = choose(shrunk(maps * mask), held, offset, mask, prior_losses(sizes, len(model.latents)))
+    halves = (linear + choice.residuals.cpu().numpy() * scale).astype(np.float32)
+    unbiased = linear + everyone.cpu().numpy() * np.float32(scale)
+    filtered, resolution = local_filter(
+        halves[0],
+        halves[1],
+        model.mask,
+        pixel_size_angstrom,
+        unbiased1=unbiased[0],
+        unbiased2=unbiased[1],
+        device=str(device),
+    )
+    return State(filtered, halves, resolution, choice)

@@ -1,0 +1,145 @@
+"""Which neighbourhood to trust, place by place and band by band: what the other half-set's nearest images say.
+
+Candidates are a map of the residual for each neighbourhood and "no residual". Each is judged by the likelihood of the
+other half-set's smallest neighbourhood, whitened and seen through the windows of `covaria.maps.local`: with
+a = sqrt(W) d and t = sqrt(W) d_true + noise of unit variance, twice the loss in log-likelihood under a window is
+J = sum (a^2 - 2 a t), 0 for no residual. Candidates are averaged with weights exp(-J / 2), J summed over both
+directions and partly shared between windows (Bayesian model averaging: where the images do not decide, neither does the
+estimate).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from covaria.estimation.states.estimates import HeldOut
+from covaria.maps.correlation import fsc
+from covaria.maps.filtering import at_positions, report_positions
+from covaria.maps.local import Band, band_pass, crop_transform, pad_transform, radial_bands, spread, windowed_sums
+
+N_SELECTION_BANDS = 8
+POOLED_WINDOWS = 30.0
+"""One window of a few images decides little; the evidence of this many average windows is added to each."""
+LOSS_FOR_HALVING = 2.0
+"""Prior loss for each halving of the images that a candidate rests on: odds of 1/e."""
+IGNORED = 1e-3
+"""A weight below this everywhere under all windows is not worth a transform."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The combined residual of both half-sets, and how much each candidate weighs where; candidate 0 is "no residual".
+
+    residuals  (2, D, D, D)
+    weights    one (1 + K, L, L, L) for each band
+    shares     (bands, 1 + K) mean weight inside the mask
+    """
+
+    residuals: torch.Tensor
+    weights: tuple[torch.Tensor, ...]
+    shares: torch.Tensor
+
+    def strongest(self, box: int) -> NDArray[np.int8]:
+        """The heaviest candidate of each band: (bands, p, p, p) at `report_positions(box)` on every axis."""
+        bands = radial_bands(box, "cpu", N_SELECTION_BANDS)
+        positions = torch.as_tensor(report_positions(box))
+        at = [at_positions(w.cpu(), band, positions, box) for w, band in zip(self.weights, bands, strict=True)]
+        return np.stack([field.argmax(0).numpy().astype(np.int8) for field in at])
+
+
+def shell_gain(maps: torch.Tensor) -> torch.Tensor:
+    """How much of each shell two half-sets agree on, max(FSC, 0) smoothed over five shells: (2, D, D, D) -> (D//2,)."""
+    both = maps.cpu().numpy()
+    curve = fsc(both[0], both[1])
+    kernel = np.ones(5)
+    smooth = np.convolve(curve, kernel, "same") / np.convolve(np.ones(len(curve)), kernel, "same")
+    return torch.as_tensor(np.clip(smooth, 0, 1), dtype=torch.float32, device=maps.device)
+
+
+def whitened(held: HeldOut, offset: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """sqrt(W) and t for candidates that start from another linear map than the judge.
+
+    The judge's residuals are relative to its own linear map; offset = DFT of the judge's map minus the candidate's.
+    """
+    root = held.weight.sqrt()
+    seen = torch.where(root > 0, held.gradient / root.clamp(min=1e-20), 0)
+    return root, seen + root * offset
+
+
+def losses(
+    candidates: torch.Tensor, root: torch.Tensor, seen: torch.Tensor, mask: torch.Tensor, band: Band
+) -> torch.Tensor:
+    """J of candidates (K, D, D, D//2+1) (transforms) under every window of a band: (K, L, L, L)."""
+    box = candidates.shape[-2]
+    a = band_pass(candidates * root, band)
+    t = band_pass(seen, band)
+    voxels = float(box) ** 3 * (box / band.grid) ** 3
+    return windowed_sums(mask * a * (a - 2 * t), band.windows) * voxels
+
+
+def prior_losses(sizes: NDArray[np.integer], count: int) -> torch.Tensor:
+    """What each candidate is charged beforehand: 0 for "no residual" and for all images, more the fewer it rests on.
+
+    sizes (K,) images in each neighbourhood out of `count` -> (1 + K + 1,). Without it noise alone would choose in rigid
+    particles, where the images cannot tell the candidates apart.
+    """
+    narrow = LOSS_FOR_HALVING * np.log2(count / np.asarray(sizes, dtype=float))
+    return torch.as_tensor(np.concatenate([[0.0], narrow, [0.0]]), dtype=torch.float32)
+
+
+def pooled_evidence(loss: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
+    """Losses (K, L, L, L) leaning on the whole band's: each window hears POOLED_WINDOWS average full ones besides.
+
+    mass  (L, L, L) how much of the mask each window holds
+    """
+    average = loss.sum(dim=(-3, -2, -1), keepdim=True) / mass.sum()
+    return loss + POOLED_WINDOWS * mass.max() * average
+
+
+def choose(
+    candidates: torch.Tensor,
+    held: tuple[HeldOut, HeldOut],
+    offset: torch.Tensor,
+    mask: torch.Tensor,
+    prior: torch.Tensor,
+) -> Choice:
+    """Combine the candidates of both half-sets by what the other half-set's images say.
+
+    candidates  (2, K, D, D, D) maps of the residual
+    held        the smallest neighbourhood of half-set 0 and of half-set 1
+    offset      (D, D, D) linear map of half-set 1 minus that of half-set 0, at the target
+    mask        (D, D, D)
+    prior       (1 + K,) loss of each candidate before any image is heard, "no residual" first
+    """
+    transforms = torch.fft.rfftn(candidates, dim=(-3, -2, -1))
+    shift = torch.fft.rfftn(offset)
+    judges = (whitened(held[1], shift), whitened(held[0], -shift))
+    mask_transform = torch.fft.rfftn(mask)
+    box = mask.shape[-1]
+    total = torch.zeros_like(transforms[:, 0])
+    weights, shares = [], []
+    for band in radial_bands(box, str(mask.device), N_SELECTION_BANDS):
+        here = torch.fft.irfftn(crop_transform(mask_transform, band.grid), s=(band.grid,) * 3).clamp(0, 1)
+        loss = losses(transforms[0], *judges[0], here, band) + losses(transforms[1], *judges[1], here, band)
+        mass = windowed_sums(here, band.windows)
+        evidence = pooled_evidence(torch.cat([torch.zeros_like(loss[:1]), loss]), mass)
+        weight = torch.softmax(-0.5 * (evidence + prior.to(mask.device)[:, None, None, None]), dim=0)
+        for half in (0, 1):
+            total[half] += pad_transform(torch.fft.rfftn(mixture(transforms[half], weight[1:], band)), box)
+        weights.append(weight)
+        shares.append((weight * mass).sum(dim=(-3, -2, -1)) / mass.sum())
+    residuals = torch.fft.irfftn(total, s=(box,) * 3, dim=(-3, -2, -1))
+    return Choice(residuals, tuple(weights), torch.stack(shares))
+
+
+def mixture(transforms: torch.Tensor, share: torch.Tensor, band: Band) -> torch.Tensor:
+    """sum_k share_k(x) d_k(x) in one band, on its grid: transforms (K, ...), share (K, L, L, L) -> (n, n, n)."""
+    field = torch.zeros((band.grid,) * 3, device=transforms.device)
+    for transform, part in zip(transforms, share, strict=True):
+        if part.max() > IGNORED:
+            field += spread(part, band.windows) * band_pass(transform, band)
+    return field

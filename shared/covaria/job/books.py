@@ -1,0 +1,152 @@
+"""What the services note in an output folder beside the stages' own books, and what they read there.
+
+.covaria/submission.json                    the job as it was submitted: enough to send it again
+.covaria/stages/<stage>/delivery.json       what became of the stage's message: attempt, worker, last error
+.covaria/stages/<stage>/progress.json       step, done, total, rate, seconds left
+.covaria/stages/<stage>/handover.json       the next stage's message is safe at the broker
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from covaria.errors import RefusedOutput
+from covaria.messages.envelope import Message, new_message
+from covaria.messages.work import Work
+from covaria.request.stages import in_order
+from covaria.tree import Tree, atomic, record
+from covaria.tree.publish import remove
+
+
+@dataclass(frozen=True)
+class Books:
+    """The services' notes of one job in one output folder."""
+
+    tree: Tree
+    job_id: str
+
+    @property
+    def submission(self) -> Path:
+        return self.tree.state / "submission.json"
+
+    def delivery(self, stage: str) -> Path:
+        return self.tree.stage_dir(stage) / "delivery.json"
+
+    def progress(self, stage: str) -> Path:
+        return self.tree.stage_dir(stage) / "progress.json"
+
+    def handover(self, stage: str) -> Path:
+        return self.tree.stage_dir(stage) / "handover.json"
+
+    # ---- reading
+    def is_ours(self) -> bool:
+        """Whether the folder holds this very job."""
+        request = record.read_request(self.tree)
+        return request is not None and request["job_id"] == self.job_id
+
+    def is_done(self, stage: str) -> bool:
+        """Whether this job's `stage` has finished."""
+        state = record.read_stage_state(self.tree, stage)
+        return state is not None and state["status"] == "succeeded" and state.get("job_id") == self.job_id
+
+    def is_handed_over(self, stage: str) -> bool:
+        """Whether the next stage's message is known to be safe at the broker."""
+        noted = read_json(self.handover(stage))
+        return noted is not None and noted.get("job_id") == self.job_id
+
+    def was_superseded(self) -> bool:
+        """Whether another job replaced this one (--overwrite); its late messages must do nothing."""
+        return self.job_id in (read_json(self.tree.state / "superseded.json") or {}).get("job_ids", [])
+
+    # ---- writing
+    def claim(self, message: Message) -> None:
+        """Make the folder this job's. Raises RefusedOutput where it holds another job and may not be overwritten."""
+        known = record.read_request(self.tree)
+        if known is not None and known["job_id"] != self.job_id:
+            if not message.work.request.overwrite:
+                raise RefusedOutput(
+                    f"holds another job, {known['job_id']}",
+                    file=self.tree.out,
+                    hint="give another folder, or submit with --overwrite",
+                )
+            self._start_over(str(known["job_id"]))
+        if known is None or known["job_id"] != self.job_id:
+            write_request(self.tree, message)
+        if not self.submission.exists():
+            note_submission(self.tree, message)
+
+    def note_delivery(self, stage: str, state: str, **facts: object) -> None:
+        """What became of the stage's message."""
+        note = {"job_id": self.job_id, "state": state, "at": record.now(), **facts}
+        atomic.write_json(self.delivery(stage), note)
+
+    def note_handover(self, stage: str, identifier: str | None) -> None:
+        """The next stage's message is safe (None: there is no next stage)."""
+        atomic.write_json(self.handover(stage), {"job_id": self.job_id, "message_id": identifier, "at": record.now()})
+
+    def settle(self, stage: str, status: str, error: Mapping[str, str] | None) -> None:
+        """Correct the stage's state where its process could not (killed, tried again). For the lease's holder."""
+        state = record.read_stage_state(self.tree, stage) or {"stage": stage, "job_id": self.job_id}
+        state = {**state, "status": status, "job_id": self.job_id}
+        if status != "running":
+            state.setdefault("finished_at", record.now())
+        if error is not None:
+            state["error"] = dict(error)
+        elif status == "queued":
+            state.pop("error", None)
+        record.write_stage_state(self.tree, stage, state)
+        record.refresh(self.tree)
+
+    def _start_over(self, old_job: str) -> None:
+        """Remove what the old job made, keeping the lease and the memory of whom we replaced."""
+        past = (read_json(self.tree.state / "superseded.json") or {}).get("job_ids", [])
+        atomic.write_json(self.tree.state / "superseded.json", {"job_ids": [*past, old_job][-100:]})
+        for path in self.tree.owned():
+            if path != self.tree.state:
+                remove(path)
+        for path in (self.tree.state / "stages", self.tree.state / "checkpoints", self.tree.temporary):
+            remove(path)
+        for path in (self.tree.particles, self.tree.cancel, self.submission, self.tree.request):
+            remove(path)
+
+
+def write_request(tree: Tree, message: Message) -> None:
+    """The job's request.json, and the documents made from it."""
+    work = message.work
+    record.write_request(
+        tree,
+        job_id=message.job_id,
+        command="submit",
+        command_line=work.command_line or f"covaria submit {work.request.ingest.particles} -o {work.request.out}",
+        stages=in_order(work.route),
+        request=work.request.model_dump(mode="json"),
+    )
+    record.refresh(tree)
+
+
+def note_submission(tree: Tree, message: Message) -> None:
+    """The job as it was submitted: enough to send it again."""
+    note = {"job_id": message.job_id, "submitted_at": record.now(), "traceparent": message.traceparent}
+    atomic.write_json(tree.state / "submission.json", {**note, "data": message.data})
+
+
+def submitted_message(tree: Tree) -> Message | None:
+    """The job as it was submitted, or None for a folder that no service ever had."""
+    note = read_json(tree.state / "submission.json")
+    if note is None:
+        return None
+    work = Work.model_validate(note["data"], extra="ignore")
+    message = new_message(note["job_id"], work, note.get("traceparent", ""))
+    return Message(message.job_id, work, note["data"], message.traceparent)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object, or None where the file is not there."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,165 @@
+"""CloudEvents 1.0, structured JSON: how a job travels.
+
+A person's or a facility's input is checked strictly where it is submitted; a message may come from a newer minor
+version, so unknown fields are carried along unread. An unknown major version is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+
+from covaria.errors import CovariaError
+from covaria.messages.work import JobId, Work
+
+MAX_BYTES = 64 * 1024
+"""Paths travel, never arrays."""
+MAJOR = 1
+SOURCE = "/covaria"
+
+_TYPE = re.compile(r"^covaria\.([a-z]+)\.requested\.v(\d+)$")
+_JOB_ID: TypeAdapter[str] = TypeAdapter(JobId)
+
+BadReason = Literal["size", "envelope", "version", "schema", "path"]
+
+
+class BadMessage(CovariaError):
+    """A message that no retry can help; `reason` says what kind of wrong."""
+
+    exit_code = 2
+
+    def __init__(self, reason: BadReason, message: str) -> None:
+        super().__init__(message, hint="`covaria parking show` prints the message; correct it and submit again")
+        self.reason = reason
+
+
+class Envelope(BaseModel):
+    """The CloudEvents context of a job message. Extension attributes of others are allowed and left alone."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    specversion: Literal["1.0"]
+    id: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    """<job>/<stage>/<attempt>/<sequence>"""
+    source: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    type: Annotated[str, StringConstraints(max_length=128)]
+    """covaria.<stage>.requested.v<major>"""
+    subject: JobId
+    """The job's id."""
+    time: Annotated[str, StringConstraints(max_length=64)] = ""
+    """When this message was made, RFC 3339."""
+    datacontenttype: Literal["application/json"] = "application/json"
+    dataschema: Annotated[str, StringConstraints(max_length=1024)] = ""
+    traceparent: Annotated[str, StringConstraints(max_length=128)] = ""
+    """W3C trace context, passed through."""
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One job message, parsed. `data` is the payload as it came: it is what travels on."""
+
+    job_id: str
+    work: Work
+    data: dict[str, Any]
+    traceparent: str = ""
+
+    @property
+    def stage(self) -> str:
+        """The stage that is asked for."""
+        return self.work.stage
+
+    def onward(self) -> Message | None:
+        """The message for the next stage, or None at the end of the route. Fields we do not know go along."""
+        rest = self.work.route[1:]
+        if not rest:
+            return None
+        return replace(self, work=self.work.model_copy(update={"route": rest}), data={**self.data, "route": list(rest)})
+
+
+def new_message(job_id: str, work: Work, traceparent: str = "") -> Message:
+    """A message for `work`'s first stage. Raises BadMessage for an id that is not one."""
+    try:
+        _JOB_ID.validate_python(job_id)
+    except ValidationError:
+        raise BadMessage("envelope", f"not a job id: {job_id!r} (letters, digits, '.', '_', '-'; at most 64)") from None
+    return Message(job_id, work, work.model_dump(mode="json"), traceparent)
+
+
+def message_type(stage: str) -> str:
+    """The CloudEvents type of a stage's request."""
+    return f"covaria.{stage}.requested.v{MAJOR}"
+
+
+def message_id(message: Message, attempt: int, sequence: int) -> str:
+    """<job>/<stage>/<attempt>/<sequence>"""
+    return f"{message.job_id}/{message.stage}/{attempt}/{sequence}"
+
+
+def seal(message: Message, identifier: str) -> bytes:
+    """The message as bytes. Raises BadMessage when it would be too large."""
+    document = {
+        "specversion": "1.0",
+        "id": identifier,
+        "source": SOURCE,
+        "type": message_type(message.stage),
+        "subject": message.job_id,
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "datacontenttype": "application/json",
+        "dataschema": f"https://covaria.invalid/schemas/{message_type(message.stage)}.json",
+        **({"traceparent": message.traceparent} if message.traceparent else {}),
+        "data": message.data,
+    }
+    body = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    if len(body) > MAX_BYTES:
+        raise BadMessage("size", f"the message has {len(body)} bytes, at most {MAX_BYTES} are sent")
+    return body
+
+
+def unseal(body: bytes, *, stage: str | None = None) -> Message:
+    """Parse a body. Raises BadMessage: too large, no envelope, a foreign version, wrong data, another `stage`'s."""
+    if len(body) > MAX_BYTES:
+        raise BadMessage("size", f"the message has {len(body)} bytes, at most {MAX_BYTES} are read")
+    document = _json_object(body)
+    try:
+        envelope = Envelope.model_validate(document)
+    except ValidationError as error:
+        raise BadMessage("envelope", f"not a CloudEvents 1.0 job message: {first_problem(error)}") from None
+    match = _TYPE.match(envelope.type)
+    if match is None:
+        raise BadMessage("envelope", f"type {envelope.type!r} is not covaria.<stage>.requested.v<major>")
+    if int(match.group(2)) != MAJOR:
+        raise BadMessage("version", f"type {envelope.type!r}: this version of Covaria reads v{MAJOR} only")
+    try:
+        work = Work.model_validate(envelope.data, extra="ignore")
+    except ValidationError as error:
+        raise BadMessage("schema", f"data of {envelope.type}: {first_problem(error)}") from None
+    if work.stage != match.group(1) or (stage is not None and work.stage != stage):
+        raise BadMessage("schema", f"type {envelope.type!r}, route {'->'.join(work.route)}: not for this queue")
+    return Message(envelope.subject, work, envelope.data, envelope.traceparent)
+
+
+def first_problem(error: ValidationError) -> str:
+    """A validation error's first problem and how many more there are, without the value (it may be hostile)."""
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    where = ".".join(str(part)[:64] for part in problems[0]["loc"][:6])
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{where}: {problems[0]['msg'][:200]}{more}"
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    def refuse(constant: str) -> float:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        document = json.loads(body.decode("utf-8"), parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise BadMessage("envelope", f"not JSON: {str(error)[:200]}") from None
+    if not isinstance(document, dict):
+        raise BadMessage("envelope", f"a JSON {type(document).__name__}, not an object")
+    return document

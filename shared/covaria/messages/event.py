@@ -1,0 +1,59 @@
+"""Events: notifications that something happened to a job. A snapshot each; losing one changes nothing."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from covaria.messages.envelope import MAJOR, SOURCE
+from covaria.messages.work import JobId
+from covaria.request.stages import StageName
+
+EventState = Literal["started", "succeeded", "retrying", "parked", "cancelled", "handed_back"]
+EVENT_STATES: tuple[EventState, ...] = ("started", "succeeded", "retrying", "parked", "cancelled", "handed_back")
+
+
+class Event(BaseModel):
+    """The data of `covaria.<stage>.<state>.v1`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    job_id: JobId
+    stage: StageName
+    state: EventState
+    out: str
+    """The output folder."""
+    attempt: int = 1
+    worker: str = ""
+    """host:pid"""
+    seconds: Annotated[float, Field(ge=0)] | None = None
+    """How long the attempt ran."""
+    reason: str = ""
+    """Failure class, for retrying and parked."""
+    message: str = ""
+    """What went wrong, for a person."""
+    next_stage: StageName | None = None
+    """Where the job went from here."""
+
+
+def event_type(stage: str, state: str) -> str:
+    """The CloudEvents type of an event."""
+    return f"covaria.{stage}.{state}.v{MAJOR}"
+
+
+def seal_event(event: Event, identifier: str) -> bytes:
+    """The event as a CloudEvents document."""
+    document = {
+        "specversion": "1.0",
+        "id": identifier,
+        "source": SOURCE,
+        "type": event_type(event.stage, event.state),
+        "subject": event.job_id,
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "datacontenttype": "application/json",
+        "data": event.model_dump(mode="json", exclude_none=True),
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()

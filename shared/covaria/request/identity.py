@@ -1,0 +1,55 @@
+"""What a stage's result depends on, as one short hash: changed options or inputs never meet old results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from covaria.request.model import Request
+from covaria.request.stages import STAGES
+
+
+def stage_fingerprint(stage: str, request: Request) -> str:
+    """Hash of the options that `stage` and all stages before it read, the seed, and the inputs' sizes and times."""
+    values = request.model_dump(mode="json")
+    upstream = STAGES[: STAGES.index(stage) + 1]
+    facts: dict[str, Any] = {name: values[name] for name in upstream}
+    facts["seed"] = values["seed"]
+    facts["files"] = [_stamp(path) for path in _inputs(request, upstream)]
+    return _hash(facts)
+
+
+def job_identity(request: Request) -> str:
+    """The job id of a request: the same inputs, options and resolved OUT are one job, however often submitted."""
+    values = request.model_dump(mode="json", exclude={"overwrite"})
+    values["out"] = str(request.out.resolve())
+    values["files"] = [_stamp(path) for path in _inputs(request, STAGES)]
+    return _hash(values)
+
+
+def _inputs(request: Request, stages: tuple[str, ...]) -> list[Path]:
+    ingest = request.ingest
+    paths: list[Path | None] = [ingest.particles, ingest.poses, ingest.ctf, ingest.ind, ingest.halfsets]
+    paths += list(ingest.passthrough)
+    if "reconstruction" in stages:
+        paths.append(request.reconstruction.focus_mask)
+        if request.reconstruction.mask not in ("from_halfmaps", "sphere", "none"):
+            paths.append(Path(request.reconstruction.mask))
+    if "analysis" in stages:
+        paths.append(request.analysis.density)
+    return [path for path in paths if path is not None]
+
+
+def _stamp(path: Path) -> list[object]:
+    """Path, size and modification time; a missing file is itself a fact (the stage will say so)."""
+    try:
+        status = path.stat()
+    except OSError:
+        return [str(path.absolute()), None, None]
+    return [str(path.resolve()), status.st_size, status.st_mtime_ns]
+
+
+def _hash(values: object) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

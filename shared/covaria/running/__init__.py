@@ -1,0 +1,1 @@
+"""How a stage runs here: its context, checkpoints, device and memory, passes over the images, its bookkeeping."""
