@@ -71,7 +71,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.request:
         request = Request.model_validate_json(given.request.read_text())
-        return one_rank(request, given.rank, given.ranks, given.store)
+        one_rank(request, given.rank, given.ranks, given.store)
+        return
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         pixel = BOX_LENGTH_ANGSTROM / given.box

@@ -14,7 +14,8 @@ from pathlib import Path
 def requirements(project: dict[str, object], extras: list[str]) -> list[str]:
     """Third-party requirements, in the order of the file. Raises KeyError for an unknown extra."""
     name, table = project["name"], project["optional-dependencies"]
-    assert isinstance(table, dict) and isinstance(project["dependencies"], list)
+    assert isinstance(table, dict)
+    assert isinstance(project["dependencies"], list)
     found = list(project["dependencies"])
     for extra in extras:
         for entry in table[extra]:

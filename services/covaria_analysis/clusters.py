@@ -25,7 +25,8 @@ class Clusters:
         points = latents.coordinates[latents.rows]
         distances = ((points[:, None, :] - self.centers[None]) ** 2).sum(axis=2) if len(points) < 2**14 else None
         if distances is not None:
-            return latents.rows[distances.argmin(axis=0)]
+            result: NDArray[np.int64] = latents.rows[distances.argmin(axis=0)]
+            return result
         return np.array([latents.rows[((points - center) ** 2).sum(axis=1).argmin()] for center in self.centers])
 
 

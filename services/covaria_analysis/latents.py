@@ -24,7 +24,8 @@ class Latents:
 
     @property
     def zdim(self) -> int:
-        return self.coordinates.shape[1]
+        result: int = self.coordinates.shape[1]
+        return result
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -54,4 +55,5 @@ def load_latents(tree: Tree, zdim: int) -> Latents:
 def _load(path: Path) -> Array:
     if not path.is_file():
         raise MissingFile("is not there", file=path, hint="run `covaria reconstruct` first")
-    return np.load(path, allow_pickle=False).astype(float)
+    result: Array = np.load(path, allow_pickle=False).astype(float)
+    return result

@@ -65,4 +65,5 @@ def _load(path: Path, shape: tuple[int | None, ...]) -> Array:
         wanted = " x ".join("N" if length is None else str(length) for length in shape)
         found = " x ".join(map(str, array.shape))
         raise InvalidInput(f"has shape {found}, expected {wanted}", file=path, hint="run `covaria reconstruct` again")
-    return array
+    result: Array = array
+    return result

@@ -91,7 +91,10 @@ def variance_counts(count: int) -> list[int]:
 def variance_map(components: Components, k: int) -> np.ndarray:
     """sum over the first k components of s u^2, (D, D, D)."""
     weights = components.eigenvalues[:k]
-    return np.einsum("k,kzyx->zyx", weights, components.eigenvolumes[:k].astype(np.float64) ** 2).astype(np.float32)
+    result: np.ndarray = np.einsum("k,kzyx->zyx", weights, components.eigenvolumes[:k].astype(np.float64) ** 2).astype(
+        np.float32
+    )
+    return result
 
 
 def _write_model(

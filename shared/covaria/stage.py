@@ -52,6 +52,7 @@ Stage = Callable[[Job, Context], None]
 def load_stage(name: str) -> Stage:
     """The stage registered under `name` in the entry point group covaria.stages. Raises LookupError."""
     for entry in entry_points(group="covaria.stages", name=name):
-        return entry.load()
+        result: Stage = entry.load()
+        return result
     known = ", ".join(sorted(entry.name for entry in entry_points(group="covaria.stages")))
     raise LookupError(f"no stage named {name!r} is installed; known: {known}")

@@ -85,7 +85,8 @@ def stored_request(out: Path) -> dict[str, Any]:
         raise InvalidInput(
             "is not an output directory of Covaria", file=out, hint="run `covaria ingest PARTICLES -o OUT` first"
         )
-    return found["request"]
+    result: dict[str, Any] = found["request"]
+    return result
 
 
 def _plain(field: str, value: Any) -> Any:

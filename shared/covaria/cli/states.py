@@ -144,7 +144,8 @@ def read_end(tree: Tree, zdim: int, text: str) -> NDArray[np.float64]:
     number = int(text)
     if number >= len(known):
         raise InvalidInput(f"there is no centre {number}; the last is {len(known) - 1}", file=centers)
-    return known[number]
+    result: NDArray[np.float64] = known[number]
+    return result
 
 
 @contextlib.contextmanager

@@ -10,12 +10,17 @@ on their number.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import get_num_threads, njit, prange
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
-def gather(volume, rotations, kx, ky, n_complex, out):
+def gather(volume: Array, rotations: Array, kx: Array, ky: Array, n_complex: int, out: Array) -> None:
     """out[b, p, :] = trilinear value of `volume` at R_b^T (kx, ky, 0); volume (M, M, H, 2K), out (B, n, 2K)."""
     centre = volume.shape[0] // 2
     channels = volume.shape[3]
@@ -51,7 +56,7 @@ def gather(volume, rotations, kx, ky, n_complex, out):
 
 
 @njit(parallel=True, fastmath=True, cache=True, nogil=True)
-def scatter(sums, rotations, kx, ky, values, weights, slabs):
+def scatter(sums: Array, rotations: Array, kx: Array, ky: Array, values: Array, weights: Array, slabs: Array) -> None:
     """Add to sums (M, M, H, 2K + L) the complex `values` (B, n, 2K) and the real `weights` (B, n, L), trilinearly."""
     centre = sums.shape[0] // 2
     n_values, n_weights = values.shape[2], weights.shape[2]
@@ -107,4 +112,5 @@ def z_slabs(size: int) -> np.ndarray:
     z = np.where(share <= 0.5, -1 + np.sqrt(2 * share), 1 - np.sqrt(np.maximum(2 - 2 * share, 0)))
     borders = np.rint(centre + z * centre).astype(np.int64)
     borders[0], borders[-1] = 0, size
-    return borders
+    result: np.ndarray = borders
+    return result

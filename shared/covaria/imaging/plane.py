@@ -55,7 +55,8 @@ class HalfPlane:
         edge = torch.as_tensor(np.flatnonzero((self.kx == 0) & (self.ky > 0)), device=pixels.device)
         mate = torch.as_tensor((-self.ky % self.box) * columns, device=pixels.device)[edge]
         half[:, mate] = values[:, edge].conj()
-        return torch.fft.irfft2(half.view(len(pixels), self.box, columns), s=(self.box, self.box))
+        result: torch.Tensor = torch.fft.irfft2(half.view(len(pixels), self.box, columns), s=(self.box, self.box))
+        return result
 
     def _sign(self, device: torch.device) -> torch.Tensor:
         return torch.as_tensor(1.0 - 2.0 * ((self.kx + self.ky) % 2), dtype=torch.float32, device=device)

@@ -41,7 +41,8 @@ def resize_fourier(volumes: torch.Tensor, side: int) -> torch.Tensor:
     ziy = torch.meshgrid(k % side, k % side, k[reach:], indexing="ij")
     old_ziy = torch.meshgrid(k % old, k % old, k[reach:], indexing="ij")
     out[(..., *ziy)] = spectrum[(..., *old_ziy)]
-    return torch.fft.fftshift(torch.fft.irfftn(out, s=(side,) * 3, dim=(-3, -2, -1)), dim=(-3, -2, -1))
+    result: torch.Tensor = torch.fft.fftshift(torch.fft.irfftn(out, s=(side,) * 3, dim=(-3, -2, -1)), dim=(-3, -2, -1))
+    return result
 
 
 @lru_cache(maxsize=8)

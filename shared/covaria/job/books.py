@@ -147,6 +147,7 @@ def submitted_message(tree: Tree) -> Message | None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object, or None where the file is not there."""
     try:
-        return json.loads(path.read_text())
+        result: dict[str, Any] | None = json.loads(path.read_text())
+        return result
     except FileNotFoundError:
         return None

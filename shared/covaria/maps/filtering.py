@@ -88,7 +88,8 @@ def transforms(volumes: tuple[FloatArray, ...], device: str) -> torch.Tensor:
     import torch
 
     stacked = torch.as_tensor(np.stack([np.asarray(v, dtype=np.float32) for v in volumes]), device=device)
-    return torch.fft.rfftn(stacked, dim=(-3, -2, -1))
+    result: torch.Tensor = torch.fft.rfftn(stacked, dim=(-3, -2, -1))
+    return result
 
 
 def pooled(sums: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
@@ -134,4 +135,5 @@ def linear_interpolation(box: int) -> NDArray[np.float32]:
     positions = report_positions(box)
     spacing = positions[1] - positions[0]
     distance = np.abs(np.arange(box)[:, None] - positions[None, :]) / spacing
-    return np.clip(1 - distance, 0, None).astype(np.float32)
+    result: NDArray[np.float32] = np.clip(1 - distance, 0, None).astype(np.float32)
+    return result

@@ -14,7 +14,8 @@ def shell_indices(box: int) -> NDArray[np.int64]:
     full = np.rint(np.fft.fftfreq(box) * box)
     half = np.arange(box // 2 + 1)
     squared = full[:, None, None] ** 2 + full[None, :, None] ** 2 + half[None, None, :] ** 2
-    return np.rint(np.sqrt(squared)).astype(np.int64)
+    result: NDArray[np.int64] = np.rint(np.sqrt(squared)).astype(np.int64)
+    return result
 
 
 def hermitian_weights(box: int) -> NDArray[np.float64]:
@@ -41,7 +42,8 @@ def radial_filter(volume: FloatArray, gain: NDArray[np.floating]) -> NDArray[np.
     box = volume.shape[0]
     table = np.concatenate([np.asarray(gain, dtype=np.float32), np.zeros(box, dtype=np.float32)])
     transform = scipy.fft.rfftn(volume.astype(np.float32), workers=-1) * table[shell_indices(box)]
-    return scipy.fft.irfftn(transform, s=volume.shape, workers=-1).astype(np.float32)
+    result: NDArray[np.float32] = scipy.fft.irfftn(transform, s=volume.shape, workers=-1).astype(np.float32)
+    return result
 
 
 def resample_volume(volume: FloatArray, box: int) -> NDArray[np.float32]:
@@ -57,7 +59,11 @@ def resample_volume(volume: FloatArray, box: int) -> NDArray[np.float32]:
         return np.array(volume, dtype=np.float32)
     keep = min(old, box) // 2
     transform = scipy.fft.rfftn(volume.astype(np.float32), workers=-1)
-    result = np.zeros((box, box, box // 2 + 1), dtype=transform.dtype)
+    cropped = np.zeros((box, box, box // 2 + 1), dtype=transform.dtype)
     rows = np.arange(-(keep - 1), keep)
-    result[np.ix_(rows % box, rows % box, np.arange(keep))] = transform[np.ix_(rows % old, rows % old, np.arange(keep))]
-    return (scipy.fft.irfftn(result, s=(box,) * 3, workers=-1) * (box / old) ** 3).astype(np.float32)
+    cropped[np.ix_(rows % box, rows % box, np.arange(keep))] = transform[
+        np.ix_(rows % old, rows % old, np.arange(keep))
+    ]
+    resampled = scipy.fft.irfftn(cropped, s=(box,) * 3, workers=-1)
+    result: NDArray[np.float32] = (resampled * (box / old) ** 3).astype(np.float32)
+    return result

@@ -42,7 +42,8 @@ class Band:
 
 
 def hat(radius: NDArray[np.floating], centre: float, width: float) -> NDArray[np.floating]:
-    return np.clip(1 - np.abs(radius - centre) / width, 0, None)
+    result: NDArray[np.floating] = np.clip(1 - np.abs(radius - centre) / width, 0, None)
+    return result
 
 
 def b_spline_windows(positions: NDArray[np.floating], box: int, spacing: float) -> NDArray[np.float32]:
@@ -141,7 +142,10 @@ def band_pass(transform: torch.Tensor, band: Band) -> torch.Tensor:
     """A band of volumes, from rfft halves (..., D, D, D//2+1) to real space on the band's grid (..., n, n, n)."""
     import torch
 
-    return torch.fft.irfftn(crop_transform(transform, band.grid) * band.gain, s=(band.grid,) * 3, dim=(-3, -2, -1))
+    result: torch.Tensor = torch.fft.irfftn(
+        crop_transform(transform, band.grid) * band.gain, s=(band.grid,) * 3, dim=(-3, -2, -1)
+    )
+    return result
 
 
 def windowed_sums(field: torch.Tensor, windows: torch.Tensor) -> torch.Tensor:
@@ -160,4 +164,4 @@ def apply_each_axis(field: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
 
     field = torch.matmul(matrix, torch.matmul(field, matrix.T))
     flat = torch.matmul(matrix, field.flatten(-2))
-    return flat.unflatten(-1, field.shape[-2:])
+    return flat.reshape(*flat.shape[:-1], *field.shape[-2:])

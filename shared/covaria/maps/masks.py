@@ -33,7 +33,8 @@ def margin_px(box: int) -> int:
 def radius_px(box: int) -> NDArray[np.float32]:
     """Distance of each voxel from the origin at voxel D//2."""
     axis = (np.arange(box) - box // 2).astype(np.float32) ** 2
-    return np.sqrt(axis[:, None, None] + axis[None, :, None] + axis[None, None, :])
+    result: NDArray[np.float32] = np.sqrt(axis[:, None, None] + axis[None, :, None] + axis[None, None, :])
+    return result
 
 
 def soft_edge(inside: NDArray[np.bool_], width_px: float = EDGE_PX) -> NDArray[np.float32]:
@@ -41,7 +42,8 @@ def soft_edge(inside: NDArray[np.bool_], width_px: float = EDGE_PX) -> NDArray[n
     if inside.all():
         return np.ones(inside.shape, dtype=np.float32)
     distance = np.minimum(ndimage.distance_transform_edt(~inside), width_px)
-    return (0.5 + 0.5 * np.cos(np.pi * distance / width_px)).astype(np.float32)
+    result: NDArray[np.float32] = (0.5 + 0.5 * np.cos(np.pi * distance / width_px)).astype(np.float32)
+    return result
 
 
 def extend(inside: NDArray[np.bool_], distance_px: float) -> NDArray[np.bool_]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,7 +141,7 @@ def not_finite(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.logical_not(finite)
 
 
-def codes_of(names: NDArray | list[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def codes_of(names: NDArray[Any] | list[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Integer codes in order of first appearance, and the names they stand for."""
     seen: dict[str, int] = {}
     codes = np.fromiter((seen.setdefault(name, len(seen)) for name in names), dtype=np.int64, count=len(names))

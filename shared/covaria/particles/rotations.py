@@ -42,7 +42,8 @@ def euler_from_matrices(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
     rot = np.where(poles, np.arctan2(r[:, 0, 1] * np.sign(r[:, 2, 2]), r[:, 1, 1]), rot)
     rot = np.where(poles & (r[:, 2, 2] < 0), np.arctan2(-r[:, 1, 0], r[:, 1, 1]), rot)
     psi = np.where(poles, 0.0, psi)
-    return np.rad2deg(np.stack([rot, tilt, psi], axis=1))
+    result: NDArray[np.float64] = np.rad2deg(np.stack([rot, tilt, psi], axis=1))
+    return result
 
 
 def matrices_from_rotation_vectors(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -54,7 +55,8 @@ def matrices_from_rotation_vectors(vectors: NDArray[np.float64]) -> NDArray[np.f
         sine, versine = np.sin(angle)[:, None, None], (1.0 - np.cos(angle))[:, None, None]
         zero = np.zeros_like(x)
         k = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)
-        return (np.eye(3) + sine * k + versine * (k @ k)).transpose(0, 2, 1)
+        result: NDArray[np.float64] = (np.eye(3) + sine * k + versine * (k @ k)).transpose(0, 2, 1)
+        return result
 
 
 def orthonormality_error(rotations: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -85,7 +85,8 @@ def expand(particles: Particles, name: str) -> Particles:
 def _about(axis: tuple[float, float, float], angle: float) -> NDArray[np.float64]:
     x, y, z = np.array(axis) / np.linalg.norm(axis)
     k = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * (k @ k)
+    result: NDArray[np.float64] = np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * (k @ k)
+    return result
 
 
 def _generated(generators: list[NDArray[np.float64]], order: int) -> NDArray[np.float64]:

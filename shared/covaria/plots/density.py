@@ -21,7 +21,8 @@ HALO = [patheffects.withStroke(linewidth=2.2, foreground="black")]
 
 def marginal(density: NDArray[np.floating], kept: tuple[int, ...]) -> NDArray[np.floating]:
     """The density with every axis not in `kept` summed away, axes in the order of `kept` (ascending)."""
-    return density.sum(axis=tuple(axis for axis in range(density.ndim) if axis not in kept))
+    result: NDArray[np.floating] = density.sum(axis=tuple(axis for axis in range(density.ndim) if axis not in kept))
+    return result
 
 
 def plot_density(

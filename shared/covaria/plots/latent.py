@@ -170,4 +170,5 @@ def _halo() -> list[patheffects.AbstractPathEffect]:
 
 def _finite_rows(latent: ArrayLike) -> NDArray[np.float64]:
     points = np.asarray(latent, dtype=float)
-    return points[np.isfinite(points).all(axis=1)]
+    result: NDArray[np.float64] = points[np.isfinite(points).all(axis=1)]
+    return result

@@ -23,6 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+from typing_extensions import override
 
 from covaria.errors import Cancelled, Interrupted
 from covaria.running.checkpoints import NpzCheckpoints
@@ -193,6 +194,7 @@ class LineFormatter(logging.Formatter):
     def __init__(self, stage: str) -> None:
         super().__init__(f"%(asctime)s %(levelname)s {stage} %(message)s")
 
+    @override
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 

@@ -33,7 +33,8 @@ def draw_noise(count: int, spectrum: NDArray[np.float64], box: int, rng: np.rand
     kx, ky, _ = frequencies(box)
     shell = np.rint(np.hypot(kx, ky[:, None])).astype(int)
     white = np.fft.rfft2(rng.standard_normal((count, box, box), dtype=np.float32))
-    return (white * (np.sqrt(spectrum[shell]) / box)).astype(np.complex64)
+    result: NDArray[np.complex64] = (white * (np.sqrt(spectrum[shell]) / box)).astype(np.complex64)
+    return result
 
 
 def disk(box: int) -> NDArray[np.bool_]:

@@ -61,7 +61,8 @@ def transfer_function(ctf: ContrastTransfer, box: int, pixel_size_angstrom: floa
     cs = column(ctf.spherical_aberration_mm) * 1e7
     chi = np.pi * wavelength * s2 * (defocus - 0.5 * cs * wavelength**2 * s2) + column(ctf.phase_shift_rad)
     w = column(ctf.amplitude_contrast)
-    return (np.sqrt(1 - w**2) * np.sin(chi) + w * np.cos(chi)).astype(np.float32)
+    result: NDArray[np.float32] = (np.sqrt(1 - w**2) * np.sin(chi) + w * np.cos(chi)).astype(np.float32)
+    return result
 
 
 def draw_angles(count: int, rng: np.random.Generator) -> NDArray[np.float64]:

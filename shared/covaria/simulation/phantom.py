@@ -67,7 +67,8 @@ def _packed(
 
     def solid(points: NDArray[np.float64]) -> NDArray[np.bool_]:
         field = np.cos(points @ wave.T + phase).sum(1) / np.sqrt(6)
-        return (((points / axes) ** 2).sum(1) < 1) & (field > -0.6)
+        result: NDArray[np.bool_] = (((points / axes) ** 2).sum(1) < 1) & (field > -0.6)
+        return result
 
     chosen = np.empty((0, 3))
     while len(chosen) < count:
@@ -78,7 +79,8 @@ def _packed(
                 gaps = ((group[:, None] - chosen[None]) ** 2).sum(-1).min(1)
                 group = group[[int(gaps.argmax())]]
             chosen = np.concatenate([chosen, group[:1]])
-    return chosen[:count] + np.array(centre)
+    result: NDArray[np.float64] = chosen[:count] + np.array(centre)
+    return result
 
 
 def _turn(axis: tuple[float, float, float], angle_deg: float) -> NDArray[np.float64]:
@@ -86,4 +88,5 @@ def _turn(axis: tuple[float, float, float], angle_deg: float) -> NDArray[np.floa
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     angle = np.deg2rad(angle_deg)
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
+    result: NDArray[np.float64] = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
+    return result

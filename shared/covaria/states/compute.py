@@ -163,7 +163,8 @@ def targets_together(run: Run, memory_bytes: int) -> int:
         held_already = resident_bytes()
     fixed = held_already + components * (8 * cells + 4 * maps) + 8 * CHANNELS * cells + 12 * candidates * maps
     fixed += BATCH_BYTES
-    return max(1, (int(0.9 * memory_bytes) - fixed) // each)
+    result: int = max(1, (int(0.9 * memory_bytes) - fixed) // each)
+    return result
 
 
 def resident_bytes() -> int:

@@ -112,7 +112,8 @@ def latent_coordinates(tree: Tree, zdim: int) -> NDArray[np.float32]:
 
 def _array(path: Path) -> NDArray[np.float32]:
     _require(path)
-    return np.load(path, allow_pickle=False).astype(np.float32)
+    result: NDArray[np.float32] = np.load(path, allow_pickle=False).astype(np.float32)
+    return result
 
 
 def _half_volumes(tree: Tree, zdim: int, box: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -32,7 +32,8 @@ class DensityGrid:
     @property
     def spacing(self) -> Array:
         """Latent distance between neighbours on each axis."""
-        return (self.bounds[:, 1] - self.bounds[:, 0]) / (np.array(self.values.shape) - 1)
+        result: Array = (self.bounds[:, 1] - self.bounds[:, 0]) / (np.array(self.values.shape) - 1)
+        return result
 
     def positions(self, points: ArrayLike) -> Array:
         """Latent points (m, d) as fractional grid indices."""
@@ -40,7 +41,8 @@ class DensityGrid:
 
     def at(self, points: ArrayLike) -> Array:
         """The density at latent points (m, d), linear between grid points, the edge's value outside."""
-        return ndimage.map_coordinates(self.values, self.positions(points).T, order=1, mode="nearest")
+        result: Array = ndimage.map_coordinates(self.values, self.positions(points).T, order=1, mode="nearest")
+        return result
 
 
 def read_density(path: Path) -> DensityGrid:

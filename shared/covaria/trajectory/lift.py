@@ -89,7 +89,8 @@ def _local_mean(at: Array, known: Array, wanted: Array) -> Array:
     distances, rows = distances.reshape(len(at), -1), rows.reshape(len(at), -1)
     reach = np.maximum(distances[:, -1:], 1e-12)
     weights = np.exp(-0.5 * (2 * distances / reach) ** 2)
-    return np.einsum("mn,mnr->mr", weights, wanted[rows]) / weights.sum(axis=1, keepdims=True)
+    result: Array = np.einsum("mn,mnr->mr", weights, wanted[rows]) / weights.sum(axis=1, keepdims=True)
+    return result
 
 
 def _summed(density: DensityGrid, dim: int) -> DensityGrid:

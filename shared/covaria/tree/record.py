@@ -177,6 +177,7 @@ def _environment(states: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        return json.loads(path.read_text())
+        result: dict[str, Any] | None = json.loads(path.read_text())
+        return result
     except FileNotFoundError:
         return None

@@ -48,7 +48,8 @@ class StageProcess:
         self._reports: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._last_lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._final: dict[str, Any] | None = None
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._threads = [
             threading.Thread(target=self._hear, args=(os.fdopen(reading, encoding="utf-8"),), daemon=True),
             threading.Thread(target=self._relay, args=(self._process.stdout,), daemon=True),

@@ -65,7 +65,8 @@ class Problem:
         small = (
             volumes.resize_fourier(torch.as_tensor(self.mask, dtype=torch.float32), side).numpy() * (side / box) ** 3
         )
-        return np.clip(small, 0, 1)
+        result: np.ndarray = np.clip(small, 0, 1)
+        return result
 
     def model(self, radius: int, components: np.ndarray) -> LinearModel:
         """The mean and `components` (of any cube side) on the cube of `radius`; DFT coefficients are kept.
@@ -143,19 +144,19 @@ def radii(limit: int, first: int = COARSEST) -> list[int]:
 
 def choose_start(
     problem: Problem, count: int, limit: int, seed: int, *, seeds: int = 2, steps: int = 3, report: Report | None = None
-) -> tuple[LinearModel, list[dict]]:
+) -> tuple[LinearModel, list[dict[str, float]]]:
     """The best of several radii and seeds after a few steps, by likelihood gain."""
     levels = radii(limit)
     tried, best, best_gain = [], None, -np.inf
     for radius in sorted({levels[0], levels[min(2, len(levels) - 1)]}):
         for trial in range(seeds):
             model = random_start(problem, count, radius, seed + 1000 * trial)
-            for _ in range(steps + 1):
-                step = em_step(problem, model, report=report)
-                model = step.model
+            step = em_step(problem, model, report=report)
+            for _ in range(steps):
+                step = em_step(problem, step.model, report=report)
             tried.append({"radius": radius, "seed": seed + 1000 * trial, "gain": step.gain})
             if step.gain > best_gain:
-                best, best_gain = model, step.gain
+                best, best_gain = step.model, step.gain
     assert best is not None
     return best, tried
 
@@ -179,7 +180,7 @@ def fit_components(
     if start is None:
         start, tried = choose_start(problem, count, limit, seed, report=report)
         log(f"components: start at {start.radius} shells, of {[(t['radius'], round(t['gain'], 1)) for t in tried]}")
-    model = start
+    model, step = start, None
     for level in [r for r in radii(limit) if r >= start.radius]:
         most = COARSEST_STEPS if level <= COARSEST else COARSE_STEPS
         step = _climb(problem, problem.model(level, model.components), most, COARSE_TOLERANCE, report)
@@ -188,7 +189,7 @@ def fit_components(
         log(f"components: {level} shells, likelihood gain {step.gain:.1f}, agreement at the edge {outer:.2f}")
         if outer < AGREEMENT:
             break
-    if last_steps:
+    if last_steps or step is None:
         step = _climb(problem, model, last_steps, LAST_TOLERANCE, report)
     log(f"components: done at {model.radius} shells, likelihood gain {step.gain:.1f}")
     return step
@@ -196,11 +197,9 @@ def fit_components(
 
 def _climb(problem: Problem, model: LinearModel, most: int, tolerance: float, report: Report | None) -> Step:
     """Up to `most` steps at one level, until the likelihood gain rises by less than `tolerance` of itself."""
-    previous = None
-    for _ in range(most):
-        step = em_step(problem, model, report=report)
-        model = step.model
-        if previous is not None and step.gain - previous < tolerance * abs(step.gain):
+    step = em_step(problem, model, report=report)
+    for _ in range(most - 1):
+        previous, step = step.gain, em_step(problem, step.model, report=report)
+        if step.gain - previous < tolerance * abs(step.gain):
             break
-        previous = step.gain
     return step

@@ -59,6 +59,7 @@ def regress_on_latents(
     count = latents.shape[1]
     halves = [volumes.hermitian(one.grid, count).cpu().numpy() for one in pair]
     both = halves[0] + halves[1]
+    result: np.ndarray
     shell = padded_shell_means(both[..., 2 * count])[1]
     diagonal = [
         2 * count + int(np.flatnonzero((pair[0].pairs[0] == k) & (pair[0].pairs[1] == k))[0]) for k in range(count)
@@ -68,11 +69,13 @@ def regress_on_latents(
     own = [_solve(half, count, floor, shell) * problem.mask for half in halves]
     if by_place:
         pair_of_own = torch.as_tensor(np.stack(own), dtype=torch.float32)
-        return shrunk(pair_of_own, torch.as_tensor(problem.mask, dtype=torch.float32)).numpy().mean(0)
+        result = shrunk(pair_of_own, torch.as_tensor(problem.mask, dtype=torch.float32)).numpy().mean(0)
+        return result
     curves = np.stack([fsc(a, b) for a, b in zip(*own, strict=True)])
     snr = np.stack([signal_to_noise(curve.copy()) for curve in curves])
     snr = np.concatenate([snr, np.zeros((count, density.shape[1] - snr.shape[1]))], 1)
-    return _solve(both, count, density / np.maximum(snr, 1e-4), shell) * problem.mask
+    result = _solve(both, count, density / np.maximum(snr, 1e-4), shell) * problem.mask
+    return result
 
 
 def _solve(sums: np.ndarray, count: int, precision: np.ndarray, shell: np.ndarray) -> np.ndarray:

@@ -93,4 +93,5 @@ def _shrunk(pair: torch.Tensor, geometry: _Geometry) -> torch.Tensor:
     for part, window, f, n in zip(parts, geometry.windows, signal, noise, strict=True):
         gain = f * place / (f * place + 0.5 * n + TINY)
         out += pad_transform(torch.fft.rfftn(part * spread(gain, window), dim=(-3, -2, -1)), side)
-    return torch.fft.irfftn(out, s=(side,) * 3, dim=(-3, -2, -1))
+    result: torch.Tensor = torch.fft.irfftn(out, s=(side,) * 3, dim=(-3, -2, -1))
+    return result

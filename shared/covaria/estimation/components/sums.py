@@ -169,7 +169,8 @@ def m_step(
 def expansion(second_moment: np.ndarray) -> np.ndarray:
     """The symmetric root of the latents' second moment (K, K): parameter expansion, axes turned as little as can be."""
     values, vectors = np.linalg.eigh(second_moment)
-    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    result: np.ndarray = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    return result
 
 
 def principal_axes(components: np.ndarray) -> np.ndarray:
@@ -180,18 +181,21 @@ def principal_axes(components: np.ndarray) -> np.ndarray:
 
 def _mixed(matrix: np.ndarray, pair: np.ndarray) -> np.ndarray:
     """matrix (K, K) applied to the components of both half-sets (2, K, d, d, d), in single precision."""
-    return np.einsum("kl,hlzyx->hkzyx", matrix.astype(np.float32), pair, optimize=True)
+    result: np.ndarray = np.einsum("kl,hlzyx->hkzyx", matrix.astype(np.float32), pair, optimize=True)
+    return result
 
 
 def _dft(real: np.ndarray) -> np.ndarray:
     """DFT with the origin at the centre voxel, rfft half of the last three axes."""
     axes = (-3, -2, -1)
-    return scipy.fft.rfftn(scipy.fft.ifftshift(real, axes=axes), axes=axes, workers=-1)
+    result: np.ndarray = scipy.fft.rfftn(scipy.fft.ifftshift(real, axes=axes), axes=axes, workers=-1)
+    return result
 
 
 def _inverse_dft(spectrum: np.ndarray, side: int) -> np.ndarray:
     axes = (-3, -2, -1)
-    return scipy.fft.fftshift(scipy.fft.irfftn(spectrum, s=(side,) * 3, axes=axes, workers=-1), axes=axes)
+    result: np.ndarray = scipy.fft.fftshift(scipy.fft.irfftn(spectrum, s=(side,) * 3, axes=axes, workers=-1), axes=axes)
+    return result
 
 
 def _on_shells(values: np.ndarray, side: int) -> np.ndarray:

@@ -199,4 +199,5 @@ def _transfer(covariance: Array, lengths: tuple[int, ...], step: Array) -> Array
     axes = [2 * np.pi * fft.fftfreq(n, d=float(h)) for n, h in zip(lengths[:-1], step[:-1], strict=True)]
     axes.append(2 * np.pi * fft.rfftfreq(lengths[-1], d=float(step[-1])))
     waves = np.stack(np.meshgrid(*axes, indexing="ij"))
-    return np.exp(-0.5 * np.einsum("i...,ij,j...->...", waves, covariance, waves))
+    result: Array = np.exp(-0.5 * np.einsum("i...,ij,j...->...", waves, covariance, waves))
+    return result

@@ -36,10 +36,12 @@ def marginal_covariances(precisions: Array, dim: int) -> Array:
     values, vectors = np.linalg.eigh(0.5 * (precisions + precisions.transpose(0, 2, 1)))
     floor = np.maximum(RELATIVE_FLOOR * values[:, -1:], np.finfo(float).tiny)
     leading = vectors[:, :dim]
-    return np.einsum("nik,nk,njk->nij", leading, 1 / np.maximum(values, floor), leading)
+    result: Array = np.einsum("nik,nk,njk->nij", leading, 1 / np.maximum(values, floor), leading)
+    return result
 
 
 def keep_precise(covariances: Array) -> NDArray[np.bool_]:
     """All but the tenth with the largest error volume (determinant) in the density's own coordinates."""
     volume = np.linalg.slogdet(covariances)[1]
-    return np.isfinite(volume) & (volume <= np.quantile(volume, 1 - REJECTED_SHARE))
+    result: NDArray[np.bool_] = np.isfinite(volume) & (volume <= np.quantile(volume, 1 - REJECTED_SHARE))
+    return result

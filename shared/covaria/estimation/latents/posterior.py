@@ -69,7 +69,8 @@ def marginal_cost(stats: ImageStatistics, contrast: torch.Tensor) -> torch.Tenso
     mean = torch.einsum("bkj,bk->bj", vectors, stats.gram[:, 1:, 0])[:, None]
     c = contrast[..., None]
     spread = 1 + c**2 * values.clamp_min(0)[:, None]
-    return plain + (spread.log() - c**2 * (y - c * mean) ** 2 / spread).sum(-1)
+    result: torch.Tensor = plain + (spread.log() - c**2 * (y - c * mean) ** 2 / spread).sum(-1)
+    return result
 
 
 def best_contrast(stats: ImageStatistics, sd: float, centre: float = 1.0) -> torch.Tensor:

@@ -54,7 +54,8 @@ class MeanModel:
     @property
     def residual_mean(self) -> np.ndarray:
         """The mean that residuals are taken from: regularised, inside the dilated mask."""
-        return self.regularised * self.dilated_mask
+        result: np.ndarray = self.regularised * self.dilated_mask
+        return result
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}

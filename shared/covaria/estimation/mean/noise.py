@@ -71,7 +71,8 @@ def outside_window(dilated_mask: np.ndarray, edge: float = 3.0) -> np.ndarray:
     occupied = np.argwhere(dilated_mask > 0.05) - box // 2
     reach = float(np.sqrt((occupied**2).sum(1).max())) if len(occupied) else 0.0
     distance = np.hypot(axis[:, None], axis[None, :]) - reach
-    return 0.5 - 0.5 * np.cos(np.pi * np.clip(distance / edge, 0, 1))
+    result: np.ndarray = 0.5 - 0.5 * np.cos(np.pi * np.clip(distance / edge, 0, 1))
+    return result
 
 
 def solve_noise(
@@ -115,4 +116,7 @@ def _bounded(outside: np.ndarray, whole: np.ndarray, area: float) -> np.ndarray:
     smaller its window. So the ratio is smoothed, over 0.4 / area shells (1 to 3; sd), and bounded.
     """
     ratio = np.log(np.maximum(outside, 0.1 * whole) / whole)
-    return whole * np.minimum(np.exp(gaussian_filter1d(ratio, float(np.clip(0.4 / area, 1, 3)), mode="nearest")), 1)
+    result: np.ndarray = whole * np.minimum(
+        np.exp(gaussian_filter1d(ratio, float(np.clip(0.4 / area, 1, 3)), mode="nearest")), 1
+    )
+    return result

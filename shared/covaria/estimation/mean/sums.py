@@ -60,7 +60,8 @@ def signal_to_noise(curve: np.ndarray) -> np.ndarray:
     """FSC / (1 - FSC) for each shell, 0 where the halves do not agree; shell 0 takes shell 1's value."""
     curve = np.clip(curve, 0.0, 0.999)
     curve[0] = curve[1]
-    return curve / (1 - curve)
+    result: np.ndarray = curve / (1 - curve)
+    return result
 
 
 def padded_shell_means(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

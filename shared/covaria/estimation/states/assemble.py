@@ -37,7 +37,8 @@ def shrunk(maps: torch.Tensor) -> torch.Tensor:
     table = torch.cat([gains, torch.zeros_like(gains)], dim=1)
     by_voxel = table[:, torch.as_tensor(shell_indices(box), device=maps.device)]
     transforms = torch.fft.rfftn(maps, dim=(-3, -2, -1)) * by_voxel
-    return torch.fft.irfftn(transforms, s=(box,) * 3, dim=(-3, -2, -1))
+    result: torch.Tensor = torch.fft.irfftn(transforms, s=(box,) * 3, dim=(-3, -2, -1))
+    return result
 
 
 def assemble(

@@ -38,7 +38,10 @@ class LinearModel:
 
     def at(self, half: int, target: NDArray[np.floating]) -> NDArray[np.float32]:
         """mu_h + sum_k z_k u_hk, (D, D, D)."""
-        return (self.means[half] + np.tensordot(target, self.components[half], axes=1)).astype(np.float32)
+        result: NDArray[np.float32] = (self.means[half] + np.tensordot(target, self.components[half], axes=1)).astype(
+            np.float32
+        )
+        return result
 
 
 class Residuals:

@@ -17,7 +17,8 @@ def squared_distances(
 ) -> NDArray[np.float64]:
     """d_i = (z* - z_i)^T Prec_i (z* - z_i): target (q,), latents (N, q), precision (N, q, q) -> (N,)."""
     difference = np.asarray(target, np.float64) - latents
-    return np.einsum("ni,nij,nj->n", difference, precision.astype(np.float64), difference)
+    result: NDArray[np.float64] = np.einsum("ni,nij,nj->n", difference, precision.astype(np.float64), difference)
+    return result
 
 
 def leading(

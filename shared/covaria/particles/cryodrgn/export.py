@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from covaria.tree.atomic import write_pickle
 IN_DEGREES = ("defocus_angle_rad", "phase_shift_rad")
 
 
-def pose_tables(metadata: Metadata, box: int, pixel_size_angstrom: float | None) -> tuple[NDArray, NDArray]:
+def pose_tables(metadata: Metadata, box: int, pixel_size_angstrom: float | None) -> tuple[NDArray[Any], NDArray[Any]]:
     """rotations (N, 3, 3) and translations (N, 2) as fractions of the box, float64. Needs `missing_for_poses` empty."""
     if metadata.rotations is None or metadata.shifts is None:
         raise ValueError("the metadata carry no poses")

@@ -226,7 +226,8 @@ def _array(content: Any, dtype: _Dtype, shape: Any, order: str) -> np.ndarray:
         count *= side
     if count * kind.itemsize != len(content):
         raise Refused(f"an array of shape {shape} with {len(content)} bytes")
-    return np.frombuffer(content, kind).reshape(shape, order=order).astype(kind.newbyteorder("="))  # type: ignore[call-overload]
+    result: np.ndarray = np.frombuffer(content, kind).reshape(shape, order=order).astype(kind.newbyteorder("="))  # type: ignore[call-overload]
+    return result
 
 
 def _from_buffer(content: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> _Array:

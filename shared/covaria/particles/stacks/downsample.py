@@ -25,4 +25,7 @@ def downsample_images(images: NDArray[np.floating], box: int, *, workers: int = 
     small[..., :half, :half] = transform[..., :half, :half]
     small[..., half + 1 :, :half] = transform[..., size - half + 1 :, :half]
     small *= np.float32((box / size) ** 2)
-    return fft.irfft2(small, s=(box, box), axes=(-2, -1), workers=workers).astype(np.float32, copy=False)
+    result: NDArray[np.float32] = fft.irfft2(small, s=(box, box), axes=(-2, -1), workers=workers).astype(
+        np.float32, copy=False
+    )
+    return result

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ class StackImages:
     index: NDArray[np.int64]
     box: int
     headers: dict[int, StackHeader] = field(default_factory=dict, repr=False)
-    _maps: OrderedDict[int, NDArray] = field(default_factory=OrderedDict, repr=False)
+    _maps: OrderedDict[int, NDArray[Any]] = field(default_factory=OrderedDict, repr=False)
 
     def __len__(self) -> int:
         return len(self.file)
@@ -64,7 +65,7 @@ class StackImages:
                     out[places] = block
         return out
 
-    def _map(self, file: int) -> NDArray:
+    def _map(self, file: int) -> NDArray[Any]:
         if file in self._maps:
             self._maps.move_to_end(file)
             return self._maps[file]
@@ -83,7 +84,7 @@ class StackImages:
         return array
 
 
-def _will_need(images: NDArray, first: int, count: int) -> None:
+def _will_need(images: NDArray[Any], first: int, count: int) -> None:
     """Tell the system that these images are wanted now: pages come in large pieces, of many runs at once.
 
     (Left to page faults alone, a cold stack is read at less than half of the disk's speed.)

@@ -70,7 +70,8 @@ def search_stacks(metadata: Metadata, options: IngestOptions, guard: PathGuard |
 
 def locate_stacks(metadata: Metadata, options: IngestOptions, guard: PathGuard | None) -> LocatedStacks:
     """Find and open every stack that the metadata name. Raises MissingFile or InvalidInput."""
-    assert metadata.stack_of_row is not None and metadata.image_of_row is not None
+    assert metadata.stack_of_row is not None
+    assert metadata.image_of_row is not None
     search = search_stacks(metadata, options, guard)
     if search.absent:
         raise missing_stacks(metadata.source, search.absent, search.resolver)

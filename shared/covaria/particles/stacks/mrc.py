@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,7 +141,7 @@ def _pixel_size(raw: bytes, order: str) -> float:
     return cell_x / sampling_x
 
 
-def map_images(header: StackHeader) -> NDArray:
+def map_images(header: StackHeader) -> NDArray[Any]:
     """The stack's images as a read-only array (count, height, width) on disk, in the file's own numbers.
 
     A compressed stack is unpacked into an unnamed temporary file, no further than its header says.

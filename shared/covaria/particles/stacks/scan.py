@@ -83,7 +83,8 @@ def unusable_images(images: NDArray[np.float32]) -> NDArray[np.bool_]:
     """(n,) True for images with a NaN or infinity, or with all pixels equal."""
     flat = images.reshape(len(images), -1)
     low, high = flat.min(axis=1), flat.max(axis=1)  # a NaN or an infinity survives into one of these
-    return np.logical_not(np.isfinite(low) & np.isfinite(high)) | (low == high)
+    result: NDArray[np.bool_] = np.logical_not(np.isfinite(low) & np.isfinite(high)) | (low == high)
+    return result
 
 
 def _batches(images: ImageStack, rows: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:

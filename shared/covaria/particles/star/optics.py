@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,12 +42,12 @@ class Optics:
     notes: tuple[str, ...] = ()
 
 
-def read_optics(table: StarTable | None, particles: dict[str, NDArray], count: int, source: Path) -> Optics:
+def read_optics(table: StarTable | None, particles: dict[str, NDArray[Any]], count: int, source: Path) -> Optics:
     """Groups, pixel size and box of the particles. Raises InvalidInput where groups in use differ in these."""
     if table is None:
         groups = np.zeros(count, dtype=np.int64)
         names: tuple[str, ...] = ("1",)
-        group_values: dict[str, NDArray] = {}
+        group_values: dict[str, NDArray[Any]] = {}
         if "_rlnOpticsGroup" in particles:
             values, groups = np.unique(particles["_rlnOpticsGroup"], return_inverse=True)
             names = tuple(f"{value:g}" for value in values)
@@ -87,7 +88,7 @@ def read_optics(table: StarTable | None, particles: dict[str, NDArray], count: i
     )
 
 
-def refuse_processed_images(flags: dict[str, NDArray], source: Path) -> None:
+def refuse_processed_images(flags: dict[str, NDArray[Any]], source: Path) -> None:
     """Raise InvalidInput for images that are CTF-premultiplied or phase-flipped."""
     for label, values in flags.items():
         if np.any(values != 0):
@@ -95,7 +96,9 @@ def refuse_processed_images(flags: dict[str, NDArray], source: Path) -> None:
             raise InvalidInput(found, file=source, column=label, hint=hint)
 
 
-def _groups_of_rows(ids: NDArray, of_particles: NDArray | None, count: int, source: Path) -> NDArray[np.int64]:
+def _groups_of_rows(
+    ids: NDArray[Any], of_particles: NDArray[Any] | None, count: int, source: Path
+) -> NDArray[np.int64]:
     if of_particles is None:
         if len(ids) > 1:
             raise InvalidInput(
@@ -123,8 +126,8 @@ def _groups_of_rows(ids: NDArray, of_particles: NDArray | None, count: int, sour
 def _single(
     what: str,
     label: str,
-    group_values: dict[str, NDArray],
-    particles: dict[str, NDArray],
+    group_values: dict[str, NDArray[Any]],
+    particles: dict[str, NDArray[Any]],
     groups: NDArray[np.int64],
     in_use: NDArray[np.int64],
     names: tuple[str, ...],
@@ -152,8 +155,8 @@ def _single(
 
 
 def _pixel_size(
-    group_values: dict[str, NDArray],
-    particles: dict[str, NDArray],
+    group_values: dict[str, NDArray[Any]],
+    particles: dict[str, NDArray[Any]],
     groups: NDArray[np.int64],
     in_use: NDArray[np.int64],
     names: tuple[str, ...],
@@ -170,7 +173,7 @@ def _pixel_size(
 
 
 def _refuse_volumes(
-    group_values: dict[str, NDArray], in_use: NDArray[np.int64], names: tuple[str, ...], source: Path
+    group_values: dict[str, NDArray[Any]], in_use: NDArray[np.int64], names: tuple[str, ...], source: Path
 ) -> None:
     dimensions = group_values.get("_rlnImageDimensionality")
     if dimensions is None:
@@ -185,11 +188,13 @@ def _refuse_volumes(
             )
 
 
-def _ignored_aberrations(group_values: dict[str, NDArray], in_use: NDArray[np.int64]) -> list[str]:
+def _ignored_aberrations(group_values: dict[str, NDArray[Any]], in_use: NDArray[np.int64]) -> list[str]:
     found = [label for label in BEAM_TILT if label in group_values and np.any(group_values[label][in_use] != 0)]
-    for label in ZERNIKE:
-        if label in group_values and any(_has_non_zero(text) for text in group_values[label][in_use]):
-            found.append(label)
+    found.extend(
+        label
+        for label in ZERNIKE
+        if label in group_values and any(_has_non_zero(text) for text in group_values[label][in_use])
+    )
     for label, ideal in MAGNIFICATION_MATRIX.items():
         if label in group_values and np.any(np.abs(group_values[label][in_use] - ideal) > 1e-6):
             found.append(label)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +118,7 @@ def read_relion(path: Path, *, source: Path | None = None) -> Metadata:
     )
 
 
-def _image_names(names: NDArray, source: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...]]:
+def _image_names(names: NDArray[Any], source: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...]]:
     """`000001@stack.mrcs` -> 0-based places, stack codes, stack names. Without @ the first image is meant."""
     seen: dict[str, int] = {}
     index = np.empty(len(names), dtype=np.int64)
@@ -140,7 +141,7 @@ def _image_names(names: NDArray, source: Path) -> tuple[NDArray[np.int64], NDArr
 
 
 def _poses(
-    columns: dict[str, NDArray], source: Path
+    columns: dict[str, NDArray[Any]], source: Path
 ) -> tuple[NDArray[np.float64] | None, Shifts | None, list[RowCheck]]:
     checks = []
     rotations = None
@@ -162,7 +163,7 @@ def _poses(
 
 
 def _ctf(
-    columns: dict[str, NDArray], optics: Optics, source: Path
+    columns: dict[str, NDArray[Any]], optics: Optics, source: Path
 ) -> tuple[dict[str, NDArray[np.float64]], list[RowCheck], list[str]]:
     ctf: dict[str, NDArray[np.float64]] = {}
     checks, notes = [], []
@@ -202,6 +203,6 @@ def _finite_check(values: NDArray[np.float64], source: Path, label: str) -> RowC
     )
 
 
-def _beam_tilt_note(columns: dict[str, NDArray]) -> list[str]:
+def _beam_tilt_note(columns: dict[str, NDArray[Any]]) -> list[str]:
     tilted = [label for label in ("_rlnBeamTiltX", "_rlnBeamTiltY") if label in columns and np.any(columns[label] != 0)]
     return [f"beam tilt ({', '.join(tilted)}) is not modelled and was ignored"] if tilted else []
