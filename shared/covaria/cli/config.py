@@ -18,13 +18,14 @@ def load_config(context: typer.Context, path: Path | None) -> Path | None:
         for parameter in context.command.params
         for option in [parameter.name or "", *parameter.opts, *parameter.secondary_opts]
     }
+    repeated = {parameter.name for parameter in context.command.params if getattr(parameter, "multiple", False)}
     defaults: dict[str, object] = dict(context.default_map or {})
     for key, value in _read(path).items():
         name = names.get(str(key).replace("-", "_"))
         if name is None or name == "config":
             known = ", ".join(sorted({(n or "").replace("_", "-") for n in names.values()} - {"config", "help", ""}))
             raise InvalidInput(f"unknown option {key!r}", file=path, hint=f"known here: {known}")
-        if isinstance(value, list) and name == "zdim":
+        if isinstance(value, list) and name not in repeated:
             value = ",".join(str(item) for item in value)
         defaults[name] = value
     context.default_map = defaults

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from covaria.cli import nuisances as spoil
 from covaria.cli.config import load_config
 from covaria.errors import InvalidInput
 
@@ -56,6 +57,17 @@ def simulate(
     defocus_max: Annotated[float, typer.Option(help="Largest defocus, micrometres.")] = 2.2,
     voltage: Annotated[float, typer.Option(help="kV.")] = 300.0,
     dark: Annotated[bool, typer.Option("--dark", help="Particles darker than the background.")] = False,
+    pose_error: spoil.PoseError = None,
+    bad_poses: spoil.BadPoses = 0.0,
+    defocus_error: spoil.DefocusError = 0.0,
+    empty: spoil.Empty = 0.0,
+    carbon_edge: spoil.CarbonEdge = 0.0,
+    blobs: spoil.Blobs = 0.0,
+    micrograph_noise: spoil.MicrographNoise = 0.0,
+    views: spoil.Views = 1.0,
+    scale_spread: spoil.ScaleSpread = 0.0,
+    gradient: spoil.Gradient = 0.0,
+    magnification_error: spoil.MagnificationError = 0.0,
     seed: Annotated[int, typer.Option(help="Same seed, same set.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier simulated set.")] = False,
     config: Annotated[
@@ -71,9 +83,17 @@ def simulate(
     from covaria.simulation.dataset import simulate as make
     from covaria.simulation.ensemble import BUILT_IN, from_files
     from covaria.simulation.files import volume_geometry
+    from covaria.simulation.nuisances import Nuisances
 
     if defocus_min > defocus_max:
         raise InvalidInput(f"--defocus-min {defocus_min} is above --defocus-max {defocus_max}", hint="swap them")
+    rotation_error, shift_error = spoil.read_pose_error(pose_error)
+    nuisances = Nuisances(
+        rotation_error_deg=rotation_error, shift_error_pixels=shift_error, bad_pose_share=bad_poses,
+        defocus_error_angstrom=defocus_error, empty_share=empty, carbon_edge_share=carbon_edge, blob_share=blobs,
+        micrograph_noise_sd=micrograph_noise, kept_view_share=views, scale_sd=scale_spread, gradient_height=gradient,
+        magnification_sd=magnification_error,
+    )  # fmt: skip
     ensemble = from_files(structure) if structure else BUILT_IN[states.value](n_states)
     first = ensemble.structures[0]
     own_box, own_pixel_size = volume_geometry(first) if isinstance(first, Path) else (64, None)
@@ -83,6 +103,7 @@ def simulate(
         n_images=n_images, box=box, pixel_size_angstrom=pixel_size, snr=snr,
         contrast_sd=contrast_sd, shift_sd_pixels=shift_sd,
         defocus_range_angstrom=(defocus_min * 1e4, defocus_max * 1e4), voltage_kv=voltage, dark=dark, seed=seed,
+        nuisances=nuisances,
     )  # fmt: skip
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -90,5 +111,5 @@ def simulate(
         task = bars.add_task("simulate", total=n_images)
         make(out, ensemble, options, overwrite=overwrite, progress=lambda done, _: bars.update(task, completed=done))
     typer.echo(f"{n_images} images of {box} pixels, {len(ensemble)} states, SNR {snr:g}: {out}/particles.star")
-    typer.echo(f"truth    {out}/gt")
+    typer.echo(f"truth    {out}/gt" + (", of each image: images.txt" if nuisances.any else ""))
     typer.echo(f"next     covaria run {out}/particles.star -o {out}-run --no-downsample")

@@ -1,13 +1,14 @@
-"""A particle set with known truth, from the physics forwards: slice, CTF, contrast, shift, coloured noise.
+"""A particle set with known truth, from the physics forwards: slice, CTF, contrast, shift, coloured noise, nuisances.
 
 image(k) = contrast x CTF(k) x F(R^T k) x exp(2 pi i k t / D) + noise(k); t is the translation that centres it.
 Grey levels are those of RELION's normalised stacks: noise of variance 1; the truth's volumes are on the same scale.
+Nothing here is shared with the estimators that are judged by these sets, neither projector nor CTF nor noise model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,52 +16,21 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from covaria.errors import InvalidInput, RefusedOutput
-from covaria.particles.model import ContrastTransfer
 from covaria.simulation import files, noise, optics
 from covaria.simulation.atoms import Atoms
+from covaria.simulation.backgrounds import background
 from covaria.simulation.ensemble import Ensemble
+from covaria.simulation.experiment import BOX_LENGTH_ANGSTROM, Experiment, SimulationOptions, draw
+from covaria.simulation.image_truth import ImageTruth, write_image_truth
 from covaria.simulation.projection import AtomSlices, Slices, VolumeSlices, centre_signs, frequencies
+from covaria.simulation.spoiling import Spoiled, spoil
 from covaria.tree import atomic
 from covaria.tree.publish import remove
 
-BOX_LENGTH_ANGSTROM = 256.0
-"""The built-in phantom's field of view: sets the pixel size where none is given."""
 BATCH = 128
 SCALE_SAMPLE = 256
 OWN_NAMES = {files.STACK, files.STAR, files.POSES, files.CTF, "gt"}
-
-
-@dataclass(frozen=True)
-class SimulationOptions:
-    """What the experiment was like."""
-
-    n_images: int = 4000
-    box: int = 64
-    pixel_size_angstrom: float = BOX_LENGTH_ANGSTROM / 64
-    snr: float = 0.05
-    """Variance of the CTF-applied signal over noise variance, inside a disk of radius 0.35 D."""
-    contrast_sd: float = 0.15
-    shift_sd_pixels: float = 1.5
-    defocus_range_angstrom: tuple[float, float] = (8000.0, 22000.0)
-    voltage_kv: float = 300.0
-    atom_sigma_angstrom: float = 2.5
-    dark: bool = False
-    """Particles darker than the background, as the camera sees them."""
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class _Experiment:
-    """Everything that was drawn by lot, one entry for each image."""
-
-    state: NDArray[np.int64]
-    angles_deg: NDArray[np.float64]
-    rotations: NDArray[np.float64]
-    translations: NDArray[np.float64]
-    ctf: ContrastTransfer
-    micrograph: NDArray[np.int64]
-    contrast: NDArray[np.float64]
-    half_set: NDArray[np.int64]
+__all__ = ["BOX_LENGTH_ANGSTROM", "SimulationOptions", "simulate", "volume_path"]
 
 
 def simulate(
@@ -84,24 +54,23 @@ def simulate(
 
 
 def _write_set(out: Path, ensemble: Ensemble, options: SimulationOptions, progress: Callable[[int, int], None]) -> None:
-    pose_seed, noise_seed = np.random.SeedSequence(options.seed).spawn(2)
-    experiment = _draw(ensemble, options, np.random.default_rng(pose_seed))
-    scale = _scale(ensemble, experiment, options)
+    pose_seed, noise_seed, nuisance_seed = np.random.SeedSequence(options.seed).spawn(3)
+    clean = draw(ensemble, options, np.random.default_rng(pose_seed))
+    scale = _scale(ensemble, clean, options)
+    spoiled = spoil(clean, options.nuisances, options.box, nuisance_seed)
     spectrum = noise.unit_noise_spectrum(options.box)
     stack = files.StackWriter(out / files.STACK, options.n_images, options.box, options.pixel_size_angstrom)
     done = 0
     for state, seed in enumerate(noise_seed.spawn(len(ensemble))):
         source, rng = _slices(ensemble, state, options), np.random.default_rng(seed)
         files.write_volume(volume_path(out, state), source.volume() * scale, options.pixel_size_angstrom)
-        for rows in _batches(np.flatnonzero(experiment.state == state)):
-            spectra = _signal(source, rows, experiment, options) * scale
-            spectra += noise.draw_noise(len(rows), spectrum, options.box, rng)
-            pixels = np.fft.irfft2(spectra, s=(options.box, options.box))
-            stack.write(rows, (-pixels if options.dark else pixels).astype(np.float32))
+        for rows in _batches(np.flatnonzero(clean.state == state)):
+            signal = _signal(source, rows, spoiled.shown, options) * scale
+            stack.write(rows, _pixels(signal, spectrum, spoiled.truth.take(rows), options, rng))
             done += len(rows)
             progress(done, options.n_images)
     stack.close()
-    _write_tables(out, ensemble, experiment, options, spectrum)
+    _write_tables(out, ensemble, spoiled, options, spectrum)
 
 
 def volume_path(out: Path, state: int) -> Path:
@@ -119,11 +88,13 @@ def _check(ensemble: Ensemble, options: SimulationOptions) -> None:
     if options.snr <= 0 or options.pixel_size_angstrom <= 0:
         raise InvalidInput("SNR and pixel size must be above 0", hint="see covaria simulate --help")
     length = options.box * options.pixel_size_angstrom
-    radius = max((s.radius_angstrom for s in ensemble.structures if isinstance(s, Atoms)), default=0.0)
+    largest = np.exp(3 * options.nuisances.magnification_sd)
+    radius = largest * max((s.radius_angstrom for s in ensemble.structures if isinstance(s, Atoms)), default=0.0)
     if radius > length / 2:
         raise InvalidInput(
             f"the particle reaches {radius:.0f} A from its centre, the box of {length:.0f} A only {length / 2:.0f} A",
-            hint=f"give --pixel-size {2.4 * radius / options.box:.2f} or a larger --box",
+            hint=f"give --pixel-size {2.4 * radius / options.box:.2f} or a larger --box"
+            + (", or a smaller --magnification-error" if largest > 1 else ""),
         )
 
 
@@ -139,18 +110,6 @@ def _claim(out: Path, overwrite: bool) -> None:
     out.mkdir(parents=True, exist_ok=True)
 
 
-def _draw(ensemble: Ensemble, options: SimulationOptions, rng: np.random.Generator) -> _Experiment:
-    n = options.n_images
-    angles = optics.draw_angles(n, rng)
-    state = rng.choice(len(ensemble), size=n, p=ensemble.probabilities)
-    translations = np.round(rng.normal(0, options.shift_sd_pixels, (n, 2)), 4)
-    contrast = np.maximum(rng.normal(1, options.contrast_sd, n), 0.1)
-    half_set = rng.permutation(n) % 2
-    ctf, micrograph = optics.draw_session(n, options.defocus_range_angstrom, options.voltage_kv, rng)
-    rotations = optics.rotation_matrices(angles)
-    return _Experiment(state, angles, rotations, translations, ctf, micrograph, contrast, half_set)
-
-
 def _slices(ensemble: Ensemble, state: int, options: SimulationOptions) -> Slices:
     structure = ensemble.structures[state]
     if isinstance(structure, Atoms):
@@ -164,7 +123,7 @@ def _batches(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
 
 
 def _signal(
-    source: Slices, rows: NDArray[np.int64], experiment: _Experiment, options: SimulationOptions
+    source: Slices, rows: NDArray[np.int64], experiment: Experiment, options: SimulationOptions
 ) -> NDArray[np.complex64]:
     """CTF, contrast and shift applied, origin at pixel D//2, before scaling: (n, D, D//2 + 1)."""
     box = options.box
@@ -172,14 +131,30 @@ def _signal(
     x, y = experiment.translations[rows].T
     phase_x = np.exp(2j * np.pi / box * np.multiply.outer(x, kx)).astype(np.complex64)
     phase_y = np.exp(2j * np.pi / box * np.multiply.outer(y, ky)).astype(np.complex64)
-    spectra = source.project(experiment.rotations[rows])
+    spectra = source.project(experiment.rotations[rows], experiment.magnification[rows])
     spectra *= optics.transfer_function(experiment.ctf.take(rows), box, options.pixel_size_angstrom)
     spectra *= phase_y[:, :, None] * phase_x[:, None, :]
     spectra *= experiment.contrast[rows, None, None].astype(np.float32) * centre_signs(box, 2)
     return spectra
 
 
-def _scale(ensemble: Ensemble, experiment: _Experiment, options: SimulationOptions) -> np.float32:
+def _pixels(
+    signal: NDArray[np.complex64],
+    spectrum: NDArray[np.float64],
+    truth: ImageTruth,
+    options: SimulationOptions,
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """Images (n, D, D) of these signals: noise and background added, grey scale and sign applied."""
+    box = options.box
+    level, scale = (values[:, None, None].astype(np.float32) for values in (truth.noise_level, truth.scale))
+    spectra = signal + noise.draw_noise(len(truth), spectrum, box, rng) * level
+    pixels = np.fft.irfft2(spectra, s=(box, box)) + background(truth, box, options.nuisances.gradient_height)
+    pixels *= -scale if options.dark else scale
+    return pixels.astype(np.float32)
+
+
+def _scale(ensemble: Ensemble, experiment: Experiment, options: SimulationOptions) -> np.float32:
     """What the density is multiplied by to have the SNR asked for against noise of variance 1."""
     sample = np.unique(np.linspace(0, options.n_images - 1, SCALE_SAMPLE).astype(np.int64))
     inside = noise.disk(options.box)
@@ -192,18 +167,20 @@ def _scale(ensemble: Ensemble, experiment: _Experiment, options: SimulationOptio
 
 
 def _write_tables(
-    out: Path,
-    ensemble: Ensemble,
-    experiment: _Experiment,
-    options: SimulationOptions,
-    spectrum: NDArray[np.float64],
+    out: Path, ensemble: Ensemble, spoiled: Spoiled, options: SimulationOptions, spectrum: NDArray[np.float64]
 ) -> None:
-    e, box, pixel = experiment, options.box, options.pixel_size_angstrom
-    files.write_pickles(out, e.rotations, e.translations, e.ctf, box, pixel)
-    files.write_star(out, e.angles_deg, e.translations, e.ctf, e.micrograph, e.half_set, box, pixel)
-    truth = out / "gt"
-    np.savetxt(truth / "labels.txt", e.state, fmt="%d")
-    np.savetxt(truth / "latent.txt", ensemble.latents[e.state], fmt="%.6f")
-    np.savetxt(truth / "contrast.txt", e.contrast, fmt="%.6f")
+    shown, stated, box, pixel = spoiled.shown, spoiled.stated, options.box, options.pixel_size_angstrom
+    files.write_pickles(out, stated.rotations, stated.translations, stated.ctf, box, pixel)
+    files.write_star(
+        out, stated.angles_deg, stated.translations, stated.ctf, stated.micrograph, stated.half_set, box, pixel
+    )
+    truth, parameters = out / "gt", asdict(options) | {"n_states": len(ensemble)}
+    np.savetxt(truth / "labels.txt", shown.state, fmt="%d")
+    np.savetxt(truth / "latent.txt", ensemble.latents[shown.state], fmt="%.6f")
+    np.savetxt(truth / "contrast.txt", shown.contrast, fmt="%.6f")
     np.savetxt(truth / "noise_variance.txt", spectrum, fmt="%.8g")
-    atomic.write_json(truth / "parameters.json", asdict(options) | {"n_states": len(ensemble)})
+    if options.nuisances.any:
+        write_image_truth(truth, spoiled.truth)
+    else:
+        del parameters["nuisances"]
+    atomic.write_json(truth / "parameters.json", parameters)

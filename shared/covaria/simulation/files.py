@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import mrcfile
@@ -16,6 +17,11 @@ STACK = "particles.mrcs"
 STAR = "particles.star"
 POSES = "poses.pkl"
 CTF = "ctf.pkl"
+COLUMNS = (
+    "ImageName", "MicrographName", "OpticsGroup", "RandomSubset", "AngleRot", "AngleTilt", "AnglePsi",
+    "OriginXAngst", "OriginYAngst", "DefocusU", "DefocusV", "DefocusAngle", "PhaseShift",
+)  # fmt: skip
+"""Of the STAR file's particle table, in order."""
 
 
 class StackWriter:
@@ -116,15 +122,11 @@ def write_star(
          f"{np.rad2deg(ctf.defocus_angle_rad[i]):.6f}", f"{np.rad2deg(ctf.phase_shift_rad[i]):.6f}"]
         for i in range(len(angles_deg))
     ]  # fmt: skip
-    names = [
-        "ImageName", "MicrographName", "OpticsGroup", "RandomSubset", "AngleRot", "AngleTilt", "AnglePsi",
-        "OriginXAngst", "OriginYAngst", "DefocusU", "DefocusV", "DefocusAngle", "PhaseShift",
-    ]  # fmt: skip
     atomic.write_text(
-        out / STAR, "\n# version 30001\n" + optics + "\n\n# version 30001\n" + _loop("particles", names, rows)
+        out / STAR, "\n# version 30001\n" + optics + "\n\n# version 30001\n" + _loop("particles", COLUMNS, rows)
     )
 
 
-def _loop(block: str, names: list[str], rows: list[list[str]]) -> str:
+def _loop(block: str, names: Sequence[str], rows: list[list[str]]) -> str:
     header = "\n".join(f"_rln{name} #{number}" for number, name in enumerate(names, start=1))
     return f"\ndata_{block}\n\nloop_\n{header}\n" + "".join(" ".join(row) + "\n" for row in rows)

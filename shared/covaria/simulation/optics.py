@@ -82,3 +82,18 @@ def rotation_matrices(angles_deg: NDArray[np.float64]) -> NDArray[np.float64]:
         [sb * ca, sb * sa, cb],
     ]
     return np.moveaxis(np.array(rows), -1, 0)
+
+
+def euler_angles(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """RELION's rot, tilt, psi in degrees (n, 3) of matrices (n, 3, 3), to the 6 decimals a STAR file keeps.
+
+    Where tilt is 0 or 180 only the sum or difference of rot and psi is known: rot is 0 there.
+    """
+    a = rotations
+    sine = np.hypot(a[:, 2, 0], a[:, 2, 1])
+    pole = sine < 1e-9
+    rot = np.where(pole, 0.0, np.arctan2(a[:, 2, 1], a[:, 2, 0]))
+    at_pole = np.arctan2(a[:, 0, 1], np.sign(a[:, 2, 2]) * a[:, 0, 0])
+    psi = np.where(pole, at_pole, np.arctan2(a[:, 1, 2], -a[:, 0, 2]))
+    angles: NDArray[np.float64] = np.rad2deg(np.stack([rot, np.arctan2(sine, a[:, 2, 2]), psi], axis=1))
+    return np.round(angles, 6)

@@ -17,8 +17,11 @@ from covaria.simulation.atoms import Atoms
 class Slices(Protocol):
     """One state of the particle, seen through its Fourier transform."""
 
-    def project(self, rotations: NDArray[np.float64]) -> NDArray[np.complex64]:
-        """rotations (n, 3, 3) -> (n, D, D//2 + 1)."""
+    def project(
+        self, rotations: NDArray[np.float64], magnification: NDArray[np.float64] | None = None
+    ) -> NDArray[np.complex64]:
+        """rotations (n, 3, 3), magnification (n,) or 1 -> (n, D, D//2 + 1): m^2 F(m R^T (kx, ky, 0)), the same grey
+        levels m times as large."""
         ...
 
     def volume(self) -> NDArray[np.float32]:
@@ -52,18 +55,19 @@ class AtomSlices:
         self.positions, self.weights = self.positions[keep], atoms.weights[keep]
         self.sigma = sigma_angstrom / pixel_size_angstrom
 
-    def project(self, rotations: NDArray[np.float64]) -> NDArray[np.complex64]:
+    def project(
+        self, rotations: NDArray[np.float64], magnification: NDArray[np.float64] | None = None
+    ) -> NDArray[np.complex64]:
         box = self.box
         kx, ky, inside = frequencies(box)
-        damping = (np.exp(-2 * (np.pi * self.sigma / box) ** 2 * (kx**2 + ky[:, None] ** 2)) * inside).astype(
-            np.float32
-        )
+        squared = kx**2 + ky[:, None] ** 2
         out = np.empty((len(rotations), box, box // 2 + 1), np.complex64)
-        for slice_, rotation in zip(out, rotations, strict=True):
-            x, y = rotation[:2] @ self.positions.T
+        for slice_, rotation, m in zip(out, rotations, _magnified(rotations, magnification), strict=True):
+            x, y = (m * rotation[:2]) @ self.positions.T
             along_x = (_powers(x, box) * self.weights).astype(np.complex64)
             np.matmul(_both_signs(_powers(y, box).astype(np.complex64)), along_x.T, out=slice_)
-            slice_ *= damping
+            damping = m**2 * np.exp(-2 * (np.pi * m * self.sigma / box) ** 2 * squared) * inside
+            slice_ *= damping.astype(np.float32)
         return out
 
     def volume(self) -> NDArray[np.float32]:
@@ -76,6 +80,10 @@ class AtomSlices:
         squared = k[:, None, None] ** 2 + k[:, None] ** 2 + kx**2
         spectrum *= np.exp(-2 * (np.pi * self.sigma / box) ** 2 * squared) * (np.rint(np.sqrt(squared)) <= box // 2 - 1)
         return np.fft.irfftn(spectrum * centre_signs(box, 3), s=(box,) * 3, axes=(0, 1, 2)).astype(np.float32)
+
+
+def _magnified(rotations: NDArray[np.float64], magnification: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    return np.ones(len(rotations)) if magnification is None else magnification
 
 
 def _powers(positions: NDArray[np.float64], box: int) -> NDArray[np.complex128]:
@@ -114,16 +122,20 @@ class VolumeSlices:
         padded[inner, inner, inner] = self.density / (kernel[:, None, None] * kernel[:, None] * kernel)
         self.grid = np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(padded))).astype(np.complex64)
 
-    def project(self, rotations: NDArray[np.float64]) -> NDArray[np.complex64]:
+    def project(
+        self, rotations: NDArray[np.float64], magnification: NDArray[np.float64] | None = None
+    ) -> NDArray[np.complex64]:
         from covaria.simulation.gridding import gather
 
-        kx, ky, inside = frequencies(self.box)
-        rows, columns = np.nonzero(inside)
+        kx, ky, _ = frequencies(self.box)
+        radius = np.hypot(kx, ky[:, None])
         out = np.zeros((len(rotations), self.box, self.box // 2 + 1), np.complex64)
-        plane = np.stack([kx[columns], ky[rows]], axis=1)
-        for slice_, rotation in zip(out, rotations, strict=True):
-            points = 2 * (plane @ rotation[:2]) + self.box
-            slice_[rows, columns] = gather(self.grid, points, KERNEL_WIDTH, KERNEL_SHAPE)
+        for slice_, rotation, m in zip(out, rotations, _magnified(rotations, magnification), strict=True):
+            # Enlarged, the volume's last shell lies further in; beyond it there is nothing.
+            rows, columns = np.nonzero(np.rint(max(m, 1.0) * radius) <= self.box // 2 - 1)
+            plane = np.stack([kx[columns], ky[rows]], axis=1)
+            points = 2 * (plane @ (m * rotation[:2])) + self.box
+            slice_[rows, columns] = m**2 * gather(self.grid, points, KERNEL_WIDTH, KERNEL_SHAPE)
         return out
 
     def volume(self) -> NDArray[np.float32]:

@@ -2,7 +2,8 @@
 
 FSC: Fourier shell correlation of the mean map with the states' weighted mean. Captured variance: what part of the true
 covariance's trace the first k eigenvolumes span, over the largest that any k directions could. Latent and contrast:
-correlation with what was drawn by lot.
+correlation with what was drawn by lot, the latents' over the good images (nothing beside the particle, a pose meant for
+it), the contrast's over all.
 """
 
 from __future__ import annotations
@@ -18,18 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import MissingFile
+from covaria.simulation.image_truth import ImageTruth, read_image_truth
 from covaria.tree import Tree
 
 
 @dataclass(frozen=True)
 class Truth:
-    """volumes (S, D, D, D) of the states; for each image labels (N,), latents (N, L), contrast (N,)."""
+    """volumes (S, D, D, D) of the states; for each image labels (N,), latents (N, L), contrast (N,), and what its files
+    do not say of it. Empty images have contrast 0; their label and latents say only what was drawn."""
 
     volumes: NDArray[np.float64]
     labels: NDArray[np.int64]
     latents: NDArray[np.float64]
     contrast: NDArray[np.float64]
     pixel_size_angstrom: float
+    images: ImageTruth
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
@@ -41,7 +45,7 @@ class Truth:
 
 
 def read_truth(dataset: Path) -> Truth:
-    """What `covaria simulate` wrote in `dataset`/gt. Raises MissingFile."""
+    """What `covaria simulate` wrote in `dataset`/gt. Raises MissingFile, InvalidInput."""
     folder = dataset / "gt"
     paths = sorted(path for path in folder.glob("vol*.mrc") if re.fullmatch(r"vol\d+\.mrc", path.name))
     if not paths:
@@ -54,6 +58,7 @@ def read_truth(dataset: Path) -> Truth:
         np.loadtxt(folder / "latent.txt", ndmin=2).reshape(-1, _columns(folder / "latent.txt")),
         np.loadtxt(folder / "contrast.txt", ndmin=1),
         pixel_size,
+        read_image_truth(dataset),
     )
 
 
@@ -76,7 +81,7 @@ def score(truth: Truth, tree: Tree) -> dict[str, float]:
         coordinates = np.load(tree.latent_coords(zdim))
         for column, latent in enumerate(truth.latents.T):
             if np.ptp(latent) > 0:
-                best = max(abs(rank_correlation(axis, latent)) for axis in coordinates.T)
+                best = best_rank_correlation(coordinates[truth.images.good], latent[truth.images.good])
                 figures[f"latent {column}: best rank correlation with zdim {zdim}"] = best
     if zdims and truth.contrast.std() > 0:
         contrasts = np.load(tree.contrasts(zdims[-1]))
@@ -112,6 +117,11 @@ def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) ->
     """Spearman's, ties averaged, over the rows where both are known."""
     known = np.isfinite(first) & np.isfinite(second)
     return float(np.corrcoef(_ranks(first[known]), _ranks(second[known]))[0, 1])
+
+
+def best_rank_correlation(coordinates: NDArray[np.float64], latent: NDArray[np.float64]) -> float:
+    """The largest magnitude that one of the coordinates (N, q) reaches with the latent (N,)."""
+    return max(abs(rank_correlation(axis, latent)) for axis in coordinates.T)
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
