@@ -1,0 +1,71 @@
+{{/* What values.schema.json cannot say: one value against another. Each is refused before anything reaches the cluster. */}}
+{{- define "covaria.check" -}}
+{{- include "covaria.checkVolumes" .Values.data.volumes -}}
+{{- range $name, $service := .Values.services -}}
+{{- $path := printf "services.%s" $name -}}
+{{- include "covaria.checkResources" (dict "path" $path "resources" $service.resources) -}}
+{{- range $key := tuple "shmSize" "tmpSize" "scratchSize" -}}
+{{- with get $service $key }}{{ include "covaria.quantity" (dict "path" (printf "%s.%s" $path $key) "value" .) | trunc 0 }}{{ end -}}
+{{- end -}}
+{{- with $service.autoscaling -}}
+{{- if gt (int64 .minReplicas) (int64 .maxReplicas) -}}
+{{- fail (printf "%s.autoscaling: minReplicas %d is more than maxReplicas %d" $path (int64 .minReplicas) (int64 .maxReplicas)) -}}
+{{- end -}}
+{{- end -}}
+{{- include "covaria.checkUnique" (dict "path" (printf "extraEnv and %s.extraEnv" $path) "key" "name" "items" (concat $.Values.extraEnv ($service.extraEnv | default list))) -}}
+{{- include "covaria.checkUnique" (dict "path" (printf "%s.resourceClaims" $path) "key" "name" "items" ($service.resourceClaims | default list)) -}}
+{{- end -}}
+{{- range $part := tuple "exporter" "toolbox" "reconcile" -}}
+{{- include "covaria.checkResources" (dict "path" $part "resources" (get $.Values $part).resources) -}}
+{{- end -}}
+{{- end }}
+
+{{- define "covaria.checkVolumes" -}}
+{{- include "covaria.checkUnique" (dict "path" "data.volumes" "key" "name" "items" .) -}}
+{{- include "covaria.checkUnique" (dict "path" "data.volumes" "key" "mountPath" "items" .) -}}
+{{- end }}
+
+{{/* (dict "path" "where" "key" "name" "items" [{name: ...}]) */}}
+{{- define "covaria.checkUnique" -}}
+{{- $seen := dict -}}
+{{- $key := .key -}}
+{{- $path := .path -}}
+{{- range .items -}}
+{{- $value := get . $key -}}
+{{- if hasKey $seen $value }}{{ fail (printf "%s: %s %q is there twice" $path $key $value) }}{{ end -}}
+{{- $_ := set $seen $value true -}}
+{{- end -}}
+{{- end }}
+
+{{/* Requests above limits, fractions of a byte. (dict "path" "services.ingest" "resources" {requests, limits}) */}}
+{{- define "covaria.checkResources" -}}
+{{- $path := .path -}}
+{{- $limits := .resources.limits -}}
+{{- range $name, $request := .resources.requests -}}
+{{- $where := printf "%s.resources.requests.%s" $path $name -}}
+{{- $asked := include "covaria.quantity" (dict "path" $where "value" $request) -}}
+{{- if hasKey $limits $name -}}
+{{- $limit := get $limits $name -}}
+{{- $allowed := include "covaria.quantity" (dict "path" (printf "%s.resources.limits.%s" $path $name) "value" $limit) -}}
+{{- if gt (float64 $asked) (float64 $allowed) -}}
+{{- fail (printf "%s: %v is more than the limit %v" $where $request $limit) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $limit := $limits -}}
+{{- include "covaria.quantity" (dict "path" (printf "%s.resources.limits.%s" $path $name) "value" $limit) | trunc 0 -}}
+{{- end -}}
+{{- end }}
+
+{{/* A Kubernetes quantity as a decimal number. Refuses a fraction of a byte. (dict "path" "where" "value" "1.5Gi") */}}
+{{- define "covaria.quantity" -}}
+{{- $text := kindIs "string" .value | ternary .value (toJson .value) -}}
+{{- $suffix := regexFind "[a-zA-Z]*$" $text -}}
+{{- $factors := dict "" 1.0 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 -}}
+{{- $factors = merge $factors (dict "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "Pi" 1125899906842624.0 "Ei" 1152921504606846976.0) -}}
+{{- $number := mulf (trimSuffix $suffix $text | float64) (get $factors $suffix) -}}
+{{- if and (not (hasSuffix ".cpu" .path)) (ne $number (floor $number)) -}}
+{{- fail (printf "%s: %s is no whole number of bytes" .path $text) -}}
+{{- end -}}
+{{- printf "%.3f" $number -}}
+{{- end }}

@@ -1,0 +1,171 @@
+{{/* Environment of every container. (dict "root" $ "settings" {own settings} "extra" [own extraEnv]) */}}
+{{- define "covaria.env" -}}
+{{- $root := .root -}}
+{{- $broker := $root.Values.rabbitmq -}}
+{{- $roots := list -}}
+{{- range $root.Values.data.volumes }}{{ $roots = append $roots .mountPath }}{{ end -}}
+- name: COVARIA_BROKER_URL
+  value: {{ printf "%s://%s:%d/%s" ($broker.tls.enabled | ternary "amqps" "amqp") $broker.host (int $broker.port) ($broker.vhost | urlquery | replace "+" "%20") | quote }}
+- name: COVARIA_SECRETS_DIR
+  value: /etc/covaria/secrets
+- name: COVARIA_ROOTS
+  value: {{ join ":" $roots | quote }}
+- name: COVARIA_HTTP_PORT
+  value: "8080"
+{{- if not $broker.tls.enabled }}
+- name: COVARIA_BROKER_ALLOW_PLAINTEXT
+  value: "true"
+{{- else if $broker.tls.caSecret }}
+- name: COVARIA_BROKER_CA_FILE
+  value: /etc/covaria/ca/ca.crt
+{{- end }}
+{{- if and $broker.tls.enabled $broker.tls.clientSecret }}
+- name: COVARIA_BROKER_CERT_FILE
+  value: /etc/covaria/client/tls.crt
+- name: COVARIA_BROKER_KEY_FILE
+  value: /etc/covaria/client/tls.key
+{{- end }}
+{{- /* JSON writes whole numbers out; Go would write a million as 1e+06. */}}
+{{- range $name, $value := merge (dict) .settings $root.Values.settings }}
+- name: COVARIA_{{ upper $name }}
+  value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}
+{{- end }}
+{{- with concat $root.Values.extraEnv (.extra | default list) }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Mounts of every container. (dict "root" $ "readOnly" bool) */}}
+{{- define "covaria.mounts" -}}
+{{- $readOnly := .readOnly -}}
+- name: tmp
+  mountPath: /tmp
+- name: broker-login
+  mountPath: /etc/covaria/secrets
+  readOnly: true
+{{- with .root.Values.rabbitmq.tls }}
+{{- if and .enabled .caSecret }}
+- name: broker-ca
+  mountPath: /etc/covaria/ca
+  readOnly: true
+{{- end }}
+{{- if and .enabled .clientSecret }}
+- name: broker-client
+  mountPath: /etc/covaria/client
+  readOnly: true
+{{- end }}
+{{- end }}
+{{- range .root.Values.data.volumes }}
+- name: data-{{ .name }}
+  mountPath: {{ .mountPath | quote }}
+  readOnly: {{ or $readOnly (.readOnly | default false) }}
+  {{- with .subPath }}
+  subPath: {{ . | quote }}
+  {{- end }}
+  {{- with .mountPropagation }}
+  mountPropagation: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Volumes of every pod. (dict "root" $ "login" "secret" "tmpSize" "4Gi") */}}
+{{- define "covaria.volumes" -}}
+- name: tmp
+  emptyDir:
+    sizeLimit: {{ toJson .tmpSize }}
+- name: broker-login
+  secret:
+    secretName: {{ .login }}
+    defaultMode: 0444
+    items:
+      - {key: username, path: covaria_broker_username}
+      - {key: password, path: covaria_broker_password}
+{{- with .root.Values.rabbitmq.tls }}
+{{- if and .enabled .caSecret }}
+- name: broker-ca
+  secret:
+    secretName: {{ .caSecret }}
+    defaultMode: 0444
+    items:
+      - {key: ca.crt, path: ca.crt}
+{{- end }}
+{{- if and .enabled .clientSecret }}
+- name: broker-client
+  secret:
+    secretName: {{ .clientSecret }}
+    defaultMode: 0444
+    items:
+      - {key: tls.crt, path: tls.crt}
+      - {key: tls.key, path: tls.key}
+{{- end }}
+{{- end }}
+{{- range .root.Values.data.volumes }}
+- name: data-{{ .name }}
+  {{- if .existingClaim }}
+  persistentVolumeClaim:
+    claimName: {{ .existingClaim }}
+    readOnly: {{ .readOnly | default false }}
+  {{- else if .nfs }}
+  nfs:
+    server: {{ .nfs.server | quote }}
+    path: {{ .nfs.path | quote }}
+    readOnly: {{ .readOnly | default false }}
+  {{- else if .csi }}
+  csi:
+    {{- toYaml .csi | nindent 4 }}
+    readOnly: {{ .readOnly | default false }}
+  {{- else }}
+  hostPath:
+    path: {{ .hostPath.path | quote }}
+    type: Directory
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "covaria.podSecurity" -}}
+runAsNonRoot: true
+seccompProfile:
+  type: RuntimeDefault
+{{- range $name, $value := .Values.securityContext }}
+{{- if not (and (kindIs "slice" $value) (empty $value)) }}
+{{ $name }}: {{ toJson $value }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "covaria.containerSecurity" -}}
+allowPrivilegeEscalation: false
+privileged: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* Head of every pod's spec. */}}
+{{- define "covaria.podCommon" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  {{- include "covaria.podSecurity" . | nindent 2 }}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Where a pod may go. (dict "priorityClassName" "nodeSelector" "tolerations" "affinity" "schedulerName"), each may be empty */}}
+{{- define "covaria.placement" -}}
+{{- range $name, $value := . }}
+{{- if $value }}
+{{ $name }}: {{ toJson $value }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Head of the spec of every pod that is no worker. */}}
+{{- define "covaria.auxiliaryPod" -}}
+{{- include "covaria.podCommon" . }}
+{{- include "covaria.placement" .Values.auxiliary }}
+{{- end }}
