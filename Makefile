@@ -56,6 +56,7 @@ bench: $(VENV)/installed
 
 accuracy: $(VENV)/installed
 	$(BIN)/python bench/accuracy.py --images 4000 --snr 0.05
+	$(BIN)/python bench/accuracy.py --rows every
 
 soak: $(VENV)/installed rabbitmq
 	$(BIN)/python -m pytest -m slow --timeout 3600 $(PYTEST)

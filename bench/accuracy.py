@@ -2,23 +2,26 @@
 
     python bench/accuracy.py [--sets curved discrete ...] [--images 4000] [--snr 0.05 0.2] [--folder build/accuracy]
                              [--ablate]
+    python bench/accuracy.py --rows clean,blobs [--images 1500] [--box 48]
 
 For each set: simulate, `covaria run`, compare with the truth, and with an oracle that is given the true mean,
 components, noise spectrum and contrasts (latents, labels), the true state of each image (contrast), or the true latents
 (components: one voxel-wise M-step). Prints a Markdown table. `goal` is the fraction of the oracle that we ask for.
+With --rows: what the nuisances of real particles do to a run instead, a line for each (bench/robustness.py).
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import robustness
 import torch
+from command import call
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
@@ -37,7 +40,6 @@ from covaria.tree.data_pickle import read_data_pickle
 
 SETS = {"discrete": 3, "curved": 20, "plane": 25, "ring": 20, "presence": 2, "homogeneous": 1}
 FEW_STATES = 5
-COVARIA = Path(sys.executable).with_name("covaria")
 
 
 @dataclass(frozen=True)
@@ -272,35 +274,45 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--images", type=int, nargs="+", default=[4000])
-    parser.add_argument("--snr", type=float, nargs="+", default=[0.05, 0.2])
+    parser.add_argument("--snr", type=float, nargs="+", help="default: 0.05 0.2, of --rows: 0.05")
     parser.add_argument("--box", type=int, default=64)
     parser.add_argument("--zdim", default="4,10")
     parser.add_argument("--ablate", action="store_true", help="and with each part of the model replaced by the truth")
+    parser.add_argument("--rows", type=robustness.chosen, metavar="clean,blobs", help="of the nuisances; every: all")
+    parser.add_argument("--seed", type=int, default=0, help="of the sets of --rows")
     parser.add_argument("--folder", type=Path, default=Path("build/accuracy"))
     given = parser.parse_args()
     torch.manual_seed(0)
+    if given.rows:
+        for count, snr in product(given.images, given.snr or [0.05]):
+            folder = given.folder / "nuisances"
+            robustness.print_table(given.rows, folder, images=count, box=given.box, snr=snr, seed=given.seed)
+        return
+    for name, snr, count in product(given.sets, given.snr or [0.05, 0.2], given.images):
+        _one_set(name, snr, count, given)
+
+
+def _one_set(name: str, snr: float, count: int, given: argparse.Namespace) -> None:
+    """Simulate, run and compare one set with its oracle."""
     zdim = min(int(z) for z in given.zdim.split(","))
-    for name in given.sets:
-        for snr in given.snr:
-            for count in given.images:
-                dataset = given.folder / f"{name}-{snr}-{count}"
-                out = Path(f"{dataset}-out")
-                _simulate(dataset, name, snr, count, given.box, seed=0)
-                began = time.perf_counter()
-                run = [COVARIA, "run", dataset / "particles.star", "-o", out, "--no-downsample", "--zdim", given.zdim]
-                _call([*run, "--analysis-zdim", zdim, "--skip-umap", "--overwrite"])
-                seconds = time.perf_counter() - began
-                significant = read_data_pickle(Tree(out).params)["significant_components"]
-                print(f"\n### {name}, SNR {snr}, {count:,} images ({seconds:.0f} s; {significant} significant)\n")
-                print("| figure | found | oracle | fraction | goal | reached |\n|---|---|---|---|---|---|")
-                case = Case.read(dataset, out)
-                for figure in compare(case, zdim):
-                    print(figure.row(), flush=True)
-                print("", *maps_against_truth(case, zdim), sep="\n", flush=True)
-                if given.ablate and len(case.values):
-                    other = Path(f"{dataset}-other")
-                    _simulate(other, name, snr, count, given.box, seed=1)
-                    _print_ablation(ablate(case, zdim, other))
+    dataset = given.folder / f"{name}-{snr}-{count}"
+    out = Path(f"{dataset}-out")
+    _simulate(dataset, name, snr, count, given.box, seed=0)
+    began = time.perf_counter()
+    run = ["run", dataset / "particles.star", "-o", out, "--no-downsample", "--zdim", given.zdim]
+    call(*run, "--analysis-zdim", zdim, "--skip-umap", "--overwrite")
+    seconds = time.perf_counter() - began
+    significant = read_data_pickle(Tree(out).params)["significant_components"]
+    print(f"\n### {name}, SNR {snr}, {count:,} images ({seconds:.0f} s; {significant} significant)\n")
+    print("| figure | found | oracle | fraction | goal | reached |\n|---|---|---|---|---|---|")
+    case = Case.read(dataset, out)
+    for figure in compare(case, zdim):
+        print(figure.row(), flush=True)
+    print("", *maps_against_truth(case, zdim), sep="\n", flush=True)
+    if given.ablate and len(case.values):
+        other = Path(f"{dataset}-other")
+        _simulate(other, name, snr, count, given.box, seed=1)
+        _print_ablation(ablate(case, zdim, other))
 
 
 def _print_ablation(table: dict[str, dict[str, float]]) -> None:
@@ -313,13 +325,7 @@ def _print_ablation(table: dict[str, dict[str, float]]) -> None:
 def _simulate(dataset: Path, name: str, snr: float, count: int, box: int, *, seed: int) -> None:
     if not (dataset / "particles.star").exists():
         options = ["--box", box, "--n-images", count, "--snr", snr, "--states", name, "--n-states", SETS[name]]
-        _call([COVARIA, "simulate", dataset, *options, "--seed", seed])
-
-
-def _call(command: list) -> None:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, command))}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+        call("simulate", dataset, *options, "--seed", seed)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from covaria.simulation import truth as scoring
 from covaria.simulation.dataset import SimulationOptions, simulate
 from covaria.simulation.ensemble import BUILT_IN
 from covaria.simulation.files import write_volume
+from covaria.simulation.nuisances import Nuisances
 from covaria.tree import Tree, atomic
 
 
@@ -69,6 +70,46 @@ def test_a_tilted_component_captures_its_cosine_squared(dataset: Path, tmp_path:
     tilted = 0.8 * first + 0.6 * other
     assert np.abs(root @ other.ravel()).max() < 1e-2 * np.abs(root @ first.ravel()).max()
     assert scoring.captured_variance(truth, [tilted]) == pytest.approx(0.64, abs=0.02)
+
+
+def test_captured_variance_inside_the_mask(dataset: Path, tmp_path: Path) -> None:
+    """What a component holds outside the particle does not count inside the mask."""
+    truth = scoring.read_truth(dataset)
+    tree = _perfect(tmp_path, truth)
+    mask = truth.mask
+    assert 0.02 < mask.mean() < 0.5 and mask[truth.volumes.max(0) > 0.05 * truth.volumes.max()].all()
+    assert (truth.volumes[:, mask] ** 2).sum() > 0.98 * (truth.volumes**2).sum()
+    noise = np.random.default_rng(0).standard_normal((32,) * 3)
+    outside = np.where(mask, 0, noise * np.sqrt(1 / (~mask).sum()))
+    first = mrcfile.read(tree.eigenvolume(0)).astype(float) + outside
+    assert scoring.captured_variance(truth, [first]) == pytest.approx(0.5, abs=0.05)
+    assert scoring.captured_variance(truth, [first], mask) > 0.97
+
+
+def test_latents_are_compared_over_good_images(tmp_path: Path) -> None:
+    spoiling = Nuisances(empty_share=0.3, bad_pose_share=0.2, blob_share=0.1)
+    options = SimulationOptions(n_images=200, box=32, pixel_size_angstrom=8.0, nuisances=spoiling)
+    simulate(tmp_path / "set", BUILT_IN["plane"](4), options)
+    truth = scoring.read_truth(tmp_path / "set")
+    tree = _perfect(tmp_path / "out", truth)
+    rows = np.random.default_rng(0).permutation(truth.latents)
+    rows[truth.images.good] = truth.latents[truth.images.good]
+    atomic.save_npy(tree.latent_coords(2), rows)
+    figures = scoring.score(truth, tree)
+    assert truth.images.good.sum() == 80
+    assert [figures[f"latent {k}: best rank correlation with zdim 2"] for k in range(2)] == pytest.approx([1, 1])
+    assert figures["contrast: correlation"] == pytest.approx(1), "of all images, empty ones have contrast 0"
+
+
+def test_precision_and_recall_of_flags() -> None:
+    planted = np.array([True, True, True, True, False, False, False, False])
+    good = np.array([False, False, False, False, True, True, True, False])
+    flagged = np.array([True, True, True, False, True, False, False, True])
+    assert scoring.precision_recall(flagged, planted, good) == (0.75, 0.75), "the last image is spoiled otherwise"
+    precision, recall = scoring.precision_recall(np.zeros(8, np.bool_), planted, good)
+    assert np.isnan(precision) and recall == 0
+    precision, recall = scoring.precision_recall(flagged, np.zeros(8, np.bool_), good)
+    assert precision == 0 and np.isnan(recall)
 
 
 def test_what_is_missing_is_named(dataset: Path, tmp_path: Path) -> None:

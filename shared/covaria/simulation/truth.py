@@ -17,10 +17,14 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 
 from covaria.errors import MissingFile
 from covaria.simulation.image_truth import ImageTruth, read_image_truth
 from covaria.tree import Tree
+
+MASK_LEVEL = 0.05
+MASK_MARGIN_VOXELS = 2
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,12 @@ class Truth:
     @property
     def mean(self) -> NDArray[np.float64]:
         return np.tensordot(self.probabilities, self.volumes, 1)
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Where the particle is in any of its states, (D, D, D): above MASK_LEVEL of the highest, and near it."""
+        inside = self.volumes.max(0) > MASK_LEVEL * self.volumes.max()
+        return np.asarray(binary_dilation(inside, iterations=MASK_MARGIN_VOXELS), np.bool_)
 
 
 def read_truth(dataset: Path) -> Truth:
@@ -105,12 +115,29 @@ def shell_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -
     return sums((a * b.conj()).real) / np.maximum(np.sqrt(sums(np.abs(a) ** 2) * sums(np.abs(b) ** 2)), 1e-30)
 
 
-def captured_variance(truth: Truth, eigenvolumes: list[NDArray[np.float64]]) -> float:
-    """Part of the true covariance within the span of `eigenvolumes`, over what as many of its own components hold."""
+def captured_variance(
+    truth: Truth, eigenvolumes: list[NDArray[np.float64]], mask: NDArray[np.bool_] | None = None
+) -> float:
+    """Part of the true covariance within the span of `eigenvolumes`, over what as many of its own components hold; with
+    a mask (D, D, D) of what lies inside it alone."""
+    where = slice(None) if mask is None else mask.ravel()
     root = (truth.volumes - truth.mean).reshape(len(truth.volumes), -1) * np.sqrt(truth.probabilities)[:, None]
-    basis, _ = np.linalg.qr(np.stack([volume.ravel() for volume in eigenvolumes], axis=1))
+    root = root[:, where]
+    basis, _ = np.linalg.qr(np.stack([volume.ravel()[where] for volume in eigenvolumes], axis=1))
     possible = np.sort(np.linalg.eigvalsh(root @ root.T))[::-1][: len(eigenvolumes)].sum()
     return float(((root @ basis) ** 2).sum() / possible)
+
+
+def precision_recall(
+    flagged: NDArray[np.bool_], planted: NDArray[np.bool_], good: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Of flagged images (N,) that are planted or good, how many are planted; of the planted, how many are flagged.
+
+    Images spoiled in another way count for neither. NaN where nothing is flagged, or nothing planted.
+    """
+    hits, false = int((flagged & planted).sum()), int((flagged & good & ~planted).sum())
+    total = int(planted.sum())
+    return hits / (hits + false) if hits + false else np.nan, hits / total if total else np.nan
 
 
 def rank_correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
