@@ -7,8 +7,11 @@ from typing import Annotated
 
 import typer
 
-from covaria.cli import options as o
+from covaria.cli.options import Chosen, takes
+from covaria.cli.request import checked
 from covaria.request.model import IngestOptions
+
+READ = tuple(f"ingest.{name}" for name in ("particles", "poses", "ctf", "passthrough", "datadir", "strip_prefix"))
 
 
 def register(app: typer.Typer) -> None:
@@ -16,16 +19,11 @@ def register(app: typer.Typer) -> None:
     app.command(name="downsample")(downsample)
 
 
+@takes(*READ, "ingest.pixel_size")
 def downsample(
-    particles: o.Particles,
+    options: Chosen,
     box: Annotated[int, typer.Option("-D", "--downsample", help="The new box, even.")],
     out: Annotated[Path, typer.Option("-o", "--outdir", help="Folder for particles.<D>.mrcs and particles.<D>.star.")],
-    poses: o.Poses = None,
-    ctf: o.Ctf = None,
-    passthrough: o.Passthrough = None,
-    datadir: o.Datadir = None,
-    strip_prefix: o.StripPrefix = None,
-    pixel_size: o.PixelSize = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of these names.")] = False,
 ) -> None:
     """Crop every image in Fourier space (grey level kept) and write a stack and a STAR that RELION and cryoDRGN read.
@@ -34,10 +32,12 @@ def downsample(
     """
     from covaria.particles.shrink import shrink
 
-    options = IngestOptions(
-        particles=particles, poses=poses, ctf=ctf, passthrough=tuple(passthrough or ()), datadir=datadir,
-        strip_prefix=strip_prefix, pixel_size=pixel_size, downsample=box,
-    )  # fmt: skip
+    asked = checked(
+        IngestOptions,
+        {**options.of("ingest"), "downsample": box},
+        {**options.flags, "ingest.downsample": "-D"},
+        "ingest",
+    )
     with typer.progressbar(length=1000, label=f"to {box} pixels") as bar:
         done_before = 0
 
@@ -47,7 +47,7 @@ def downsample(
             bar.update(now - done_before)
             done_before = now
 
-        shrunk = shrink(options, box, out, overwrite=overwrite, progress=progress)
+        shrunk = shrink(asked, box, out, overwrite=overwrite, progress=progress)
     for note in shrunk.notes:
         typer.echo(f"note: {note}")
     typer.echo(f"wrote {shrunk.stack}")

@@ -8,46 +8,39 @@ from typing import Annotated, Any
 
 import typer
 
+from covaria.cli.options import Chosen, takes
+from covaria.cli.request import checked
 from covaria.request.model import IngestOptions
+
+NOT_READ = ("ingest.halfsets", "ingest.n_images", "ingest.downsample", "ingest.symmetry")
+"""Options that say what becomes of the images, not what the file holds."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
 
-    @app.command("inspect")
-    def inspect_command(
-        particles: Annotated[Path, typer.Argument(help=".star, .cs, .mrcs, .mrc (also .gz, .bz2) or .txt")],
-        export: Annotated[Path | None, typer.Option(help="write poses.pkl and ctf.pkl into this folder")] = None,
-        poses: Annotated[Path | None, typer.Option(help="poses from a .pkl")] = None,
-        ctf: Annotated[Path | None, typer.Option(help="CTF parameters from a .pkl")] = None,
-        ind: Annotated[Path | None, typer.Option(help="rows to use, .pkl")] = None,
-        passthrough: Annotated[list[Path] | None, typer.Option(help="cryoSPARC passthrough file (repeatable)")] = None,
-        datadir: Annotated[Path | None, typer.Option(help="folder beneath which the stacks lie")] = None,
-        strip_prefix: Annotated[str | None, typer.Option(help="taken off the stacks' paths")] = None,
-        box: Annotated[int | None, typer.Option(help="image size in pixels, where the file does not say")] = None,
-        pixel_size: Annotated[float | None, typer.Option(help="angstrom, where the file does not say")] = None,
-        voltage: Annotated[float | None, typer.Option(help="kV, where the file does not say")] = None,
-        cs: Annotated[float | None, typer.Option(help="mm, where the file does not say")] = None,
-        amplitude_contrast: Annotated[float | None, typer.Option(help="where the file does not say")] = None,
-        picture: Annotated[Path | None, typer.Option(help="write a .png of some images")] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="machine-readable output")] = False,
-    ) -> None:
-        """Describe a particle file; with --export, write poses.pkl and ctf.pkl. Works without the image stacks.
+    app.command("inspect")(inspect_command)
 
-        Exit status: 0 complete, 1 something is missing (what is there was written), 2 refused.
-        """
-        from covaria.particles.inspect import gallery, inspect
 
-        options = IngestOptions(
-            particles=particles, poses=poses, ctf=ctf, ind=ind, passthrough=tuple(passthrough or ()), datadir=datadir,
-            strip_prefix=strip_prefix, box=box, pixel_size=pixel_size, voltage=voltage, cs=cs,
-            amplitude_contrast=amplitude_contrast,
-        )  # fmt: skip
-        inspection = inspect(options, export=export)
-        if picture is not None:
-            gallery(options, picture)
-        typer.echo(json.dumps(inspection.summary, indent=2) if as_json else as_text(inspection.summary))
-        raise typer.Exit(inspection.exit_code)
+@takes("ingest", without=NOT_READ)
+def inspect_command(
+    options: Chosen,
+    export: Annotated[Path | None, typer.Option(help="Write poses.pkl and ctf.pkl into this folder.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Write a .png of some images.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Describe a particle file; with --export, write poses.pkl and ctf.pkl. Works without the image stacks.
+
+    Exit status: 0 complete, 1 something is missing (what is there was written), 2 refused.
+    """
+    from covaria.particles.inspect import gallery, inspect
+
+    asked = checked(IngestOptions, options.of("ingest"), options.flags, "ingest")
+    inspection = inspect(asked, export=export)
+    if picture is not None:
+        gallery(asked, picture)
+    typer.echo(json.dumps(inspection.summary, indent=2) if as_json else as_text(inspection.summary))
+    raise typer.Exit(inspection.exit_code)
 
 
 def as_text(summary: dict[str, Any]) -> str:

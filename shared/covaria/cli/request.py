@@ -4,76 +4,65 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import typer
+from pydantic import ValidationError
 
+from covaria.cli.options import Chosen
 from covaria.errors import InvalidInput
+from covaria.request.model import Request
+from covaria.request.options import Part
+from covaria.request.paths import INPUTS, absolute
 
 if TYPE_CHECKING:
-    from covaria.request.model import Request
+    from pydantic_core import ErrorDetails
 
-FIELDS = {
-    "ingest": (
-        "particles", "poses", "ctf", "ind", "halfsets", "passthrough", "datadir", "strip_prefix", "n_images",
-        "downsample", "box", "pixel_size", "voltage", "cs", "amplitude_contrast", "symmetry",
-    ),
-    "reconstruction": (
-        "zdim", "mask", "focus_mask", "mask_dilate_iter", "uninvert_data", "correct_contrast", "only_mean",
-    ),
-    "density": ("enabled", "density_dim", "density_zdim"),
-    "analysis": (
-        "analysis_zdim", "n_clusters", "n_trajectories", "n_vols_along_path", "b_factor", "skip_umap", "density",
-        "output",
-    ),
-}  # fmt: skip
-"""Which stage reads which option; a prefix (density_dim, analysis_zdim) is dropped in the stage's own model."""
+P = TypeVar("P", bound=Part)
 
-
-def given(context: typer.Context, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Only what the user said, on the command line or in the configuration file."""
-    return {
-        name: value
-        for name, value in values.items()
-        if (source := context.get_parameter_source(name)) is not None and source.name != "DEFAULT"
-    }
+SAYINGS = {
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be less than {lt}",
+    "multiple_of": "must be a multiple of {multiple_of}",
+    "string_too_long": "may have at most {max_length} characters",
+    "too_long": "may have at most {max_length} entries",
+    "too_short": "needs at least {min_length} entries",
+    "value_error": "{error}",
+    "extra_forbidden": "is not known to this version",
+}
+"""What a refusal of the models means, in a person's words."""
 
 
-def build_request(out: Path, values: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> Request:
-    """A Request from options by their parameter names, over an earlier run's request where there is one.
+def build_request(out: Path, options: Chosen, stored: Mapping[str, Any] | None = None) -> Request:
+    """A Request from a command's options, over an earlier run's request where there is one.
 
-    Raises InvalidInput for a value that the models refuse.
+    What was not said is then as it was in that run. Raises InvalidInput for a value that the models refuse.
     """
-    from pydantic import ValidationError
-
-    from covaria.request.model import Request
-
-    document: dict[str, Any] = {stage: dict((stored or {}).get(stage, {})) for stage in FIELDS}
-    document |= {"out": out, "overwrite": values.get("overwrite", False)}
-    document["seed"] = values.get("seed", (stored or {}).get("seed", 0))
-    for stage, fields in FIELDS.items():
-        for field in fields:
-            if field in values and values[field] is not None:
-                document[stage][field.removeprefix(f"{stage}_")] = _plain(field, values[field])
-    if values.get("no_downsample"):
-        document["ingest"]["downsample"] = None
-    if values.get("no_density"):
-        document["density"]["enabled"] = False
-    try:
-        request = Request.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = "--" + str(first["loc"][-1] if isinstance(first["loc"][-1], str) else first["loc"][-2]).replace(
-            "_", "-"
-        )
-        raise InvalidInput(f"{option}: {first['msg']}; found {first['input']!r}", hint="see --help") from error
+    document: dict[str, Any] = {
+        name: dict(value) if isinstance(value, Mapping) else value for name, value in (stored or {}).items()
+    }
+    document |= {"out": out, "overwrite": False}
+    document.setdefault("ingest", {})
+    for option, value in (options.given if stored is not None else options.values).items():
+        part, _, field = option.rpartition(".")
+        (document.setdefault(part, {}) if part else document)[field] = value
+    request = checked(Request, document, options.flags)
     asked = request.analysis.zdim
     if asked is not None and asked not in request.reconstruction.zdim and not stored:
         raise InvalidInput(
             f"--analysis-zdim {asked} is not among --zdim {','.join(map(str, request.reconstruction.zdim))}",
             hint="add it to --zdim",
         )
-    return request
+    return absolute(request, INPUTS)
+
+
+def checked(model: type[P], document: Mapping[str, Any], flags: Mapping[str, str], part: str = "") -> P:
+    """`document` as a part of a request. Raises InvalidInput that names the option."""
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise _refusal(error.errors()[0], flags, part) from None
 
 
 def stored_request(out: Path) -> dict[str, Any]:
@@ -85,20 +74,20 @@ def stored_request(out: Path) -> dict[str, Any]:
         raise InvalidInput(
             "is not an output directory of Covaria", file=out, hint="run `covaria ingest PARTICLES -o OUT` first"
         )
-    result: dict[str, Any] = found["request"]
-    return result
+    stored: dict[str, Any] = found["request"]
+    return stored
 
 
-def _plain(field: str, value: Any) -> Any:
-    if field == "zdim":
-        try:
-            return tuple(sorted({int(item) for item in str(value).split(",") if item.strip()}))
-        except ValueError:
-            raise InvalidInput(f"--zdim {value}: not numbers", hint="for example --zdim 1,2,4,10") from None
-    if field == "mask" and value not in ("from_halfmaps", "sphere", "none"):
-        return str(Path(value).absolute())
-    if field == "passthrough":
-        return tuple(path.absolute() for path in value)
-    if isinstance(value, Path) and field != "output":
-        return value.absolute()
-    return getattr(value, "value", value)
+def _refusal(problem: ErrorDetails, flags: Mapping[str, str], part: str) -> InvalidInput:
+    names = [part] if part else []
+    names += [word for word in problem["loc"] if isinstance(word, str)]
+    option = next(
+        (flag for end in range(len(names), 0, -1) if (flag := flags.get(".".join(names[:end])))), ".".join(names)
+    )
+    context, found = problem.get("ctx", {}), problem["input"]
+    says = SAYINGS[problem["type"]].format(**context) if problem["type"] in SAYINGS else problem["msg"]
+    hint = "see --help"
+    if problem["type"] == "multiple_of" and isinstance(found, int):
+        lower = found - found % context["multiple_of"]
+        hint = f"the nearest are {lower:g} and {lower + context['multiple_of']:g}"
+    return InvalidInput(f"{option}: {says}; found {str(found)[:200]!r}", hint=hint)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import typer
 
 from covaria.cli import options as o
-from covaria.cli.request import build_request, given, stored_request
+from covaria.cli.options import Chosen, takes
+from covaria.cli.request import build_request, stored_request
 from covaria.cli.summary import print_summary
+from covaria.request.model import Request
+
+WHOLE_RUN = ("out", "ingest", "reconstruction", "density", "analysis", "seed", "overwrite")
+"""The options of a command that goes through all stages."""
+ALONE = ("analysis.density", "analysis.output")
+"""Of these only the analysis by itself can make use."""
 
 
 def register(app: typer.Typer) -> None:
@@ -20,97 +27,65 @@ def register(app: typer.Typer) -> None:
         app.command(name=command.__name__)(command)
 
 
-def run(
-    context: typer.Context, particles: o.Particles, out: o.Out,
-    poses: o.Poses = None, ctf: o.Ctf = None, ind: o.Ind = None, halfsets: o.Halfsets = None,
-    passthrough: o.Passthrough = None, datadir: o.Datadir = None, strip_prefix: o.StripPrefix = None,
-    n_images: o.NImages = None, downsample: o.Downsample = 256, no_downsample: o.NoDownsample = False,
-    box: o.Box = None, pixel_size: o.PixelSize = None, voltage: o.Voltage = None, cs: o.Cs = None,
-    amplitude_contrast: o.AmplitudeContrast = None, symmetry: o.Symmetry = None,
-    zdim: o.Zdim = "1,2,4,10,20", mask: o.Mask = "from_halfmaps", focus_mask: o.FocusMask = None,
-    mask_dilate_iter: o.MaskDilateIter = 0, uninvert_data: o.Uninvert = o.UninvertData.automatic,
-    correct_contrast: o.CorrectContrast = True, only_mean: o.OnlyMean = False,
-    no_density: o.NoDensity = False, density_dim: o.DensityDim = None, density_zdim: o.DensityZdim = None,
-    analysis_zdim: o.AnalysisZdim = None, n_clusters: o.NClusters = 20, n_trajectories: o.NTrajectories = 1,
-    n_vols_along_path: o.NVolsAlongPath = 6, b_factor: o.BFactor = 0.0, skip_umap: o.SkipUmap = False,
-    seed: o.Seed = 0, device: o.Device = "auto", memory_gb: o.MemoryGb = None, overwrite: o.Overwrite = False,
-    config: o.Config = None,
-) -> None:  # fmt: skip
+@takes(*WHOLE_RUN, without=ALONE)
+def run(options: Chosen, device: o.Device = "auto", memory_gb: o.MemoryGb = None, config: o.Config = None) -> None:
     """Particles in, ensemble out: all stages, resuming what an interrupted run left."""
-    _execute(out, None, build_request(out, dict(context.params)), context)
+    _execute("run", None, build_request(options.values["out"], options), device, memory_gb)
 
 
-def ingest(
-    context: typer.Context, particles: o.Particles, out: o.Out,
-    poses: o.Poses = None, ctf: o.Ctf = None, ind: o.Ind = None, halfsets: o.Halfsets = None,
-    passthrough: o.Passthrough = None, datadir: o.Datadir = None, strip_prefix: o.StripPrefix = None,
-    n_images: o.NImages = None, downsample: o.Downsample = 256, no_downsample: o.NoDownsample = False,
-    box: o.Box = None, pixel_size: o.PixelSize = None, voltage: o.Voltage = None, cs: o.Cs = None,
-    amplitude_contrast: o.AmplitudeContrast = None, symmetry: o.Symmetry = None,
-    seed: o.Seed = 0, memory_gb: o.MemoryGb = None, overwrite: o.Overwrite = False, config: o.Config = None,
-) -> None:  # fmt: skip
+@takes("out", "ingest", "seed", "overwrite")
+def ingest(options: Chosen, memory_gb: o.MemoryGb = None, config: o.Config = None) -> None:
     """Read, check and downsample the particles: the first stage alone."""
-    _execute(out, "ingest", build_request(out, dict(context.params)), context)
+    _execute("ingest", "ingest", build_request(options.values["out"], options), "auto", memory_gb)
 
 
+@takes("reconstruction", "seed", "overwrite")
 def reconstruct(
-    context: typer.Context, out: o.Finished,
-    zdim: o.Zdim = "1,2,4,10,20", mask: o.Mask = "from_halfmaps", focus_mask: o.FocusMask = None,
-    mask_dilate_iter: o.MaskDilateIter = 0, uninvert_data: o.Uninvert = o.UninvertData.automatic,
-    correct_contrast: o.CorrectContrast = True, only_mean: o.OnlyMean = False,
-    seed: o.Seed = 0, device: o.Device = "auto", memory_gb: o.MemoryGb = None, overwrite: o.Overwrite = False,
+    out: o.Finished,
+    options: Chosen,
+    device: o.Device = "auto",
+    memory_gb: o.MemoryGb = None,
     config: o.Config = None,
-) -> None:  # fmt: skip
+) -> None:
     """Mean map, mask, noise, principal components, contrasts and latent coordinates of an ingested OUT.
 
     Options that are not given are those of OUT's last run.
     """
-    _execute(out, "reconstruction", _again(context, out), context)
+    _execute("reconstruct", "reconstruction", build_request(out, options, stored_request(out)), device, memory_gb)
 
 
-def density(
-    context: typer.Context, out: o.Finished,
-    density_dim: o.DensityDim = None, density_zdim: o.DensityZdim = None,
-    seed: o.Seed = 0, memory_gb: o.MemoryGb = None, overwrite: o.Overwrite = False, config: o.Config = None,
-) -> None:  # fmt: skip
+@takes("density", "seed", "overwrite", without=("density.enabled",))
+def density(out: o.Finished, options: Chosen, memory_gb: o.MemoryGb = None, config: o.Config = None) -> None:
     """The conformational density of a reconstructed OUT."""
     # Asked for by name, even where the earlier run had --no-density.
-    values = given(context, context.params) | {"enabled": True}
-    _execute(out, "density", build_request(out, values, stored_request(out)), context)
+    asked = replace(options, given={**options.given, "density.enabled": True})
+    _execute("density", "density", build_request(out, asked, stored_request(out)), "auto", memory_gb)
 
 
+@takes("analysis", "seed", "overwrite", renamed={"analysis.zdim": "zdim"})
 def analyze(
-    context: typer.Context, out: o.Finished,
-    zdim: o.AnalysisZdim = None, density: o.DensityFile = None, output: o.AnalysisOut = None,
-    n_clusters: o.NClusters = 20, n_trajectories: o.NTrajectories = 1, n_vols_along_path: o.NVolsAlongPath = 6,
-    b_factor: o.BFactor = 0.0, skip_umap: o.SkipUmap = False,
-    seed: o.Seed = 0, device: o.Device = "auto", memory_gb: o.MemoryGb = None, overwrite: o.Overwrite = False,
+    out: o.Finished,
+    options: Chosen,
+    device: o.Device = "auto",
+    memory_gb: o.MemoryGb = None,
     config: o.Config = None,
-) -> None:  # fmt: skip
+) -> None:
     """Clusters, volumes of states, paths and plots of a reconstructed OUT, in OUT/analysis_<zdim>."""
-    values = given(context, context.params)
-    if "zdim" in values:
-        values["analysis_zdim"] = values.pop("zdim")
     stored = stored_request(out)
     stored["analysis"] = dict(stored.get("analysis", {})) | {"output": None}
-    _execute(out, "analysis", build_request(out, values, stored), context)
+    _execute("analyze", "analysis", build_request(out, options, stored), device, memory_gb)
 
 
-def _again(context: typer.Context, out: Path) -> Any:
-    return build_request(out, given(context, context.params), stored_request(out))
-
-
-def _execute(out: Path, stage: str | None, request: Any, context: typer.Context) -> None:
+def _execute(command: str, stage: str | None, request: Request, device: str, memory_gb: float | None) -> None:
     from covaria.job.ownership import stage_folder
     from covaria.operations.one_machine import run_stages
 
-    memory_gb = context.params.get("memory_gb")
     run_stages(
         request,
         None if stage is None else (stage,),
-        command=str(context.info_name),
+        command=command,
         command_line=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        device=context.params.get("device") or "auto",
+        device=device,
         memory_bytes=None if memory_gb is None else int(memory_gb * 1e9),
     )
-    print_summary(out, None if stage is None else stage_folder(stage, request))
+    print_summary(request.out, None if stage is None else stage_folder(stage, request))

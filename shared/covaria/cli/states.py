@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covaria.cli import options as o
+from covaria.cli.options import Chosen, takes
+from covaria.cli.request import checked
+from covaria.request.model import AnalysisOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from covaria.running.context import LocalContext
     from covaria.tree import Tree
 
-Chosen = Annotated[int, typer.Option("--zdim", metavar="K", help="Which latent coordinates: one that OUT holds.")]
+Computed = Annotated[int, typer.Option("--zdim", metavar="K", help="Which latent coordinates: one that OUT holds.")]
 Folder = Annotated[Path, typer.Option("-o", "--outdir", metavar="DIR", help="A new folder for the volumes.")]
 Replace = Annotated[bool, typer.Option("--overwrite", help="Replace DIR.")]
 
@@ -29,12 +32,13 @@ def register(app: typer.Typer) -> None:
     app.command(name="trajectory")(trajectory)
 
 
+@takes("analysis.b_factor")
 def state(
     out: o.Finished,
-    zdim: Chosen,
+    zdim: Computed,
     points: Annotated[Path, typer.Option(metavar="FILE.txt", help="Latent points: one a row, K numbers each.")],
     directory: Folder,
-    b_factor: o.BFactor = 0.0,
+    options: Chosen,
     device: o.Device = "auto",
     memory_gb: o.MemoryGb = None,
     overwrite: Replace = False,
@@ -43,24 +47,23 @@ def state(
     from covaria.states.run import checked_targets
     from covaria.tree import Tree
 
-    tree = Tree(out)
+    asked, tree = _asked(options), Tree(out)
     targets = checked_targets(tree, zdim, read_points(points))
     with staged(tree, directory, overwrite, device, memory_gb) as (folder, context):
-        _write_states(tree, zdim, targets, folder, b_factor, context)
+        _write_states(tree, zdim, targets, folder, asked.b_factor, context)
     typer.echo(f"wrote {len(targets)} volumes to {directory}")
 
 
+@takes("analysis.density", "analysis.n_vols_along_path", "analysis.b_factor")
 def trajectory(
     out: o.Finished,
-    zdim: Chosen,
+    zdim: Computed,
     start: Annotated[
         str, typer.Option("--from", metavar="POINT", help="A k-means centre's number (3), or K numbers: 0.5,-1.2")
     ],
     end: Annotated[str, typer.Option("--to", metavar="POINT", help="As --from.")],
     directory: Folder,
-    density: o.DensityFile = None,
-    n_vols_along_path: o.NVolsAlongPath = 6,
-    b_factor: o.BFactor = 0.0,
+    options: Chosen,
     device: o.Device = "auto",
     memory_gb: o.MemoryGb = None,
     overwrite: Replace = False,
@@ -72,18 +75,24 @@ def trajectory(
     from covaria.trajectory import estimate_density, find_trajectory, read_density
     from covaria.tree import Tree, atomic
 
-    tree = Tree(out)
+    asked, tree = _asked(options), Tree(out)
     ends = checked_targets(tree, zdim, np.stack([read_end(tree, zdim, name) for name in (start, end)]))
     latents = latent_coordinates(tree, zdim)
-    if density is not None:
-        ground = read_density(density)
+    if asked.density is not None:
+        ground = read_density(asked.density)
     else:
         ground = read_density(tree.density_knee) if tree.density_knee.is_file() else estimate_density(latents)
     found = find_trajectory(ground, ends[0], ends[1], latents)
     with staged(tree, directory, overwrite, device, memory_gb) as (folder, context):
-        atomic.write_json(folder / "path.json", found.as_json(n_vols_along_path))
-        _write_states(tree, zdim, found.targets(n_vols_along_path), folder, b_factor, context)
-    typer.echo(f"wrote {n_vols_along_path} volumes along a path of cost {found.in_density.cost:.3g} to {directory}")
+        atomic.write_json(folder / "path.json", found.as_json(asked.n_vols_along_path))
+        _write_states(tree, zdim, found.targets(asked.n_vols_along_path), folder, asked.b_factor, context)
+    typer.echo(
+        f"wrote {asked.n_vols_along_path} volumes along a path of cost {found.in_density.cost:.3g} to {directory}"
+    )
+
+
+def _asked(options: Chosen) -> AnalysisOptions:
+    return checked(AnalysisOptions, options.of("analysis"), options.flags, "analysis")
 
 
 def _write_states(

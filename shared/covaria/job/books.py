@@ -123,7 +123,7 @@ def write_request(tree: Tree, message: Message) -> None:
         command="submit",
         command_line=work.command_line or f"covaria submit {work.request.ingest.particles} -o {work.request.out}",
         stages=in_order(work.route),
-        request=work.request.model_dump(mode="json"),
+        request=work.request,
     )
     record.refresh(tree)
 

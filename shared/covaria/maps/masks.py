@@ -13,6 +13,7 @@ from scipy import ndimage
 from covaria.errors import InvalidInput
 from covaria.maps.fourier import FloatArray, resample_volume
 from covaria.maps.volume import read_volume
+from covaria.request.model import MaskWord
 
 EDGE_PX = 3
 
@@ -155,9 +156,14 @@ def load_focus_mask(path: str | Path, box: int, pixel_size_angstrom: float) -> N
 
 
 def solvent_mask(
-    kind: str, half1: FloatArray, half2: FloatArray, pixel_size_angstrom: float, *, dilate_iterations: int = 0
+    kind: MaskWord | Path,
+    half1: FloatArray,
+    half2: FloatArray,
+    pixel_size_angstrom: float,
+    *,
+    dilate_iterations: int = 0,
 ) -> Masks:
-    """The masks that `--mask KIND` asks for: from_halfmaps, sphere, none, or the path of an .mrc file."""
+    """The masks that `--mask KIND` asks for."""
     box = half1.shape[0]
     if kind == "from_halfmaps":
         return mask_from_halfmaps(half1, half2)
@@ -165,9 +171,4 @@ def solvent_mask(
         return Masks(sphere_mask(box), sphere_mask(box))
     if kind == "none":
         return Masks(np.ones((box,) * 3, dtype=np.float32), np.ones((box,) * 3, dtype=np.float32))
-    if not Path(kind).exists() and not kind.lower().endswith((".mrc", ".map", ".ccp4")):
-        raise InvalidInput(
-            f"--mask {kind} is neither a way to make a mask nor a file",
-            hint="Use from_halfmaps, sphere, none, or the path of an .mrc file.",
-        )
     return mask_from_file(kind, box, pixel_size_angstrom, dilate_iterations)

@@ -45,7 +45,7 @@ def run_stages(
     listed = set(chosen) | (set(before["stages"]) if before and not whole_run else set())
     record.write_request(
         tree, job_id=job_id, command=command, command_line=command_line,
-        stages=in_order(listed), request=request.model_dump(mode="json"),
+        stages=in_order(listed), request=request,
     )  # fmt: skip
     with Stopper(console) as stopper:
 

@@ -9,7 +9,7 @@ from covaria.messages.envelope import Message, new_message
 from covaria.messages.work import JobClass, Work
 from covaria.request.identity import job_identity
 from covaria.request.model import Request
-from covaria.request.paths import absolute, named_paths
+from covaria.request.paths import INPUTS, absolute, named_paths
 from covaria.request.stages import planned_stages
 from covaria.tree import Tree, record
 
@@ -33,8 +33,8 @@ def message_for(
 
 def check_before(message: Message) -> None:
     """Find here what would only fail later. Raises MissingFile, RefusedOutput."""
-    for option, path in named_paths(message.work.request):
-        if option not in ("out", "analysis.output") and not path.exists():
+    for option, path, kind in named_paths(message.work.request):
+        if kind in INPUTS and not path.exists():
             raise MissingFile(f"{option} is not there", file=path, hint="check the path; services see the same files")
     tree = Tree(message.work.request.out)
     if not tree.is_empty and not tree.is_ours:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from covaria.request.model import Request
+from covaria.request.paths import input_files
 from covaria.request.stages import STAGES
 
 
@@ -30,16 +31,11 @@ def job_identity(request: Request) -> str:
 
 
 def _inputs(request: Request, stages: tuple[str, ...]) -> list[Path]:
-    ingest = request.ingest
-    paths: list[Path | None] = [ingest.particles, ingest.poses, ingest.ctf, ingest.ind, ingest.halfsets]
-    paths += list(ingest.passthrough)
-    if "reconstruction" in stages:
-        paths.append(request.reconstruction.focus_mask)
-        if request.reconstruction.mask not in ("from_halfmaps", "sphere", "none"):
-            paths.append(Path(request.reconstruction.mask))
-    if "analysis" in stages:
-        paths.append(request.analysis.density)
-    return [path for path in paths if path is not None]
+    """The input files of these stages, stage by stage; a mask comes after the focus mask, as in all finished runs."""
+    named = [file for file in input_files(request) if file.part in stages]
+    return [
+        file.path for file in sorted(named, key=lambda f: (stages.index(f.part), f.option == "reconstruction.mask"))
+    ]
 
 
 def _stamp(path: Path) -> list[object]:

@@ -1,84 +1,165 @@
-"""What a person or a facility asks for. One model for the command line, the messages and job.json."""
+"""What a person or a facility asks for. One model for the command line, the messages and job.json.
+
+A new option is one field here: it appears with its help on every command that takes its part, in messages, in the
+record of a run and in its identity; a path is guarded (`covaria.request.paths`).
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Discriminator, Field, PlainSerializer, Tag, WithJsonSchema
+
+from covaria.request.options import (
+    ENSEMBLE,
+    MAX_PATH,
+    MODEL,
+    READING,
+    RUNNING,
+    InputFile,
+    InputFolder,
+    Option,
+    Output,
+    Part,
+)
+
+MaskWord = Literal["from_halfmaps", "sphere", "none"]
+MASK_WORDS: tuple[str, ...] = get_args(MaskWord)
+
+Box = Annotated[int, Field(ge=16, le=4096, multiple_of=2)]
+LatentDimension = Annotated[int, Field(ge=1, le=64)]
 
 
-class _Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+def _without_repeats(zdim: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(zdim)) != len(zdim):
+        raise ValueError("holds a number twice")
+    return tuple(sorted(zdim))
 
 
-class IngestOptions(_Options):
+def _word_or_path(value: Any) -> str:
+    return "word" if isinstance(value, str) and value in MASK_WORDS else "path"
+
+
+def _mask_text(mask: str | Path) -> str:
+    """Of a path that reads like a word, ./word."""
+    return f"./{mask}" if isinstance(mask, Path) and str(mask) in MASK_WORDS else str(mask)
+
+
+Mask = Annotated[
+    Annotated[MaskWord, Tag("word")] | Annotated[InputFile, Tag("path")],
+    Discriminator(_word_or_path),
+    PlainSerializer(_mask_text, when_used="json"),
+    WithJsonSchema({"type": "string", "maxLength": MAX_PATH}),
+]
+"""A way to make a mask, or the file that holds one."""
+
+
+class IngestOptions(Part):
     """How the particles are read."""
 
-    particles: Path
-    poses: Path | None = None
-    ctf: Path | None = None
-    ind: Path | None = None
-    halfsets: Path | None = None
-    passthrough: tuple[Path, ...] = ()
-    datadir: Path | None = None
-    strip_prefix: str | None = None
-    n_images: Annotated[int, Field(gt=0)] | None = None
-    downsample: Annotated[int, Field(ge=16, multiple_of=2)] | None = 256
-    box: Annotated[int, Field(ge=16, multiple_of=2)] | None = None
-    pixel_size: Annotated[float, Field(gt=0)] | None = None
-    voltage: Annotated[float, Field(gt=0)] | None = None
-    cs: Annotated[float, Field(ge=0)] | None = None
-    amplitude_contrast: Annotated[float, Field(ge=0, lt=1)] | None = None
-    symmetry: str | None = None
+    particles: Annotated[
+        InputFile,
+        Option("RELION STAR (3.1+), cryoSPARC .cs, or .mrcs with --poses, --ctf.", metavar="PARTICLES", argument=True),
+    ]
+    poses: Annotated[InputFile | None, Option("Poses .pkl: (rotations, translations).", READING)] = None
+    ctf: Annotated[InputFile | None, Option("CTF .pkl: nine columns.", READING)] = None
+    ind: Annotated[InputFile | None, Option("Use only these rows (.pkl of indices).", READING)] = None
+    halfsets: Annotated[
+        InputFile | None,
+        Option("Half-sets .pkl: two index arrays. Default: the file's random subsets, else a seeded split.", READING),
+    ] = None
+    passthrough: Annotated[
+        tuple[InputFile, ...], Field(max_length=1000), Option("cryoSPARC passthrough .cs (may be repeated).", READING)
+    ] = ()
+    datadir: Annotated[InputFolder | None, Option("Folder that holds the image stacks.", READING)] = None
+    strip_prefix: Annotated[
+        str | None, Field(max_length=MAX_PATH), Option("Removed from the front of image paths.", READING)
+    ] = None
+    n_images: Annotated[int | None, Field(gt=0, le=10**9), Option("Use only the first N images.", READING)] = None
+    downsample: Annotated[
+        Box | None, Option("Box to downsample to.", READING, off="--no-downsample", off_help="Keep the box.")
+    ] = 256
+    box: Annotated[Box | None, Option("Image size, where the file does not say.", READING)] = None
+    pixel_size: Annotated[float | None, Field(gt=0, le=100), Option("In A, where the file does not say.", READING)] = (
+        None
+    )
+    voltage: Annotated[float | None, Field(gt=0, le=3000), Option("In kV, where the file does not say.", READING)] = (
+        None
+    )
+    cs: Annotated[float | None, Field(ge=0, le=100), Option("In mm, where the file does not say.", READING)] = None
+    amplitude_contrast: Annotated[float | None, Field(ge=0, lt=1), Option("Where the file does not say.", READING)] = (
+        None
+    )
+    symmetry: Annotated[str | None, Field(max_length=16), Option("Point group of the consensus map.", READING)] = None
 
 
-class ReconstructionOptions(_Options):
+class ReconstructionOptions(Part):
     """Mean map, mask, noise, components, contrasts, latent coordinates."""
 
-    zdim: tuple[Annotated[int, Field(ge=1, le=64)], ...] = (1, 2, 4, 10, 20)
-    mask: str = "from_halfmaps"
-    """from_halfmaps, sphere, none, or the path of an .mrc file."""
-    focus_mask: Path | None = None
-    mask_dilate_iter: Annotated[int, Field(ge=0)] = 0
-    uninvert_data: Literal["automatic", "true", "false"] = "automatic"
-    correct_contrast: bool = True
-    only_mean: bool = False
+    zdim: Annotated[
+        tuple[LatentDimension, ...],
+        Field(min_length=1, max_length=32, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_without_repeats),
+        Option("Latent dimensions to compute, separated by commas.", MODEL),
+    ] = (1, 2, 4, 10, 20)
+    mask: Annotated[Mask, Option("The solvent mask.", MODEL, metavar="|".join((*MASK_WORDS, "FILE")))] = "from_halfmaps"
+    focus_mask: Annotated[InputFile | None, Option("Look for motion only here (.mrc).", MODEL)] = None
+    mask_dilate_iter: Annotated[int, Field(ge=0, le=256), Option("Dilate the mask by this many voxels.", MODEL)] = 0
+    uninvert_data: Annotated[
+        Literal["automatic", "true", "false"],
+        Option("true: particles are bright; false: dark; automatic: found from the mean.", MODEL),
+    ] = "automatic"
+    correct_contrast: Annotated[bool, Option("Estimate each image's contrast.", MODEL)] = True
+    only_mean: Annotated[bool, Option("Stop after the mean map.", MODEL)] = False
 
 
-class DensityOptions(_Options):
+class DensityOptions(Part):
     """The conformational density."""
 
-    enabled: bool = True
-    dim: Annotated[int, Field(ge=1, le=4)] | None = None
-    zdim: Annotated[int, Field(ge=1)] | None = None
+    enabled: Annotated[bool, Option("", ENSEMBLE, off="--no-density", off_help="Skip the density.")] = True
+    dim: Annotated[
+        int | None,
+        Field(ge=1, le=4),
+        Option("Dimensions of the density (default: 2, or the zdim).", ENSEMBLE, name="density_dim"),
+    ] = None
+    zdim: Annotated[
+        LatentDimension | None, Option("zdim whose coordinates are used.", ENSEMBLE, name="density_zdim")
+    ] = None
 
 
-class AnalysisOptions(_Options):
+class AnalysisOptions(Part):
     """Clusters, states, trajectories, plots."""
 
-    zdim: Annotated[int, Field(ge=1)] | None = None
-    n_clusters: Annotated[int, Field(ge=1)] = 20
-    n_trajectories: Annotated[int, Field(ge=0)] = 1
-    n_vols_along_path: Annotated[int, Field(ge=2)] = 6
-    b_factor: float = 0.0
-    skip_umap: bool = False
-    density: Path | None = None
+    zdim: Annotated[
+        LatentDimension | None,
+        Option("zdim to analyse (default: the largest up to 10).", ENSEMBLE, name="analysis_zdim"),
+    ] = None
+    n_clusters: Annotated[int, Field(ge=1, le=1000), Option("k-means centres, a volume at each.", ENSEMBLE)] = 20
+    n_trajectories: Annotated[int, Field(ge=0, le=100), Option("Paths between centres.", ENSEMBLE)] = 1
+    n_vols_along_path: Annotated[int, Field(ge=2, le=1000), Option("Volumes along each path.", ENSEMBLE)] = 6
+    b_factor: Annotated[
+        float, Field(ge=-1000, le=1000), Option("Sharpening of states, A^2.", ENSEMBLE, flags=("--Bfactor",))
+    ] = 0.0
+    skip_umap: Annotated[bool, Option("No UMAP.", ENSEMBLE)] = False
+    density: Annotated[InputFile | None, Option("Use this density .pkl for paths and plots.", ENSEMBLE)] = None
     """A density to use instead of the job's own."""
-    output: Path | None = None
+    output: Annotated[Output | None, Option("Instead of OUT/analysis_<zdim>.", ENSEMBLE, flags=("-o", "--outdir"))] = (
+        None
+    )
     """Where the analysis goes instead of OUT/analysis_<zdim>."""
 
 
-class Request(_Options):
+class Request(Part):
     """All that one run needs. Every stage reads its own part."""
 
-    out: Path
+    out: Annotated[Output, Option("Output directory.", flags=("-o", "--outdir"), metavar="OUT")]
     ingest: IngestOptions
     reconstruction: ReconstructionOptions = ReconstructionOptions()
     density: DensityOptions = DensityOptions()
     analysis: AnalysisOptions = AnalysisOptions()
-    seed: int = 0
-    overwrite: bool = False
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1), Option("Same seed, same result.", RUNNING)] = 0
+    overwrite: Annotated[bool, Option("Replace a finished result.", RUNNING)] = False
 
     @property
     def analysis_zdim(self) -> int:

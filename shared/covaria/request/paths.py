@@ -1,12 +1,14 @@
-"""A service works beneath its allowed roots only: every path of a request, links resolved, must lie there."""
+"""The paths of a request: one walk over its fields, and the guard of a service, which works beneath its roots only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 from covaria.errors import CovariaError
 from covaria.request.model import Request
+from covaria.request.options import Kind, Part, path_kind
 
 
 class PathRefused(CovariaError):
@@ -15,33 +17,64 @@ class PathRefused(CovariaError):
     exit_code = 2
 
 
-MASK_WORDS = ("from_halfmaps", "sphere", "none")
+class NamedPath(NamedTuple):
+    """A path that a request names."""
+
+    option: str
+    """part.field, or the field of the request itself."""
+    path: Path
+    kind: Kind
+
+    @property
+    def part(self) -> str:
+        """The part of the request that the option belongs to; "" for the request's own."""
+        return self.option.rpartition(".")[0]
 
 
-def named_paths(request: Request) -> Iterator[tuple[str, Path]]:
-    """(option, path) of every path that the request names."""
-    ingest, analysis = request.ingest, request.analysis
-    yield "out", request.out
-    for name in ("particles", "poses", "ctf", "ind", "halfsets", "datadir"):
-        path = getattr(ingest, name)
-        if path is not None:
-            yield f"ingest.{name}", path
-    for path in ingest.passthrough:
-        yield "ingest.passthrough", path
-    if request.reconstruction.mask not in MASK_WORDS:
-        yield "reconstruction.mask", Path(request.reconstruction.mask)
-    if request.reconstruction.focus_mask is not None:
-        yield "reconstruction.focus_mask", request.reconstruction.focus_mask
-    for name in ("density", "output"):
-        path = getattr(analysis, name)
-        if path is not None:
-            yield f"analysis.{name}", path
+P = TypeVar("P", bound=Part)
+INPUTS = (Kind.INPUT_FILE, Kind.INPUT_FOLDER)
+
+
+def map_paths(part: P, change: Callable[[NamedPath], Path], prefix: str = "") -> P:
+    """`part` with every path in it replaced by what `change` makes of it, in the order of the fields."""
+    changed: dict[str, Any] = {}
+    for name, field in type(part).model_fields.items():
+        value, option, kind = getattr(part, name), f"{prefix}{name}", path_kind(field)
+        if isinstance(value, Part):
+            changed[name] = map_paths(value, change, f"{option}.")
+        elif kind is not None and isinstance(value, tuple):
+            changed[name] = tuple(change(NamedPath(option, path, kind)) for path in value)
+        elif kind is not None and isinstance(value, Path):
+            changed[name] = change(NamedPath(option, value, kind))
+    return part.model_copy(update=changed)
+
+
+def named_paths(request: Part) -> list[NamedPath]:
+    """Every path that the request names."""
+    found: list[NamedPath] = []
+
+    def note(named: NamedPath) -> Path:
+        found.append(named)
+        return named.path
+
+    map_paths(request, note)
+    return found
+
+
+def input_files(request: Part) -> list[NamedPath]:
+    """The files that the request names as its input."""
+    return [named for named in named_paths(request) if named.kind is Kind.INPUT_FILE]
+
+
+def absolute(request: P, kinds: Sequence[Kind] = tuple(Kind)) -> P:
+    """The request with every path of these kinds made absolute against the current folder, as a service needs it."""
+    return map_paths(request, lambda named: named.path.absolute() if named.kind in kinds else named.path)
 
 
 def refuse_outside(request: Request, roots: Sequence[Path]) -> None:
-    """Raise PathRefused unless every path is absolute and lies beneath one of `roots`."""
+    """Raise PathRefused unless every path is absolute and lies beneath one of `roots`, links resolved."""
     resolved = [root.resolve() for root in roots]
-    for option, path in named_paths(request):
+    for option, path, _ in named_paths(request):
         text = str(path)
         if any(ord(character) < 32 or ord(character) == 127 for character in text):
             raise PathRefused(f"{option}: a path with control characters")
@@ -56,22 +89,3 @@ def refuse_outside(request: Request, roots: Sequence[Path]) -> None:
             raise PathRefused(f"{option}: {text[:200]!r} lies outside the allowed roots ({allowed})")
         if option == "out" and real in resolved:
             raise PathRefused(f"{option}: {text[:200]!r} is a root itself; give a folder beneath it")
-
-
-def absolute(request: Request) -> Request:
-    """The request with every path made absolute against the current folder, as a service needs it."""
-    values = request.model_dump()
-    values["out"] = request.out.absolute()
-    ingest, reconstruction, analysis = values["ingest"], values["reconstruction"], values["analysis"]
-    for part, names in (
-        (ingest, ("particles", "poses", "ctf", "ind", "halfsets", "datadir")),
-        (reconstruction, ("focus_mask",)),
-        (analysis, ("density", "output")),
-    ):
-        for name in names:
-            if part[name] is not None:
-                part[name] = part[name].absolute()
-    ingest["passthrough"] = tuple(path.absolute() for path in ingest["passthrough"])
-    if reconstruction["mask"] not in MASK_WORDS:
-        reconstruction["mask"] = str(Path(reconstruction["mask"]).absolute())
-    return Request.model_validate(values)

@@ -15,6 +15,8 @@ from typing import Any
 
 import covaria
 from covaria.errors import CovariaError, InvalidInput
+from covaria.request.model import Request
+from covaria.request.paths import input_files
 from covaria.request.stages import STAGES, in_order
 from covaria.tree import atomic
 from covaria.tree.inventory import inventory
@@ -34,9 +36,9 @@ def now() -> str:
 
 
 def write_request(
-    tree: Tree, *, job_id: str, command: str, command_line: str, stages: tuple[str, ...], request: Mapping[str, Any]
+    tree: Tree, *, job_id: str, command: str, command_line: str, stages: tuple[str, ...], request: Request
 ) -> None:
-    """Record what was asked for. `request` is the JSON form of covaria.request.model.Request."""
+    """Record what was asked for."""
     submitted = now()
     before = read_request(tree)
     lines = [*before["command_lines"], command_line] if before and before["job_id"] == job_id else [command_line]
@@ -49,7 +51,7 @@ def write_request(
         "stages": list(in_order(stages)),
         "submitted_at": submitted,
         "inputs": inputs(request),
-        "request": dict(request),
+        "request": request.model_dump(mode="json"),
     }
     atomic.write_json(tree.request, document)
 
@@ -71,15 +73,10 @@ def read_stage_state(tree: Tree, stage: str) -> dict[str, Any] | None:
     return _read(tree.stage_state(stage))
 
 
-def inputs(request: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """path, size and sha256 of each metadata file named in the request (not of image stacks: they are large)."""
-    ingest, reconstruction = request.get("ingest", {}), request.get("reconstruction", {})
-    named = [ingest.get(key) for key in ("particles", "poses", "ctf", "ind", "halfsets")]
-    named += [*ingest.get("passthrough", ()), reconstruction.get("focus_mask")]
-    if reconstruction.get("mask") not in (None, "from_halfmaps", "sphere", "none"):
-        named.append(reconstruction["mask"])
+def inputs(request: Request) -> list[dict[str, Any]]:
+    """path, size and sha256 of each file named in the request (no sum of maps and image stacks: they are large)."""
     found = []
-    for path in (Path(name) for name in named if name):
+    for path in (file.path for file in input_files(request)):
         entry: dict[str, Any] = {"path": str(path.absolute())}
         if path.is_file():
             entry["size"] = path.stat().st_size

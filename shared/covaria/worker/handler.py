@@ -19,7 +19,7 @@ from covaria.job.lease import LeaseKeeper, latest, take, watch
 from covaria.messages.envelope import BadMessage, Message, unseal
 from covaria.messages.event import Event, EventState
 from covaria.messages.ticket import Ticket, read_ticket
-from covaria.request.paths import PathRefused, named_paths, refuse_outside
+from covaria.request.paths import PathRefused, input_files, refuse_outside
 from covaria.settings import Settings
 from covaria.tree import Tree
 from covaria.worker.child import Order
@@ -214,7 +214,7 @@ class Attempt:
     def _note_start(self) -> None:
         self.books.note_delivery(self.stage, "running", attempt=self.ticket.attempt, worker=OWNER)
         self.metrics.job_queue_wait.labels(self.stage, self.job_class).observe(self.ticket.waited_s())
-        sizes = (_size(path) for name, path in named_paths(self.message.work.request) if name != "out")
+        sizes = (_size(file.path) for file in input_files(self.message.work.request))
         self.metrics.input_bytes.labels(self.stage).inc(sum(sizes))
         self.metrics.job_last_progress.labels(stage=self.stage).set_to_current_time()
         self._tell("started")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,10 +13,17 @@ from typing import Annotated, Any
 import typer
 
 from covaria.cli import options as o
+from covaria.cli.options import Chosen, takes
 from covaria.cli.request import build_request
+from covaria.cli.stages import ALONE, WHOLE_RUN
 
 SERVICES = "Services"
 WAIT_POLL_S = 1.0
+NOT_OF_A_STREAM = tuple(
+    f"ingest.{name}"
+    for name in ("particles", "ind", "halfsets", "box", "pixel_size", "voltage", "cs", "amplitude_contrast")
+)
+"""What describes one file alone; the sets that arrive describe themselves."""
 
 
 class JobClassChoice(StrEnum):
@@ -35,20 +42,10 @@ def register(app: typer.Typer) -> None:
         app.command(name=command.__name__, rich_help_panel=SERVICES)(command)
 
 
+@takes(*WHOLE_RUN, without=ALONE)
 def submit(
-    context: typer.Context, particles: o.Particles, out: o.Out,
-    poses: o.Poses = None, ctf: o.Ctf = None, ind: o.Ind = None, halfsets: o.Halfsets = None,
-    passthrough: o.Passthrough = None, datadir: o.Datadir = None, strip_prefix: o.StripPrefix = None,
-    n_images: o.NImages = None, downsample: o.Downsample = 256, no_downsample: o.NoDownsample = False,
-    box: o.Box = None, pixel_size: o.PixelSize = None, voltage: o.Voltage = None, cs: o.Cs = None,
-    amplitude_contrast: o.AmplitudeContrast = None, symmetry: o.Symmetry = None,
-    zdim: o.Zdim = "1,2,4,10,20", mask: o.Mask = "from_halfmaps", focus_mask: o.FocusMask = None,
-    mask_dilate_iter: o.MaskDilateIter = 0, uninvert_data: o.Uninvert = o.UninvertData.automatic,
-    correct_contrast: o.CorrectContrast = True, only_mean: o.OnlyMean = False,
-    no_density: o.NoDensity = False, density_dim: o.DensityDim = None, density_zdim: o.DensityZdim = None,
-    analysis_zdim: o.AnalysisZdim = None, n_clusters: o.NClusters = 20, n_trajectories: o.NTrajectories = 1,
-    n_vols_along_path: o.NVolsAlongPath = 6, b_factor: o.BFactor = 0.0, skip_umap: o.SkipUmap = False,
-    seed: o.Seed = 0, overwrite: o.Overwrite = False, config: o.Config = None,
+    options: Chosen,
+    config: o.Config = None,
     job_class: JobClass = JobClassChoice.bulk,
     job_id: Annotated[
         str | None, typer.Option(help="Your own id (default: a hash of inputs, options and OUT).",
@@ -67,7 +64,7 @@ def submit(
     from covaria.operations.arrivals import announce
     from covaria.operations.submit import check_before, message_for
 
-    request = build_request(out, dict(context.params))
+    request = build_request(options.values["out"], options)
     line = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     message = message_for(request, job_class=job_class.value, command_line=line, job_id=job_id)
     check_before(message)
@@ -83,10 +80,11 @@ def submit(
         _wait(message.work.request.out)
 
 
+@takes("ingest", "reconstruction", "density", "analysis", "seed", without=(*ALONE, *NOT_OF_A_STREAM))
 def watch(
-    context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where particle sets arrive.")],
     into: Annotated[Path, typer.Option("--into", metavar="FOLDER", help="One output folder a set is made in here.")],
+    options: Chosen,
     pattern: Annotated[str, typer.Option(help="Which metadata files, relative to DIR.")] = "**/*.star",
     settle: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long a set must be still.")] = 60.0,
     done_marker: Annotated[
@@ -95,17 +93,8 @@ def watch(
     every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often to look.")] = 10.0,
     once: Annotated[bool, typer.Option("--once", help="Look until nothing is settling or waiting, then end.")] = False,
     job_class: JobClass = JobClassChoice.live,
-    poses: o.Poses = None, ctf: o.Ctf = None, passthrough: o.Passthrough = None, datadir: o.Datadir = None,
-    strip_prefix: o.StripPrefix = None, n_images: o.NImages = None, downsample: o.Downsample = 256,
-    no_downsample: o.NoDownsample = False, symmetry: o.Symmetry = None,
-    zdim: o.Zdim = "1,2,4,10,20", mask: o.Mask = "from_halfmaps", focus_mask: o.FocusMask = None,
-    mask_dilate_iter: o.MaskDilateIter = 0, uninvert_data: o.Uninvert = o.UninvertData.automatic,
-    correct_contrast: o.CorrectContrast = True, only_mean: o.OnlyMean = False,
-    no_density: o.NoDensity = False, density_dim: o.DensityDim = None, density_zdim: o.DensityZdim = None,
-    analysis_zdim: o.AnalysisZdim = None, n_clusters: o.NClusters = 20, n_trajectories: o.NTrajectories = 1,
-    n_vols_along_path: o.NVolsAlongPath = 6, b_factor: o.BFactor = 0.0, skip_umap: o.SkipUmap = False,
-    seed: o.Seed = 0, config: o.Config = None,
-) -> None:  # fmt: skip
+    config: o.Config = None,
+) -> None:
     """Submit each particle set that arrives in a folder, once, also across restarts.
 
     While the broker is away jobs are kept in COVARIA_SPOOL and sent later.
@@ -120,10 +109,9 @@ def watch(
 
     settings = load_settings()
     set_up_logging(settings.log_level, settings.log_format)
-    values = dict(context.params)
     watcher = Watcher(
         folder, pattern, into, settings.spool,
-        lambda path, out: _watched_message(path, out, values, job_class.value),
+        lambda path, out: _watched_message(path, out, options, job_class.value),
         settle_s=settle, marker=done_marker,
     )  # fmt: skip
     bus = RabbitBus(settings)
@@ -141,10 +129,10 @@ def watch(
     bus.close()
 
 
-def _watched_message(particles: Path, out: Path, values: Mapping[str, Any], job_class: str) -> Any:
+def _watched_message(particles: Path, out: Path, options: Chosen, job_class: str) -> Any:
     from covaria.operations.submit import check_before, message_for
 
-    request = build_request(out, {**values, "particles": particles, "out": out})
+    request = build_request(out, replace(options, values={**options.values, "ingest.particles": particles}))
     message = message_for(request, job_class=job_class, command_line=f"covaria submit {particles} -o {out}")  # type: ignore[arg-type]
     check_before(message)
     return message

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from covaria.request.model import Request
-from covaria.request.paths import PathRefused, absolute, named_paths, refuse_outside
+from covaria.request.paths import PathRefused, absolute, refuse_outside
 
 
 def request(root: Path, **changes: Any) -> Request:
@@ -78,24 +78,6 @@ def test_a_root_is_no_output_folder(tmp_path: Path) -> None:
 def test_no_roots_refuse_everything(tmp_path: Path) -> None:
     with pytest.raises(PathRefused, match="COVARIA_ROOTS is empty"):
         refuse_outside(request(tmp_path), [])
-
-
-def test_every_path_field_of_the_request_is_guarded() -> None:
-    """A path option added to the request later must be added to named_paths too."""
-    where = Path("/somewhere/else")
-    paths: dict[str, Any] = {}
-    for stage in ("ingest", "reconstruction", "density", "analysis"):
-        model = Request.model_fields[stage].annotation
-        assert model is not None
-        for name, field in model.model_fields.items():
-            if "Path" in str(field.annotation):
-                paths[f"{stage}.{name}"] = (where / name,) if "tuple" in str(field.annotation) else where / name
-    values: dict[str, Any] = {"out": where / "out"}
-    for name, value in paths.items():
-        stage, _, field_name = name.partition(".")
-        values.setdefault(stage, {})[field_name] = value
-    found = {name for name, _ in named_paths(Request.model_validate(values))}
-    assert set(paths) <= found
 
 
 def test_absolute_paths_for_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
