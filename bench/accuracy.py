@@ -33,10 +33,10 @@ from covaria.estimation.latents.posterior import ImageStatistics
 from covaria.imaging.images import Images, Noise
 from covaria.maps import crossing, fsc, fsc_area, read_volume
 from covaria.particles import read_particles
+from covaria.pickles import load_pickle
 from covaria.request.model import IngestOptions
 from covaria.simulation.truth import Truth, captured_variance, rank_correlation, read_truth
 from covaria.tree import AnalysisTree, Tree
-from covaria.tree.data_pickle import read_data_pickle
 
 SETS = {"discrete": 3, "curved": 20, "plane": 25, "ring": 20, "presence": 2, "homogeneous": 1}
 FEW_STATES = 5
@@ -102,7 +102,7 @@ class Case:
     def read(dataset: Path, out: Path) -> Case:
         truth, tree = read_truth(dataset), Tree(out)
         images = Images(particle_files.load(tree.particles))
-        params = read_data_pickle(tree.params)
+        params = load_pickle(tree.params)
         images.sign = float(params["data_sign"])
         return Case(dataset, truth, tree, images, params, *true_components(truth))
 
@@ -242,7 +242,7 @@ def maps_against_truth(case: Case, zdim: int) -> list[str]:
     halves = fsc(*(read_volume(tree.mean_half(half))[0] for half in (1, 2)), mask)
     predicted = crossing(np.sqrt(np.clip(2 * halves / (1 + halves), 0, 1)), 0.5)
     reached = crossing(fsc(mean, truth.mean, mask), 0.5)
-    labels = np.asarray(read_data_pickle(analysis.kmeans_result)["labels"])
+    labels = np.asarray(load_pickle(analysis.kmeans_result)["labels"])
     areas, centres = [], []
     for k in range(labels.max() + 1):
         weight = np.bincount(truth.labels[labels == k], minlength=len(truth.volumes)).astype(float)
@@ -302,7 +302,7 @@ def _one_set(name: str, snr: float, count: int, given: argparse.Namespace) -> No
     run = ["run", dataset / "particles.star", "-o", out, "--no-downsample", "--zdim", given.zdim]
     call(*run, "--analysis-zdim", zdim, "--skip-umap", "--overwrite")
     seconds = time.perf_counter() - began
-    significant = read_data_pickle(Tree(out).params)["significant_components"]
+    significant = load_pickle(Tree(out).params)["significant_components"]
     print(f"\n### {name}, SNR {snr}, {count:,} images ({seconds:.0f} s; {significant} significant)\n")
     print("| figure | found | oracle | fraction | goal | reached |\n|---|---|---|---|---|---|")
     case = Case.read(dataset, out)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 from command import call
+from covaria.tree.data_pickle import read_data_pickle
 
 from covaria.maps import read_volume
 from covaria.simulation.truth import Truth, best_rank_correlation, captured_variance, precision_recall, read_truth
 from covaria.tree import Tree
-from covaria.tree.data_pickle import read_data_pickle
 
 JUNK = "--empty 0.12 --carbon-edge 0.04 --blobs 0.02"
 TOGETHER = f"--pose-error 2,0.7 --defocus-error 400 {JUNK} --micrograph-noise 0.35"

@@ -12,11 +12,11 @@ from covaria.estimation.density.choice import FOLDS, Choice, choose_alpha
 from covaria.estimation.density.extent import find_grid
 from covaria.estimation.density.latents import Latents
 from covaria.estimation.density.solver import Array, Deconvolution, solve_path
+from covaria.pickles import load_pickle
 from covaria.plots import plot_all_densities, plot_l_curve
 from covaria.stage import Context, Job
 from covaria.tree import DensityTree, Tree
 from covaria.tree.atomic import write_json, write_pickle
-from covaria.tree.data_pickle import read_data_pickle
 from covaria_density.latents import choose_dimensions, load_latents
 
 ALPHAS = tuple(10.0**power for power in range(1, -10, -1))
@@ -57,7 +57,7 @@ def _warn_of_noise(tree: Tree, dim: int, context: Context) -> None:
     """A component that the other half-set does not show carries noise, and so does a density over it."""
     if not tree.params.is_file():
         return
-    significant = read_data_pickle(tree.params).get("significant_components")
+    significant = load_pickle(tree.params).get("significant_components")
     if significant is not None and int(significant) < dim:
         context.log.warning("%d of the density's %d components significant: the others show noise", significant, dim)
 

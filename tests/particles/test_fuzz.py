@@ -15,9 +15,9 @@ from hypothesis.extra import numpy as hnp
 
 from covaria.errors import InvalidInput
 from covaria.particles import read_particles
-from covaria.particles.cryodrgn.pickles import Refused, parse_pickle
 from covaria.particles.stacks.mrc import map_images, parse_header, read_header, write_header
 from covaria.particles.star.grammar import parse_star
+from covaria.pickles import Refused, parse_pickle
 from covaria.request.model import IngestOptions
 
 SETTINGS = settings(max_examples=150, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])

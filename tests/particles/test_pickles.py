@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from covaria.errors import InvalidInput
-from covaria.particles.cryodrgn.pickles import Refused, load_pickle, parse_pickle
 from covaria.particles.cryodrgn.tables import read_ctf, read_halfsets, read_index, read_poses
+from covaria.pickles import Refused, load_pickle, parse_pickle
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 VALUES = [
@@ -80,13 +80,13 @@ class Runs:
         Runs(np.load, "x"),
         Runs(getattr, "x", "y"),
         Path("x"),
-        {"a": 1},
         {1, 2},
         np.array([1, "x", None], dtype=object),
         np.array(["text"]),
         np.zeros(2, dtype=[("a", "f4")]),
         np.array(["2020-01-01"], dtype="datetime64[D]"),
-        [[[1]]],
+        {(1, 2): 1},
+        {np.float64(1): 1},
         np.ma.masked_array([1, 2]),
     ],
     ids=lambda value: type(value).__name__,

@@ -46,7 +46,7 @@ def test_nothing_in_a_file_is_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "d.pkl"
     path.write_bytes(pickle.dumps({"density": _Runs(), "latent_space_bounds": 0}))
-    with pytest.raises(InvalidInput, match="which is not data"):
+    with pytest.raises(InvalidInput, match="which data never need"):
         read_density(path)
     assert not (tmp_path / "ran").exists()
 

@@ -15,9 +15,9 @@ from covaria.estimation.states.model import LinearModel
 from covaria.imaging.images import Images, Noise
 from covaria.maps.volume import read_volume
 from covaria.particles import load
+from covaria.pickles import load_pickle
 from covaria.running.ranks import Ranks
 from covaria.tree import Tree
-from covaria.tree.data_pickle import read_data_pickle
 
 RUN_FIRST = "run `covaria reconstruct` first"
 
@@ -68,8 +68,8 @@ def load_run(
     Raises MissingFile and InvalidInput where OUT is not a finished reconstruction.
     """
     _require(tree.particles)
-    params = read_data_pickle(tree.params, hint=RUN_FIRST)
-    halves = read_data_pickle(tree.halfsets, hint=RUN_FIRST)
+    params = load_pickle(tree.params, hint=RUN_FIRST)
+    halves = load_pickle(tree.halfsets, hint=RUN_FIRST)
     latents, precision, contrasts = (
         _array(path) for path in (tree.latent_coords(zdim), tree.latent_precision(zdim), tree.contrasts(zdim))
     )

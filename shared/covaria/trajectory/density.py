@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from covaria.errors import InvalidInput
-from covaria.tree.data_pickle import read_data_pickle
+from covaria.pickles import load_pickle
 
 Array = NDArray[np.float64]
 MOST_DIMENSIONS = 4
@@ -50,7 +50,7 @@ def read_density(path: Path) -> DensityGrid:
 
     Loads builtins and numpy arrays only. Raises MissingFile, InvalidInput.
     """
-    content = read_data_pickle(path, hint="run `covaria density` first, or give another --density")
+    content = load_pickle(path, hint="run `covaria density` first, or give another --density")
     if not isinstance(content, dict) or not {"density", "latent_space_bounds"} <= content.keys():
         raise InvalidInput(
             "holds no dictionary with `density` and `latent_space_bounds`",

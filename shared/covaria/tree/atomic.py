@@ -54,7 +54,7 @@ def write_json(path: str | os.PathLike[str], value: object) -> None:
 
 
 def write_pickle(path: str | os.PathLike[str], value: object) -> None:
-    """A pickle that a restricted loader reads: builtins and numpy values only. Raises TypeError for anything else."""
+    """A pickle that covaria.pickles reads: builtins and numpy values only. Raises TypeError for anything else."""
     _refuse_foreign(value, "value")
     write_bytes(path, pickle.dumps(value, protocol=PICKLE_PROTOCOL))
 
@@ -85,20 +85,21 @@ def _jsonable(value: Any) -> object:
 
 def _refuse_foreign(value: object, where: str) -> None:
     kind = type(value)
-    if value is None or kind in (bool, int, float, complex, str, bytes):
+    if value is None or kind in (bool, int, float, str, bytes):
         return
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
         return
     if isinstance(value, np.ndarray) and kind is np.ndarray:
-        if value.dtype.hasobject:
-            raise TypeError(f"{where}: an object array does not load in a restricted unpickler")
+        if value.dtype.kind not in "biuf":
+            raise TypeError(f"{where}: an array of {value.dtype} does not load in a restricted unpickler")
         return
     if isinstance(value, dict) and kind is dict:
         for key, item in value.items():
-            _refuse_foreign(key, f"{where} key {key!r}")
+            if type(key) not in (str, int):
+                raise TypeError(f"{where} key {key!r}: a {type(key).__name__} does not load in a restricted unpickler")
             _refuse_foreign(item, f"{where}[{key!r}]")
         return
-    if isinstance(value, (list, tuple, set, frozenset)) and kind in (list, tuple, set, frozenset):
+    if isinstance(value, (list, tuple)) and kind in (list, tuple):
         for index, item in enumerate(value):
             _refuse_foreign(item, f"{where}[{index}]")
         return

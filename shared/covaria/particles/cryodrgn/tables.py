@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
-from covaria.particles.cryodrgn.pickles import load_pickle
 from covaria.particles.metadata import RowCheck, not_finite
 from covaria.particles.rotations import orthonormality_error
+from covaria.pickles import load_pickle
 
 ORTHONORMAL = 1e-2
 CTF_NINE = (

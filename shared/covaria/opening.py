@@ -1,0 +1,148 @@
+"""Files named by others are opened once, at one place: regular, bounded, beneath an allowed folder.
+
+A name that was looked at and opened later can mean another file by then. Here the name is resolved first and the file
+is then reached from a handle of the allowed folder, part by part, no link followed: what is opened lies beneath it,
+whatever happened in between. Hard links are not told apart.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from covaria.errors import InvalidInput, MissingFile
+
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+
+
+class OutsideRoots(InvalidInput):
+    """A file that lies outside the folders that may be read."""
+
+
+@dataclass(frozen=True)
+class Roots:
+    """The folders beneath which files may be opened. None: wherever the user's own permissions reach.
+
+    A service has them from its settings; on the command line the user's permissions decide.
+    """
+
+    folders: tuple[Path, ...] = ()
+
+    @classmethod
+    def of(cls, folders: Iterable[Path]) -> Roots:
+        """The real folders behind the given names."""
+        return cls(tuple(Path(folder).resolve() for folder in folders))
+
+    def allows(self, path: Path) -> bool:
+        """Whether `path`, links followed, lies beneath one of the folders. Does not say whether it exists."""
+        if not self.folders:
+            return True
+        try:
+            return self._folder_of(path.resolve()) is not None
+        except (OSError, RuntimeError, ValueError):
+            return False
+
+    def open(self, path: Path, *, most_bytes: int | None = None, shown: Path | None = None, hint: str = "") -> BinaryIO:
+        """`path`, a regular file of at most `most_bytes`, for reading.
+
+        Raises MissingFile; OutsideRoots; InvalidInput where it is no regular file, or too large; OSError.
+        `shown` is the name for messages.
+        """
+        shown = shown or path
+        try:
+            handle = self._handle(path, shown)
+        except (RuntimeError, ValueError) as error:  # a loop of links; a NUL byte
+            raise InvalidInput(f"cannot be opened: {error}", file=shown, hint=hint or "check the path") from None
+        except OSError as error:
+            if error.errno in _ABSENT:
+                raise MissingFile("is not there", file=shown, hint=hint or "check the path and its spelling") from None
+            if error.errno in (errno.ELOOP, errno.ENXIO):
+                raise InvalidInput("is a link or no regular file", file=shown, hint="give the file itself") from None
+            raise
+        return _regular(handle, shown, most_bytes, hint)
+
+    def _handle(self, path: Path, shown: Path) -> int:
+        if not self.folders:
+            return os.open(path, _READ)
+        real = path.resolve()
+        folder = self._folder_of(real)
+        if folder is None:
+            raise OutsideRoots(
+                "lies outside the folders that this service may read",
+                file=shown,
+                hint=f"move it beneath {' or '.join(map(str, self.folders))}, or ask the operator to add its folder",
+            )
+        return _walk(folder, real.relative_to(folder))
+
+    def _folder_of(self, real: Path) -> Path | None:
+        return next((folder for folder in self.folders if real.is_relative_to(folder)), None)
+
+
+ANYWHERE = Roots()
+
+
+def open_inside(folder: Path, name: str, *, most_bytes: int | None = None) -> BinaryIO:
+    """The regular file `name` (its parts divided by /) beneath `folder`; no part of it may be a link.
+
+    Raises MissingFile, InvalidInput, OSError.
+    """
+    path = folder / name
+    try:
+        handle = _walk(folder, Path(name))
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            raise MissingFile("is not there", file=path) from None
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+            raise InvalidInput("is a link or no regular file", file=path, hint="remove what stands there") from None
+        raise
+    return _regular(handle, path, most_bytes, "remove what stands there")
+
+
+def is_own_folder(path: Path) -> bool:
+    """Whether `path` is a folder itself (no link to one) of this user, of root or of who owns the folder around it."""
+    try:
+        status, around = path.lstat(), path.parent.stat()
+    except OSError:
+        return False
+    user = os.geteuid()
+    return stat.S_ISDIR(status.st_mode) and (user == 0 or status.st_uid in (user, 0, around.st_uid))
+
+
+def _walk(folder: Path, relative: Path) -> int:
+    """A handle of folder/relative, reached part by part from a handle of `folder`; a link on the way is an error."""
+    *folders, name = relative.parts
+    if ".." in relative.parts or relative.is_absolute():
+        raise ValueError(f"{relative} leads out of {folder}")
+    handle = os.open(folder, _FOLDER)
+    try:
+        for part in folders:
+            below = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=handle)
+            os.close(handle)
+            handle = below
+        return os.open(name, _READ | os.O_NOFOLLOW, dir_fd=handle)
+    finally:
+        os.close(handle)
+
+
+def _regular(handle: int, shown: Path, most_bytes: int | None, hint: str) -> BinaryIO:
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidInput("is not a regular file", file=shown, hint="give the file itself")
+        if most_bytes is not None and status.st_size > most_bytes:
+            raise InvalidInput(
+                f"{status.st_size} bytes is more than such a file can need ({most_bytes})",
+                file=shown,
+                hint=hint or "check what it holds",
+            )
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise

@@ -1,0 +1,165 @@
+"""Arrays out of pickles: numpy's constructors done by hand, from checked parts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+_DTYPE = re.compile(r"[<>|=]?(b1|\?|[iu][1248]|f[248])")
+
+
+class Refused(Exception):
+    """The stream asks for something that data do not need."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """A name of the table below, as it stands on the stack."""
+
+    name: str
+
+
+@dataclass
+class Dtype:
+    """A plain number type under construction."""
+
+    text: str
+    order: Literal["<", ">", "=", "|"] = "="
+
+    def numpy(self) -> np.dtype:
+        """As numpy has it."""
+        dtype = np.dtype(self.text)
+        return dtype.newbyteorder(self.order) if self.order in "<>" and dtype.itemsize > 1 else dtype
+
+
+@dataclass
+class ArrayPlace:
+    """An array whose content may still come (BUILD)."""
+
+    value: np.ndarray | None = None
+
+
+def named(full: str) -> Name:
+    """The name "module name" of the stream, if data may use it."""
+    if full not in _NAMES:
+        raise Refused(f"it asks for {full.replace(' ', '.', 1)[:100]}, which data never need")
+    return Name(_NAMES[full])
+
+
+def call(function: Any, arguments: Any) -> Any:
+    """What REDUCE asks for."""
+    if not isinstance(function, Name) or type(arguments) is not tuple:
+        raise Refused("it calls something that is not numpy's")
+    return _CALLS[function.name](*arguments)
+
+
+def build(target: Any, state: Any) -> None:
+    """What BUILD asks for."""
+    if isinstance(target, Dtype):
+        _set_dtype(target, state)
+    elif isinstance(target, ArrayPlace):
+        _set_array(target, state)
+    else:
+        raise Refused(f"it sets the state of {type(target).__name__}")
+
+
+def _reconstruct(kind: Any, shape: Any, _: Any) -> ArrayPlace:
+    if kind != Name("ndarray") or shape != (0,):
+        raise Refused("an array is made in an unknown way")
+    return ArrayPlace()
+
+
+def _dtype(text: Any, *_: Any) -> Dtype:
+    if not isinstance(text, str) or not _DTYPE.fullmatch(text):
+        raise Refused(f"an array of {str(text)[:40]!r}, which is no plain number")
+    return Dtype(text)
+
+
+def _set_dtype(target: Dtype, state: Any) -> None:
+    if (
+        type(state) is not tuple
+        or len(state) < 5
+        or state[2:5] != (None, None, None)
+        or state[1] not in ("<", ">", "|", "=")
+    ):
+        raise Refused("a number type with parts that plain numbers do not have")
+    target.order = state[1]
+
+
+def _set_array(target: ArrayPlace, state: Any) -> None:
+    if type(state) is not tuple or len(state) != 5 or not isinstance(state[2], Dtype):
+        raise Refused("damaged array")
+    _, shape, dtype, fortran, content = state
+    target.value = _array(content, dtype, shape, "F" if fortran else "C")
+
+
+def _array(content: Any, dtype: Dtype, shape: Any, order: str) -> np.ndarray:
+    if isinstance(content, str):
+        content = content.encode("latin-1")
+    if not isinstance(content, bytes | bytearray) or type(shape) is not tuple or len(shape) > 8:
+        raise Refused("damaged array")
+    if not all(type(side) is int and side >= 0 for side in shape) or order not in ("C", "F"):
+        raise Refused("damaged array")
+    kind = dtype.numpy()
+    count = 1
+    for side in shape:
+        count *= side
+    if count * kind.itemsize != len(content):
+        raise Refused(f"an array of shape {shape} with {len(content)} bytes")
+    result: np.ndarray = np.frombuffer(content, kind).reshape(shape, order=order).astype(kind.newbyteorder("="))  # type: ignore[call-overload]
+    return result
+
+
+def _from_buffer(content: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> ArrayPlace:
+    if not isinstance(dtype, Dtype):
+        raise Refused("damaged array")
+    return ArrayPlace(_array(content, dtype, shape, order))
+
+
+def _scalar(dtype: Any, content: Any) -> Any:
+    if not isinstance(dtype, Dtype):
+        raise Refused("damaged number")
+    return _array(content, dtype, (), "C")[()]
+
+
+def _encode(text: Any, codec: Any) -> bytes:
+    if not isinstance(text, str) or codec not in ("latin1", "latin-1"):
+        raise Refused("text in an unknown encoding")
+    return text.encode("latin-1")
+
+
+def _no_bytes(*arguments: Any) -> bytes:
+    """Old protocols write an empty byte string as a call of `bytes` with nothing."""
+    if arguments:
+        raise Refused("bytes are made in an unknown way")
+    return b""
+
+
+_NAMES = {
+    "numpy ndarray": "ndarray",
+    "numpy dtype": "dtype",
+    "_codecs encode": "encode",
+    "__builtin__ bytes": "no_bytes",
+    "builtins bytes": "no_bytes",
+    **{f"numpy.{core}.multiarray {name}": name for core in ("core", "_core") for name in ("_reconstruct", "scalar")},
+    **{f"numpy.{core}.numeric _frombuffer": "_frombuffer" for core in ("core", "_core")},
+}
+
+
+def _refuse_call(*_: Any) -> Any:
+    raise Refused("an array is made in an unknown way")
+
+
+_CALLS: dict[str, Callable[..., Any]] = {
+    "_reconstruct": _reconstruct,
+    "dtype": _dtype,
+    "encode": _encode,
+    "no_bytes": _no_bytes,
+    "scalar": _scalar,
+    "_frombuffer": _from_buffer,
+    "ndarray": _refuse_call,
+}
