@@ -64,7 +64,7 @@ def test_nothing_in_a_file_is_run(tmp_path, monkeypatch):
     ],
 )
 def test_wrong_content_is_refused(tmp_path, changes):
-    with pytest.raises(InvalidInput, match="has |no plain number"):
+    with pytest.raises(InvalidInput, match=r"has |no plain number"):
         read_density(_write(tmp_path / "d.pkl", **changes))
 
 
