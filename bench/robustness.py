@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 from command import call
-from covaria.tree.data_pickle import read_data_pickle
 
 from covaria.maps import read_volume
+from covaria.pickles import load_pickle
 from covaria.simulation.truth import Truth, best_rank_correlation, captured_variance, precision_recall, read_truth
 from covaria.tree import Tree
 
@@ -87,7 +87,7 @@ def print_table(rows: Sequence[str], folder: Path, *, images: int, box: int, snr
 
 def figures(truth: Truth, tree: Tree) -> list[str]:
     """Confirmed components, variance captured by 1 and 2, the latent's rank correlation, flags of three kinds."""
-    confirmed = str(read_data_pickle(tree.params)["significant_components"])
+    confirmed = str(load_pickle(tree.params)["significant_components"])
     eigenvolumes = [read_volume(path)[0].astype(np.float64) for path in sorted(tree.volumes.glob("eigen_pos*.mrc"))[:2]]
     moves = len(truth.volumes) > 1
     captured = [

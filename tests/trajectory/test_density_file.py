@@ -72,7 +72,7 @@ def test_missing_and_damaged_files(tmp_path):
     with pytest.raises(MissingFile, match="is not there"):
         read_density(tmp_path / "none.pkl")
     (tmp_path / "d.pkl").write_bytes(b"not a pickle")
-    with pytest.raises(InvalidInput, match="not a readable pickle"):
+    with pytest.raises(InvalidInput, match="not a pickle"):
         read_density(tmp_path / "d.pkl")
     (tmp_path / "d.pkl").write_bytes(pickle.dumps([1, 2]))
     with pytest.raises(InvalidInput, match="no dictionary"):
