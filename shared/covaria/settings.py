@@ -145,9 +145,10 @@ class Settings(BaseSettings):
     @field_validator("broker_url", mode="after")
     @classmethod
     def _amqp_url(cls, value: SecretStr) -> SecretStr:
-        parts = urlsplit(value.get_secret_value())
-        if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
-            raise ValueError("must read amqp[s]://user:password@host:port/vhost")
+        if not _is_whole(value.get_secret_value()):
+            raise ValueError(
+                "must read amqp[s]://user:password@host:port/vhost; a password has / ? # @ : as %2F %3F %23 %40 %3A"
+            )
         return value
 
     @model_validator(mode="after")
@@ -172,6 +173,17 @@ class Settings(BaseSettings):
         shown["broker_url"] = redact_url(self.amqp_url())
         shown["broker_password"] = "***" if self.broker_password else None
         return shown
+
+
+def _is_whole(url: str) -> bool:
+    """Whether nothing of a password can stand where host, port or path should: it would be shown there."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    stray = "@" not in parts.netloc and "@" in f"{parts.path}{parts.query}{parts.fragment}"
+    return parts.scheme in ("amqp", "amqps") and bool(parts.hostname) and port != 0 and not stray
 
 
 def redact_url(url: str) -> str:

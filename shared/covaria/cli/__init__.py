@@ -10,12 +10,12 @@ from typing import NoReturn
 
 import typer
 
+from covaria.cli.terminal import say
 from covaria.errors import CovariaError
+from covaria.plain import TRACEBACK, explain
 
 MODULES = ("stages", "states", "inspect", "downsample", "simulate", "services")
 """In the order in which --help lists their commands."""
-TRACEBACK = "COVARIA_TRACEBACK"
-"""Set to 1, an unexpected error shows its traceback."""
 
 
 def application() -> typer.Typer:
@@ -38,24 +38,15 @@ def main() -> NoReturn:
     """Entry point: errors become a few lines and the exit code of their class."""
     try:
         application()()
-    except CovariaError as error:
-        if error.shown:
-            sys.exit(error.exit_code)
-        _fail(f"{type(error).__name__}: {error}", error.exit_code)
     except Exception as error:
-        if os.environ.get(TRACEBACK) == "1":
+        if os.environ.get(TRACEBACK) == "1" and not isinstance(error, CovariaError):
             raise
-        _fail(
-            f"{type(error).__name__}: {error}\n  -> run.log in the output directory has the details; "
-            f"{TRACEBACK}=1 shows them here",
-            CovariaError.exit_code,
-        )
+        told = explain(error)
+        if not getattr(error, "shown", False):
+            kind = "Error" if type(told) is CovariaError else type(told).__name__
+            say(f"{kind}: {told}", err=True)
+        sys.exit(told.exit_code)
     sys.exit(0)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(message, err=True)
-    sys.exit(code)
 
 
 def _version(
@@ -64,5 +55,5 @@ def _version(
     if version:
         from covaria import __version__
 
-        typer.echo(f"covaria {__version__}")
+        say(f"covaria {__version__}")
         raise typer.Exit

@@ -9,6 +9,7 @@ import typer
 
 from covaria.cli.options import Chosen, takes
 from covaria.cli.request import checked
+from covaria.cli.terminal import say
 from covaria.request.model import IngestOptions
 
 READ = tuple(f"ingest.{name}" for name in ("particles", "poses", "ctf", "passthrough", "datadir", "strip_prefix"))
@@ -49,10 +50,10 @@ def downsample(
 
         shrunk = shrink(asked, box, out, overwrite=overwrite, progress=progress)
     for note in shrunk.notes:
-        typer.echo(f"note: {note}")
-    typer.echo(f"wrote {shrunk.stack}")
+        say(f"note: {note}")
+    say(f"wrote {shrunk.stack}")
     if shrunk.star is not None:
-        typer.echo(f"wrote {shrunk.star}")
+        say(f"wrote {shrunk.star}")
     else:
-        typer.echo(f"no STAR written: the input lacks {', '.join(shrunk.missing)}")
+        say(f"no STAR written: the input lacks {', '.join(shrunk.missing)}")
         raise typer.Exit(1)

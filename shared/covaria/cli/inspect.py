@@ -10,6 +10,7 @@ import typer
 
 from covaria.cli.options import Chosen, takes
 from covaria.cli.request import checked
+from covaria.cli.terminal import say
 from covaria.request.model import IngestOptions
 
 NOT_READ = ("ingest.halfsets", "ingest.n_images", "ingest.downsample", "ingest.symmetry")
@@ -39,7 +40,7 @@ def inspect_command(
     inspection = inspect(asked, export=export)
     if picture is not None:
         gallery(asked, picture)
-    typer.echo(json.dumps(inspection.summary, indent=2) if as_json else as_text(inspection.summary))
+    say(json.dumps(inspection.summary, indent=2) if as_json else as_text(inspection.summary))
     raise typer.Exit(inspection.exit_code)
 
 

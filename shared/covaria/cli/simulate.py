@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from covaria.cli import simulate_options as option
+from covaria.cli.terminal import say
 from covaria.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -77,9 +78,9 @@ def simulate(
         nuisances=nuisances,
     )  # fmt: skip
     _make(out, ensemble, options, overwrite=overwrite)
-    typer.echo(f"{n_images} images of {box} pixels, {len(ensemble)} states, SNR {snr:g}: {out}/particles.star")
-    typer.echo(f"truth    {out}/gt" + (", of each image: images.txt" if nuisances.any else ""))
-    typer.echo(f"next     covaria run {out}/particles.star -o {out}-run --no-downsample")
+    say(f"{n_images} images of {box} pixels, {len(ensemble)} states, SNR {snr:g}: {out}/particles.star")
+    say(f"truth    {out}/gt" + (", of each image: images.txt" if nuisances.any else ""))
+    say(f"next     covaria run {out}/particles.star -o {out}-run --no-downsample")
 
 
 def _make(out: Path, ensemble: Ensemble, options: SimulationOptions, *, overwrite: bool) -> None:

@@ -12,6 +12,7 @@ import typer
 from covaria.cli import options as o
 from covaria.cli.options import Chosen, takes
 from covaria.cli.request import checked
+from covaria.cli.terminal import say
 from covaria.request.model import AnalysisOptions
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def state(
     targets = checked_targets(tree, zdim, read_points(points))
     with staged(tree, directory, overwrite, device, memory_gb) as (folder, context):
         _write_states(tree, zdim, targets, folder, asked.b_factor, context)
-    typer.echo(f"wrote {len(targets)} volumes to {directory}")
+    say(f"wrote {len(targets)} volumes to {directory}")
 
 
 @takes("analysis.density", "analysis.n_vols_along_path", "analysis.b_factor")
@@ -86,9 +87,7 @@ def trajectory(
     with staged(tree, directory, overwrite, device, memory_gb) as (folder, context):
         atomic.write_json(folder / "path.json", found.as_json(asked.n_vols_along_path))
         _write_states(tree, zdim, found.targets(asked.n_vols_along_path), folder, asked.b_factor, context)
-    typer.echo(
-        f"wrote {asked.n_vols_along_path} volumes along a path of cost {found.in_density.cost:.3g} to {directory}"
-    )
+    say(f"wrote {asked.n_vols_along_path} volumes along a path of cost {found.in_density.cost:.3g} to {directory}")
 
 
 def _asked(options: Chosen) -> AnalysisOptions:

@@ -36,9 +36,20 @@ class Finding:
     hint: str = ""
 
 
+NO_SERVICES = Finding(
+    "ok", "services", "no services here: neither COVARIA_BROKER_URL nor COVARIA_ROOTS is set; `covaria run` needs none"
+)
+
+
 def examine(settings: Settings) -> list[Finding]:
-    """Every finding, in the order in which to read them."""
-    return [*_versions(), *_broker(settings), *_roots(settings), _device(settings), _stages()]
+    """Every finding, in the order in which to read them. Where no service is configured, none is missed."""
+    services = [*_broker(settings), *_roots(settings)] if _serves(settings) else [NO_SERVICES]
+    return [*_versions(), *services, _device(settings), _stages()]
+
+
+def _serves(settings: Settings) -> bool:
+    """Whether anybody said where the broker or the roots are."""
+    return any(name == "roots" or name.startswith("broker_") for name in settings.model_fields_set)
 
 
 def _versions() -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from covaria.errors import Cancelled, CovariaError, Interrupted
 from covaria.job.ownership import is_done, stage_folder
+from covaria.plain import explain
 from covaria.request.model import Request
 from covaria.running import devices
 from covaria.running.context import LocalContext
@@ -43,11 +44,8 @@ def run_stage(name: str, job: Job, context: LocalContext) -> None:
         load_stage(name)(job, context)
     except BaseException as error:
         state |= {"status": _status_after(error), "error": record.error_record(error)}
-        if isinstance(error, CovariaError):
-            context.log.error("%s", error)
-            error.shown = True
-        else:
-            context.log.error("%s: %s", type(error).__name__, error, exc_info=error)
+        context.log.error("%s", explain(error), exc_info=None if isinstance(error, CovariaError) else error)
+        error.shown = True  # type: ignore[attr-defined]
         raise
     else:
         state["status"] = "succeeded"

@@ -26,6 +26,7 @@ from rich.text import Text
 from typing_extensions import override
 
 from covaria.errors import Cancelled, Interrupted
+from covaria.plain import printable
 from covaria.running.checkpoints import NpzCheckpoints
 from covaria.running.devices import default_memory_bytes
 from covaria.stage import Checkpoints
@@ -208,4 +209,4 @@ class _ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         line = self.format(record).split("\nTraceback", 1)[0]
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(line), markup=False, highlight=False, soft_wrap=True)

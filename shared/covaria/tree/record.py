@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import covaria
-from covaria.errors import CovariaError, InvalidInput
+from covaria.errors import InvalidInput
+from covaria.plain import explain
 from covaria.request.model import Request
 from covaria.request.paths import input_files
 from covaria.request.stages import STAGES, in_order
@@ -87,11 +88,9 @@ def inputs(request: Request) -> list[dict[str, Any]]:
 
 
 def error_record(error: BaseException) -> dict[str, str]:
-    """{type, message, hint} as job.json gives it."""
-    if isinstance(error, CovariaError):
-        return {"type": type(error).__name__, "message": error.message, "hint": error.hint}
-    hint = "this is a defect in Covaria or its surroundings; run.log holds the details"
-    return {"type": type(error).__name__, "message": str(error), "hint": hint}
+    """{type, message, hint} as job.json gives it: in plain words."""
+    told = explain(error)
+    return {"type": type(error).__name__, "message": told.message, "hint": told.hint}
 
 
 def job_status(planned: list[str], states: Mapping[str, Mapping[str, Any]]) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from covaria.cli.terminal import say
+
 if TYPE_CHECKING:
     from covaria.bus.rabbit import RabbitBus
     from covaria.settings import Settings
@@ -42,7 +44,7 @@ def declare() -> None:
     topology = build_topology(settings.retry_delays_s)
     bus.declare(topology)
     bus.close()
-    typer.echo(f"{len(topology.exchanges)} exchanges, {len(topology.queues)} queues, {len(topology.bindings)} bindings")
+    say(f"{len(topology.exchanges)} exchanges, {len(topology.queues)} queues, {len(topology.bindings)} bindings")
 
 
 def definitions(
@@ -56,7 +58,7 @@ def definitions(
 
     text = json.dumps(make(build_topology(load_settings().retry_delays_s), vhost), indent=2) + "\n"
     if output is None:
-        typer.echo(text, nl=False)
+        say(text, nl=False)
     else:
         output.write_text(text)
 
@@ -67,17 +69,17 @@ def broker_status() -> None:
     from covaria.bus.topology import build_topology
 
     settings, bus = _open()
-    typer.echo(f"RabbitMQ {bus.server_version} at {settings.redacted()['broker_url']}")
+    say(f"RabbitMQ {bus.server_version} at {settings.redacted()['broker_url']}")
     missing = False
     for queue in build_topology(settings.retry_delays_s).queues:
         try:
-            typer.echo(f"{bus.depth(queue.name):8}  {queue.name}")
+            say(f"{bus.depth(queue.name):8}  {queue.name}")
         except TopologyMissing:
             missing = True
-            typer.echo(f" missing  {queue.name}")
+            say(f" missing  {queue.name}")
     bus.close()
     if missing:
-        typer.echo("-> covaria broker declare", err=True)
+        say("-> covaria broker declare", err=True)
         raise typer.Exit(1)
 
 
@@ -87,9 +89,9 @@ def parking_list(as_json: Annotated[bool, typer.Option("--json", help="For progr
 
     for parked in _with_bus(look):
         if as_json:
-            typer.echo(json.dumps(parked.summary()))
+            say(json.dumps(parked.summary()))
         else:
-            typer.echo(f"{parked.message_id or '(no id)':44} {parked.key:20} {parked.reason:14} {parked.error[:120]}")
+            say(f"{parked.message_id or '(no id)':44} {parked.key:20} {parked.reason:14} {parked.error[:120]}")
 
 
 def show(which: Which = None, everything: All = False) -> None:
@@ -98,8 +100,8 @@ def show(which: Which = None, everything: All = False) -> None:
 
     for parked in _with_bus(look):
         if parked.matches(which, everything):
-            typer.echo(json.dumps(parked.summary(), indent=2))
-            typer.echo(parked.body.decode("utf-8", "replace"))
+            say(json.dumps(parked.summary(), indent=2))
+            say(parked.body.decode("utf-8", "replace"))
 
 
 def replay(which: Which = None, everything: All = False) -> None:
@@ -107,7 +109,7 @@ def replay(which: Which = None, everything: All = False) -> None:
     from covaria.operations.parking import replay as send_again
 
     for line in _with_bus(lambda bus: send_again(bus, which, everything)):
-        typer.echo(line)
+        say(line)
 
 
 def drop(which: Which = None, everything: All = False) -> None:
@@ -115,7 +117,7 @@ def drop(which: Which = None, everything: All = False) -> None:
     from covaria.operations.parking import drop as delete
 
     for line in _with_bus(lambda bus: delete(bus, which, everything)):
-        typer.echo(line)
+        say(line)
 
 
 def _open() -> tuple[Settings, RabbitBus]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from covaria.cli.terminal import say
 
 if TYPE_CHECKING:
     from covaria.operations.jobs_on_disk import JobView, StageView
@@ -42,7 +43,7 @@ def status(
         view = view_job(out)
         text = json.dumps(_plain(view)) if as_json else "\n".join(_lines(view))
         if text != shown:
-            typer.echo(text if not follow or not shown or as_json else _current(view.current))
+            say(text if not follow or not shown or as_json else _current(view.current))
             shown = text
         if not follow or view.status in (*ENDED, "parked"):
             return
@@ -59,9 +60,9 @@ def list_jobs(
         if state is not None and view.status != state:
             continue
         if as_json:
-            typer.echo(json.dumps(_plain(view)))
+            say(json.dumps(_plain(view)))
         else:
-            typer.echo(f"{view.status:10} {view.current.name:15} {view.submitted_at[:19]} {view.job_id}  {view.out}")
+            say(f"{view.status:10} {view.current.name:15} {view.submitted_at[:19]} {view.job_id}  {view.out}")
 
 
 def logs(
@@ -87,8 +88,7 @@ def logs(
                     file.seek(shown[name])
                     data = file.read()
                 shown[name] += len(data)
-                sys.stdout.write(data.decode("utf-8", "replace"))
-        sys.stdout.flush()
+                say(data.decode("utf-8", "replace"), nl=False)
         if not follow or ended:
             return
         time.sleep(1.0)
@@ -99,7 +99,7 @@ def cancel(out: Job) -> None:
     from covaria.operations.jobs_on_disk import cancel as cancel_job
 
     cancel_job(out)
-    typer.echo(f"{out} will be cancelled; `covaria retry` takes that back")
+    say(f"{out} will be cancelled; `covaria retry` takes that back")
 
 
 def retry(out: Job) -> None:
@@ -108,11 +108,11 @@ def retry(out: Job) -> None:
 
     message = message_to_resume(out)
     if message is None:
-        typer.echo(f"{out} has succeeded; nothing to do")
+        say(f"{out} has succeeded; nothing to do")
         return
     clear_failure(out)
     _send(message)
-    typer.echo(f"job {message.job_id}: sent again from {message.stage}")
+    say(f"job {message.job_id}: sent again from {message.stage}")
 
 
 def reconcile(
@@ -136,8 +136,8 @@ def reconcile(
             continue
         if not dry_run:
             _send(message)
-        typer.echo(f"{'would send' if dry_run else 'sent'} {view.job_id} from {message.stage}: {view.out}")
-    typer.echo(f"{len(found)} jobs")
+        say(f"{'would send' if dry_run else 'sent'} {view.job_id} from {message.stage}: {view.out}")
+    say(f"{len(found)} jobs")
 
 
 def _send(message: Any) -> None:
@@ -160,7 +160,7 @@ def _views(folders: list[Path] | None) -> list[JobView]:
         try:
             found.append(view_job(out))
         except (CovariaError, OSError, ValueError, KeyError) as error:
-            typer.echo(f"{out}: {error}", err=True)
+            say(f"{out}: {error}", err=True)
     return found
 
 

@@ -16,6 +16,7 @@ from covaria.cli import options as o
 from covaria.cli.options import Chosen, takes
 from covaria.cli.request import build_request
 from covaria.cli.stages import ALONE, WHOLE_RUN
+from covaria.cli.terminal import say
 
 SERVICES = "Services"
 WAIT_POLL_S = 1.0
@@ -71,11 +72,11 @@ def submit(
     try:
         send(message)
     except (BrokerAway, Refused) as error:
-        typer.echo(str(error), err=True)
+        say(str(error), err=True)
         raise typer.Exit(75) from error
     announce(message)
-    typer.echo(f"job {message.job_id}: {' -> '.join(message.work.route)}, {job_class.value}")
-    typer.echo(f"follow it with: covaria status {shlex.quote(str(message.work.request.out))} --follow")
+    say(f"job {message.job_id}: {' -> '.join(message.work.route)}, {job_class.value}")
+    say(f"follow it with: covaria status {shlex.quote(str(message.work.request.out))} --follow")
     if wait:
         _wait(message.work.request.out)
 
@@ -169,11 +170,11 @@ def _wait(out: Path) -> None:
         if view is not None:
             line = f"{view.current.name}: {view.current.status}"
             if line != shown:
-                typer.echo(line)
+                say(line)
                 shown = line
             if view.status == "succeeded":
                 return
             if view.status in ("parked", "failed", "cancelled"):
-                typer.echo(view.current.error, err=True)
+                say(view.current.error, err=True)
                 raise typer.Exit(1)
         time.sleep(WAIT_POLL_S)

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from covaria.cli.terminal import say
+
 SERVICES = "Services"
 
 
@@ -72,7 +74,7 @@ def exporter(
     set_up_logging(settings.log_level, settings.log_format)
     found = Exporter(settings, tuple(folders or settings.roots))
     if once:
-        typer.echo(found.text(), nl=False)
+        say(found.text(), nl=False)
     else:
         found.run()
 
@@ -84,9 +86,9 @@ def doctor() -> None:
 
     findings = examine(load_settings())
     for finding in findings:
-        typer.echo(f"{finding.mark:5} {finding.what}: {finding.found}")
+        say(f"{finding.mark:5} {finding.what}: {finding.found}")
         if finding.hint:
-            typer.echo(f"      -> {finding.hint}")
+            say(f"      -> {finding.hint}")
     if any(finding.mark == "FAIL" for finding in findings):
         raise typer.Exit(1)
 
@@ -108,6 +110,6 @@ def schema(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
     for name in stale:
-        typer.echo(f"{'differs' if check else 'wrote'} {name}")
+        say(f"{'differs' if check else 'wrote'} {name}")
     if check and stale:
         raise typer.Exit(1)
