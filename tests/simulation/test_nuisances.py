@@ -86,25 +86,25 @@ def _everything() -> dict[str, float]:
 def _signal(made_set: Set, row: int, truth: ImageTruth) -> np.ndarray:
     """Image `row` without noise and background: the true volume's direct transform at the true pose, defocus and
     magnification, in the frequencies that the images hold."""
-    volume = mrcfile.read(volume_path(made_set.folder, 0)).astype(float)
+    volume = mrcfile.read(volume_path(made_set.folder, 0)).astype(np.complex64)
     m = truth.magnification[row]
-    kx, ky = np.arange(BOX // 2 + 1), np.fft.fftfreq(BOX, 1 / BOX)
-    y, x = (k.ravel() for k in np.meshgrid(ky, kx, indexing="ij"))
+    plane = np.meshgrid(np.fft.fftfreq(BOX, 1 / BOX), np.arange(BOX // 2 + 1), indexing="ij")
+    inside = np.rint(np.hypot(*plane)) <= BOX // 2 - 1
+    y, x = (k[inside] for k in plane)
     angles = np.deg2rad([truth.rot_deg[row], truth.tilt_deg[row], truth.psi_deg[row]])
     rotation = Rotation.from_euler("ZYZ", angles).as_matrix().T
     k = m * (x[:, None] * rotation[0] + y[:, None] * rotation[1])
-    phases = (np.exp(-2j * np.pi / BOX * np.multiply.outer(k[:, axis], OFFSETS)) for axis in (2, 1, 0))
-    spectrum = m**2 * np.einsum("zyx,pz,py,px->p", volume, *phases, optimize=True)
+    ex, ey, ez = (np.exp(-2j * np.pi / BOX * np.multiply.outer(OFFSETS, axis)).astype(np.complex64) for axis in k.T)
+    slice_ = m**2 * ((((volume @ ex) * ey).sum(1)) * ez).sum(0)
     _, _, _, _, astigmatism, kv, cs, w, _ = made_set.ctf[row]
     u, v = truth.defocus_u_angstrom[row], truth.defocus_v_angstrom[row]
     s2, wavelength = (x**2 + y**2) / (BOX * PIXEL) ** 2, 12.2643 / np.sqrt(kv * 1e3 * (1 + 0.978466e-6 * kv * 1e3))
     defocus = 0.5 * (u + v + (u - v) * np.cos(2 * (np.arctan2(y, x) - np.deg2rad(astigmatism))))
     chi = np.pi * wavelength * defocus * s2 - 0.5 * np.pi * cs * 1e7 * wavelength**3 * s2**2
     shift = np.exp(2j * np.pi / BOX * (x * truth.x_pixels[row] + y * truth.y_pixels[row]))
-    centre = (-1.0) ** (x + y)
-    inside = np.rint(np.hypot(x, y)) <= BOX // 2 - 1
-    spectrum = spectrum * (np.sqrt(1 - w * w) * np.sin(chi) + w * np.cos(chi)) * shift * centre * inside
-    return made_set.contrast[row] * np.fft.irfft2(spectrum.reshape(BOX, -1), s=(BOX, BOX))
+    spectrum = np.zeros(inside.shape, complex)
+    spectrum[inside] = slice_ * (np.sqrt(1 - w * w) * np.sin(chi) + w * np.cos(chi)) * shift * (-1.0) ** (x + y)
+    return made_set.contrast[row] * np.fft.irfft2(spectrum, s=(BOX, BOX))
 
 
 def _distance(found: np.ndarray, expected: np.ndarray) -> float:
@@ -153,7 +153,7 @@ def test_shift_errors_measured_from_the_images(made: Maker) -> None:
     stated_less_true = wrong.translations - np.stack([wrong.truth.x_pixels, wrong.truth.y_pixels], 1)
     centred = replace(wrong.truth, x_pixels=np.zeros(COUNT), y_pixels=np.zeros(COUNT))
     kx, ky = np.arange(BOX // 2 + 1), np.fft.fftfreq(BOX, 1 / BOX)[:, None]
-    for row in range(0, COUNT, 20):
+    for row in range(0, COUNT, 40):
         cross = np.fft.rfft2(wrong.stack[row]) * np.fft.rfft2(_signal(wrong, row, centred)).conj()
         low = np.hypot(kx, ky) < 3
         design = 2 * np.pi / BOX * np.stack(np.broadcast_arrays(kx, ky), -1)[low]
@@ -193,10 +193,11 @@ def test_empty_images_hold_no_particle(made: Maker) -> None:
     empty = spoiled.truth.empty
     assert empty.sum() == 48 and np.all(spoiled.contrast[empty] == 0)
     np.testing.assert_array_equal(spoiled.stack[~empty], clean.stack[~empty])
-    signals = np.stack([_signal(clean, row, clean.truth) for row in np.flatnonzero(empty)])
+    rows = np.flatnonzero(empty)[:16]
+    signals = np.stack([_signal(clean, row, clean.truth) for row in rows])
     power = (signals**2).sum()
-    assert (signals * clean.stack[empty]).sum() / power == pytest.approx(1, abs=0.1)
-    assert (signals * spoiled.stack[empty]).sum() / power == pytest.approx(0, abs=0.1)
+    assert (signals * clean.stack[rows]).sum() / power == pytest.approx(1, abs=0.1)
+    assert (signals * spoiled.stack[rows]).sum() / power == pytest.approx(0, abs=0.1)
     assert spoiled.stack[empty].var() == pytest.approx(1, abs=0.05)
 
 
@@ -304,7 +305,8 @@ def test_all_of_them_combine(made: Maker) -> None:
     assert [truth.empty.sum(), truth.carbon_edge.sum(), truth.blob.sum(), truth.bad_pose.sum()] == [48, 16, 8, 40]
     assert truth.good.sum() == COUNT - 112, "no image is of two kinds"
     left = np.full(COUNT, np.nan)
-    for row in np.concatenate([np.flatnonzero(~truth.good), np.flatnonzero(truth.good)[::6]]):
+    kinds = (truth.empty, truth.carbon_edge, truth.blob, truth.bad_pose, truth.good)
+    for row in np.concatenate([np.flatnonzero(kind)[:8] for kind in kinds]):
         angle = np.deg2rad([truth.edge_angle_deg[row], truth.gradient_angle_deg[row]])
         edge, ramp = (np.cos(a) * OFFSETS + np.sin(a) * OFFSETS[:, None] for a in angle)
         x, y = OFFSETS - truth.blob_x_pixels[row], OFFSETS[:, None] - truth.blob_y_pixels[row]
@@ -315,7 +317,7 @@ def test_all_of_them_combine(made: Maker) -> None:
             background += 15 * np.exp(-(x**2 + y**2) / (2 * (0.05 * BOX) ** 2))
         rest = spoiled.stack[row] / truth.scale[row] - background - _signal(spoiled, row, truth)
         left[row] = rest.var() / truth.noise_level[row] ** 2
-    assert np.nanmean(left) == pytest.approx(1, abs=0.02) and np.nanmax(np.abs(left - 1)) < 0.5
+    assert np.nanmean(left) == pytest.approx(1, abs=0.03) and np.nanmax(np.abs(left - 1)) < 0.5
 
 
 def test_one_nuisance_does_not_move_another(made: Maker) -> None:

@@ -20,37 +20,38 @@ BLOB_REACH = 0.45
 
 def background(truth: ImageTruth, box: int, gradient_height: float) -> NDArray[np.float32]:
     """The sum of all three for these images, (n, D, D), [y, x], for particles brighter than their surroundings."""
-    pixels = carbon_edges(truth, box) + blobs(truth, box)
+    pixels = np.zeros((len(truth), box, box), np.float32)
     if gradient_height:
-        pixels += gradients(truth, box, gradient_height)
-    return pixels.astype(np.float32)
+        pixels += gradients(truth.gradient_angle_deg, gradient_height, box)
+    edge, blob = np.flatnonzero(truth.carbon_edge), np.flatnonzero(truth.blob)
+    pixels[edge] += carbon_edges(truth.edge_angle_deg[edge], truth.edge_offset_pixels[edge], box)
+    pixels[blob] += blobs(truth.blob_x_pixels[blob], truth.blob_y_pixels[blob], box)
+    return pixels
 
 
-def carbon_edges(truth: ImageTruth, box: int) -> NDArray[np.float64]:
-    """From -EDGE_HEIGHT / 2 to EDGE_HEIGHT / 2 within a pixel; 0 where there is no edge."""
-    distance = _along(truth.edge_angle_deg, box) - truth.edge_offset_pixels[:, None, None]
-    return np.where(truth.carbon_edge[:, None, None], EDGE_HEIGHT * np.clip(distance, -0.5, 0.5), 0.0)
+def carbon_edges(angle_deg: NDArray[np.float64], offset_pixels: NDArray[np.float64], box: int) -> NDArray[np.float32]:
+    """From -EDGE_HEIGHT / 2 to EDGE_HEIGHT / 2 within a pixel of the line x cos(angle) + y sin(angle) = offset."""
+    distance = _along(angle_deg, box) - offset_pixels[:, None, None].astype(np.float32)
+    return EDGE_HEIGHT * np.clip(distance, -0.5, 0.5)
 
 
-def blobs(truth: ImageTruth, box: int) -> NDArray[np.float64]:
-    """A Gaussian of BLOB_HEIGHT; 0 where there is none."""
-    offsets = _offsets(box)
-    x = offsets - truth.blob_x_pixels[:, None]
-    y = offsets - truth.blob_y_pixels[:, None]
+def blobs(x_pixels: NDArray[np.float64], y_pixels: NDArray[np.float64], box: int) -> NDArray[np.float32]:
+    """Gaussians of BLOB_HEIGHT at x, y from the box centre."""
     width = 2 * (BLOB_SD * box) ** 2
-    spot = BLOB_HEIGHT * np.exp(-(y**2) / width)[:, :, None] * np.exp(-(x**2) / width)[:, None, :]
-    return np.where(truth.blob[:, None, None], spot, 0.0)
+    x, y = (np.exp(-((_offsets(box) - place[:, None]) ** 2) / width) for place in (x_pixels, y_pixels))
+    return (BLOB_HEIGHT * y[:, :, None] * x[:, None, :]).astype(np.float32)
 
 
-def gradients(truth: ImageTruth, box: int, height: float) -> NDArray[np.float64]:
-    """A ramp that rises by `height` in a box length and is 0 at the centre."""
-    return height / box * _along(truth.gradient_angle_deg, box)
+def gradients(angle_deg: NDArray[np.float64], height: float, box: int) -> NDArray[np.float32]:
+    """Ramps that rise by `height` in a box length and are 0 at the centre."""
+    return height / box * _along(angle_deg, box)
 
 
-def _along(angle_deg: NDArray[np.float64], box: int) -> NDArray[np.float64]:
+def _along(angle_deg: NDArray[np.float64], box: int) -> NDArray[np.float32]:
     """x cos(angle) + y sin(angle) of every pixel, (n, D, D)."""
     angle, offsets = np.deg2rad(angle_deg), _offsets(box)
-    return np.cos(angle)[:, None, None] * offsets + np.sin(angle)[:, None, None] * offsets[:, None]
+    x, y = (np.multiply.outer(part, offsets).astype(np.float32) for part in (np.cos(angle), np.sin(angle)))
+    return x[:, None, :] + y[:, :, None]
 
 
 def _offsets(box: int) -> NDArray[np.float64]:
