@@ -30,16 +30,20 @@ from covaria.estimation.components.expectation_maximisation import Problem
 from covaria.estimation.components.latent_regression import regress_on_latents
 from covaria.estimation.latents.embedding import embed, embedding_statistics
 from covaria.estimation.latents.posterior import ImageStatistics
-from covaria.imaging.images import Images, Noise
+from covaria.imaging.images import Images, read_images
+from covaria.imaging.noise import Noise
 from covaria.maps import crossing, fsc, fsc_area, read_volume
 from covaria.particles import read_particles
 from covaria.pickles import load_pickle
 from covaria.request.model import IngestOptions
+from covaria.running.passes import Pass
 from covaria.simulation.truth import Truth, captured_variance, rank_correlation, read_truth
+from covaria.testing import MemoryContext
 from covaria.tree import AnalysisTree, Tree
 
 SETS = {"discrete": 3, "curved": 20, "plane": 25, "ring": 20, "presence": 2, "homogeneous": 1}
 FEW_STATES = 5
+PASSES = Pass(MemoryContext())
 
 
 @dataclass(frozen=True)
@@ -101,9 +105,8 @@ class Case:
     @staticmethod
     def read(dataset: Path, out: Path) -> Case:
         truth, tree = read_truth(dataset), Tree(out)
-        images = Images(particle_files.load(tree.particles))
         params = load_pickle(tree.params)
-        images.sign = float(params["data_sign"])
+        images = read_images(particle_files.load(tree.particles)).signed(params["data_sign"])
         return Case(dataset, truth, tree, images, params, *true_components(truth))
 
     @property
@@ -138,15 +141,15 @@ class Case:
         """Regressed on the true latents of another set of the same states, all else there true too, and shrunk as the
         estimator's own are, (count, D, D, D): what no estimator can be expected to pass with as many images."""
         truth = read_truth(other)
-        images = Images(read_particles(IngestOptions(particles=other / "particles.star")))
-        images.sign = self.images.sign
+        images = read_images(read_particles(IngestOptions(particles=other / "particles.star")))
+        images = images.signed(self.images.sign)
         return self._regressed(truth, images, noise_of(other, images), truth.mean, count, by_place=True)
 
     def _regressed(
         self, truth: Truth, images: Images, noise: Noise, mean: np.ndarray, count: int, *, by_place: bool = False
     ) -> np.ndarray:
         mask = read_volume(self.tree.dilated_mask)[0]
-        problem = Problem(images, noise, (mean / images.scale).astype(np.float32), mask, 0.0, images.half)
+        problem = Problem(images, PASSES, noise, (mean / images.scale).astype(np.float32), mask, 0.0, images.half)
         latents = (self.states[truth.labels][:, :count] / np.sqrt(self.values[:count])).astype(np.float32)
         contrast = truth.contrast.astype(np.float32)
         return regress_on_latents(problem, latents, contrast, by_place=by_place) * images.scale
@@ -171,7 +174,7 @@ def compare(case: Case, zdim: int) -> list[Figure]:
     """Every figure of one run against its oracle."""
     truth, tree, values, states = case.truth, case.tree, case.values, case.states
     stats = embedding_statistics(
-        case.images, case.true_noise, truth.mean.astype(np.float32), case.eigenvolumes.astype(np.float32)
+        case.images, case.true_noise, truth.mean.astype(np.float32), case.eigenvolumes.astype(np.float32), PASSES
     )
     gram, overlap = stats.gram.double().numpy(), stats.overlap.double().numpy()
     c = truth.contrast
@@ -218,7 +221,7 @@ def ablate(case: Case, zdim: int, other: Path) -> dict[str, dict[str, float]]:
     }
     out = {}
     for name, (volume, noise, (vectors, values), known) in trials.items():
-        stats = embedding_statistics(images, noise, volume.astype(np.float32), vectors.astype(np.float32))
+        stats = embedding_statistics(images, noise, volume.astype(np.float32), vectors.astype(np.float32), PASSES)
         if known:
             fisher, data = known_contrast(stats, truth.contrast)
             found = np.linalg.solve(fisher + np.diag(1 / values), data[..., None])[..., 0]

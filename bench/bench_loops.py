@@ -21,6 +21,7 @@ from covaria.estimation.components.sums import ComponentSums, LinearModel, gradi
 from covaria.estimation.latents.posterior import posterior, statistics
 from covaria.imaging import volumes
 from covaria.imaging.images import Batch, viewing_order
+from covaria.imaging.noise import Noise
 from covaria.imaging.plane import HalfPlane, half_plane
 from covaria.imaging.slices import backproject, project
 
@@ -120,7 +121,7 @@ def _m_step(machine: Machine, random: Callable[..., torch.Tensor], box: int, k: 
     components read, components and halves written."""
     side = box
     model = LinearModel(box // 2 - 1, np.zeros((side,) * 3, np.float32), random(k, side, side, side).cpu().numpy(), 0.2)
-    sums = ComponentSums(model, model.grid.to(machine.device))
+    sums = ComponentSums(model, Noise.white(box, 1), torch.device(machine.device))
     sums.grid += random(*sums.grid.shape)
     mask = np.ones((side,) * 3, np.float32)
 

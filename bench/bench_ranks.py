@@ -9,7 +9,6 @@ of results included, ingest not.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import subprocess
 import sys
@@ -21,31 +20,18 @@ import torch
 
 from covaria.operations.one_machine import run_stages
 from covaria.request.model import IngestOptions, ReconstructionOptions, Request
+from covaria.running.ranks import TorchRanks
 from covaria.simulation.dataset import BOX_LENGTH_ANGSTROM, SimulationOptions, simulate
 from covaria.simulation.ensemble import BUILT_IN
 from covaria.stage import Job
+from covaria.testing import MemoryContext
 from covaria_reconstruction import stage as reconstruction
-
-
-class Alone:
-    """A stage's context without books: no checkpoints, no progress."""
-
-    log, device, memory_bytes = logging.getLogger("rank"), "cpu", 4 << 30
-
-    def __init__(self) -> None:
-        self.checkpoints = self
-
-    def load(self, name: str) -> None: ...
-
-    def save(self, name: str, arrays: dict) -> None: ...
-
-    def progress(self, step: str, done: int, total: int, unit: str = "images") -> None: ...
 
 
 def one_rank(request: Request, rank: int, size: int, store: Path) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
-    reconstruction.run(Job("ranks", request), Alone())
+    reconstruction.run(Job("ranks", request), MemoryContext(memory_bytes=4 << 30, ranks=TorchRanks.joined()))
     torch.distributed.destroy_process_group()
 
 

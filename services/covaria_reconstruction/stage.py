@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,8 +15,9 @@ from covaria.estimation.components.expectation_maximisation import Problem, Step
 from covaria.estimation.latents.embedding import Embedding, embed, embedding_statistics
 from covaria.estimation.mean.model import MeanModel, estimate_mean_model
 from covaria.imaging import volumes
-from covaria.imaging.images import Images
-from covaria.running.ranks import Ranks
+from covaria.imaging.images import Images, read_images
+from covaria.running.passes import Pass
+from covaria.running.steps import once
 from covaria.stage import Context, Job
 from covaria.tree import Tree
 from covaria_reconstruction.results import Components, write_results
@@ -35,13 +37,12 @@ def run(job: Job, context: Context) -> None:
     request, tree = job.request, Tree(job.request.out)
     options = request.reconstruction
     particles = particle_files.load(tree.particles)
-    ranks = Ranks()
-    images = Images(
+    images = read_images(
         particles,
         device=context.device,
         memory_bytes=context.memory_bytes,
-        rank=ranks.rank,
-        ranks=ranks.size,
+        rank=context.ranks.rank,
+        ranks=context.ranks.size,
         progress=lambda done, total: context.progress("reading images", done, total),
     )
     if np.bincount(images.half, minlength=2).min() < LEAST_IMAGES:
@@ -50,7 +51,9 @@ def run(job: Job, context: Context) -> None:
             file=particles.source,
             hint="give more particles (see --ind, --n-images and --halfsets)",
         )
-    mean = _mean_step(images, job, context)
+    passes = Pass(context)
+    mean = once(context, "mean", MeanModel, partial(estimate_mean_model, images, options, passes))
+    images = images.signed(float(mean.data_sign))
     context.log.info(
         f"mean map: data sign {int(images.sign):+d}, contrast spread {float(mean.contrast_sd):.3f}, "
         f"mask {100 * float((mean.mask > 0.5).mean()):.1f} % of the box"
@@ -59,50 +62,36 @@ def run(job: Job, context: Context) -> None:
     embeddings: dict[int, Embedding] | None = None
     if not options.only_mean:
         count = max(4, *options.zdim)
-        components = _components_step(images, mean, count, request.seed, context)
+        problem = problem_of(images, mean, passes)
+        components = once(context, "components", Components, partial(find_components, problem, count, request.seed))
         context.log.info(f"components: {components.significant} significant of {count}")
-        stats = embedding_statistics(
-            images,
-            mean.noise,
-            mean.residual_mean * images.scale,
-            components.eigenvolumes,
-            report=lambda done, total: context.progress("embedding", done, total),
-        )
+        scaled_mean = mean.residual_mean * images.scale
+        stats = embedding_statistics(images, mean.noise, scaled_mean, components.eigenvolumes, passes)
         embeddings = {
             q: embed(stats, components.eigenvalues, q, float(mean.contrast_sd)) for q in sorted(set(options.zdim))
         }
-    if ranks.rank == 0:
+    if context.ranks.first:
         write_results(tree, job, particles, images, mean, components, embeddings)
 
 
-def _mean_step(images: Images, job: Job, context: Context) -> MeanModel:
-    kept = context.checkpoints.load("mean")
-    if kept is None:
-        model = estimate_mean_model(images, job.request.reconstruction, context.progress)
-        context.checkpoints.save("mean", model.arrays())
-        return model
-    model = MeanModel(**kept)
-    images.sign = float(model.data_sign)
-    return model
+def problem_of(images: Images, mean: MeanModel, passes: Pass) -> Problem:
+    """What the components are fitted to: the residuals of the mean, inside the mask of the components."""
+    spread = float(mean.contrast_sd)
+    return Problem(images, passes, mean.noise, mean.residual_mean, mean.component_mask, spread, images.half)
 
 
-def _components_step(images: Images, mean: MeanModel, count: int, seed: int, context: Context) -> Components:
-    kept = context.checkpoints.load("components")
-    if kept is not None:
-        return Components(**kept)
-    problem = Problem(images, mean.noise, mean.residual_mean, mean.component_mask, float(mean.contrast_sd), images.half)
-    radius = min(COARSE_RADIUS, images.box // 2 - 1)
-    tested = significant_components(problem, count, radius, seed, report=context.progress)
-    context.log.info(f"components: held-out z-scores {np.round(tested.z_score, 1).tolist()}")
-    report, log = context.progress, context.log.info
-    step = fit_components(problem, count, start=tested.model, limit=radius, last_steps=0, report=report, log=log)
+def find_components(problem: Problem, count: int, seed: int) -> Components:
+    """`count` components on the full box: those that both half-sets confirm, refined, and a coarse fit of the rest."""
+    radius = min(COARSE_RADIUS, problem.images.box // 2 - 1)
+    tested = significant_components(problem, count, radius, seed)
+    problem.log(f"components: held-out z-scores {np.round(tested.z_score, 1).tolist()}")
+    coarse = "components.coarse"
+    step = fit_components(problem, count, start=tested.model, limit=radius, last_steps=0, name=coarse)
     found = full_size(problem, step)
     if tested.count:
-        step = fit_components(problem, tested.count, start=tested.confirmed, report=report, log=log)
+        step = fit_components(problem, tested.count, start=tested.confirmed, name="components.fine")
         found = joined(full_size(problem, step), found)
-    found = confirmed(found, tested.count)
-    context.checkpoints.save("components", found.__dict__)
-    return found
+    return confirmed(found, tested.count)
 
 
 def confirmed(found: Components, count: int) -> Components:

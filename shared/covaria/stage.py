@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from covaria.request.model import Request
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,32 @@ class Checkpoints(Protocol):
 
     def save(self, name: str, arrays: dict[str, np.ndarray]) -> None: ...
 
+    def forget_parts(self, name: str) -> None:
+        """Step `name` is kept whole: what was kept beneath it, as `name`.part, is not needed any more."""
+
+
+class Ranks(Protocol):
+    """The processes that share a stage's images: `rank` of `size`. Every call is made by all of them, in step."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def first(self) -> bool:
+        """Whether this process puts together and writes what all of them found."""
+
+    def sum(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Add up each tensor over all ranks, in place."""
+
+    def least(self, value: int) -> int:
+        """The smallest of all ranks' values."""
+
+    def fill(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Complete arrays of which each rank has filled its own rows and left the others at zero."""
+
 
 class Context(Protocol):
     """What a stage may ask of the world around it."""
@@ -38,6 +67,7 @@ class Context(Protocol):
     memory_bytes: int
     """What the stage may use in all; plans are made from it and it is held."""
     checkpoints: Checkpoints
+    ranks: Ranks
 
     def progress(self, step: str, done: int, total: int, unit: str = "images") -> None:
         """Report progress; also the place where cancellation and SIGTERM are noticed.

@@ -27,7 +27,7 @@ def test_backproject_is_the_adjoint_of_project(channels, radius):
     image = slices.project(volumes.to_padded(x), rotations, plane) * modulation[..., None, None]
     sums = torch.zeros(volumes.padded_shape(radius, 2 * channels))
     slices.backproject(sums, y * modulation[..., None, None], torch.zeros((7, len(plane), 0)), rotations, plane)
-    back = volumes.adjoint_from_padded(volumes.hermitian(sums, channels))
+    back = volumes.adjoint_from_padded(volumes.completed(sums, channels))
     left, right = (image.double() * y).sum(), (x.double() * back).sum()
     scale = image.double().norm() * y.double().norm()
     assert abs(left - right) / scale < 1e-5
@@ -94,6 +94,6 @@ def test_unit_density_keeps_the_number_of_samples():
     weights = torch.as_tensor(plane.weight)[None, :, None].expand(50, -1, 1).contiguous()
     sums = torch.zeros(volumes.padded_shape(15, 1))
     slices.backproject(sums, torch.zeros((50, len(plane), 2, 0)), weights, rotations, plane)
-    density = volumes.unit_density(volumes.hermitian(sums, 0)[..., 0])
+    density = volumes.unit_density(volumes.completed(sums, 0)[..., 0])
     whole = 2 * density.sum() - density[..., 0].sum()
     assert whole == pytest.approx(50 * plane.weight.sum(), rel=1e-4)

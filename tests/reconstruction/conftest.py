@@ -10,16 +10,18 @@ import pytest
 
 from covaria.estimation.components.expectation_maximisation import Problem
 from covaria.estimation.mean.model import MeanModel, estimate_mean_model
-from covaria.imaging.images import Images
+from covaria.imaging.images import Images, read_images
 from covaria.maps import read_volume
 from covaria.particles import read_particles
 from covaria.particles.model import Particles
 from covaria.request.model import IngestOptions, ReconstructionOptions
+from covaria.running.passes import Pass
 from covaria.simulation import ensemble
 from covaria.simulation.dataset import SimulationOptions, simulate
+from covaria.testing import MemoryContext
+from covaria_reconstruction.stage import problem_of
 
 BOX = 32
-QUIET = lambda step, done, total: None  # noqa: E731
 
 
 @dataclass
@@ -42,7 +44,7 @@ class TruthSet:
         return np.bincount(self.labels, minlength=len(self.volumes)) / len(self.labels)
 
     def images(self) -> Images:
-        return Images(self.particles)
+        return read_images(self.particles)
 
     def components(self) -> tuple[np.ndarray, np.ndarray]:
         """True eigenvalues and eigenvolumes (rank, D, D, D)."""
@@ -93,19 +95,13 @@ class Solved:
 
     @property
     def problem(self) -> Problem:
-        return Problem(
-            self.images,
-            self.mean.noise,
-            self.mean.residual_mean,
-            self.mean.component_mask,
-            float(self.mean.contrast_sd),
-            self.images.half,
-        )
+        return problem_of(self.images, self.mean, Pass(MemoryContext()))
 
 
 def solve(truth: TruthSet) -> Solved:
     images = truth.images()
-    return Solved(truth, images, estimate_mean_model(images, ReconstructionOptions(), QUIET))
+    mean = estimate_mean_model(images, ReconstructionOptions(), Pass(MemoryContext()))
+    return Solved(truth, images.signed(float(mean.data_sign)), mean)
 
 
 @pytest.fixture(scope="session")

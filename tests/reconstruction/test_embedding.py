@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from covaria.estimation.latents.embedding import _solve, embed, embedding_statistics
-from covaria.imaging.images import Noise
+from covaria.imaging.noise import Noise
+from covaria.running.passes import Pass
+from covaria.testing import MemoryContext
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +18,7 @@ def true_statistics(moving):
     noise = Noise(spectrum, np.ones(images.groups))
     values, eigenvolumes = moving.components()
     mean = moving.mean.astype(np.float32)
-    return values, embedding_statistics(images, noise, mean, eigenvolumes[:2].astype(np.float32))
+    return values, embedding_statistics(images, noise, mean, eigenvolumes[:2].astype(np.float32), Pass(MemoryContext()))
 
 
 def test_precision_is_calibrated(moving, true_statistics):

@@ -1,7 +1,6 @@
 """A reconstruction and state volumes by two processes: the result of one."""
 
 import json
-import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -14,38 +13,19 @@ from covaria import stage
 from covaria.maps import fsc, read_volume
 from covaria.operations.one_machine import run_stages
 from covaria.request.model import IngestOptions, ReconstructionOptions, Request
+from covaria.running.ranks import TorchRanks
 from covaria.states.compute import StateGroup, compute_state_groups
+from covaria.testing import MemoryContext
 from covaria.tree import Tree
 from covaria_reconstruction import stage as reconstruction
 
 TARGETS = np.array([[0.0, 0.0], [1.0, -0.5]])
 
 
-class Alone:
-    """No books, no checkpoints: what a rank other than the first has."""
-
-    log = logging.getLogger("rank")
-    device = "cpu"
-    memory_bytes = 1 << 30
-
-    def __init__(self) -> None:
-        self.checkpoints = self
-
-    def load(self, name: str) -> None:
-        return None
-
-    def save(self, name: str, arrays: dict) -> None:
-        return None
-
-    def progress(self, step: str, done: int, total: int, unit: str = "images") -> None:
-        return None
-
-
-def compute(document: dict, states: Path) -> None:
+def compute(document: dict, states: Path, context: MemoryContext) -> None:
     request = Request.model_validate(document)
-    context = Alone()
     reconstruction.run(stage.Job("ranks", request), context)
-    if torch.distributed.is_initialized():
+    if context.ranks.size > 1:
         torch.distributed.barrier()  # the first rank writes what all of them read
     compute_state_groups(Tree(request.out), 2, [StateGroup(states, "state", TARGETS)], context=context)
 
@@ -53,7 +33,7 @@ def compute(document: dict, states: Path) -> None:
 def one_rank(rank: int, size: int, store: str, document: str, states: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
-    compute(json.loads(document), Path(states))
+    compute(json.loads(document), Path(states), MemoryContext(memory_bytes=1 << 30, ranks=TorchRanks.joined()))
     torch.distributed.destroy_process_group()
 
 
@@ -72,7 +52,7 @@ def trees(moving, tmp_path_factory) -> list[tuple[Tree, Path]]:
         run_stages(request, ("ingest",), command="ingest", command_line="")
         document = request.model_dump(mode="json")
         if size == 1:
-            compute(document, states)
+            compute(document, states, MemoryContext(memory_bytes=1 << 30))
         else:
             store = folder / "store"
             ranks = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,12 +12,16 @@ from covaria.estimation.states.estimates import residual_map
 from covaria.estimation.states.model import LinearModel
 from covaria.estimation.states.neighbourhoods import neighbourhoods
 from covaria.estimation.states.sums import ring_sums
-from covaria.imaging.images import Images, Noise
+from covaria.imaging.images import Images, read_images
+from covaria.imaging.noise import Noise
+from covaria.imaging.volumes import completed
 from covaria.maps import read_volume, solvent_mask, write_volume
 from covaria.particles import read_particles, save
 from covaria.request.model import IngestOptions
+from covaria.running.passes import Pass
 from covaria.simulation.dataset import SimulationOptions, simulate, volume_path
 from covaria.simulation.ensemble import BUILT_IN
+from covaria.testing import MemoryContext
 from covaria.tree import Tree, atomic
 
 LATENT_NOISE = 0.15
@@ -37,15 +40,11 @@ class Simulated:
     mask: np.ndarray
 
 
-def ignore(done, total):
-    """A report that nobody reads."""
-
-
 def everyone_map(images, model, half):
     """The map of all images' residuals of one half-set, density units."""
     near = neighbourhoods(np.zeros(model.latents.shape[1]), model.latents, model.precision)
-    sums = ring_sums(images, model, half, [near], with_everyone=True, size=64, report=ignore)
-    return residual_map(sums.everyone).numpy() * images.scale
+    sums = ring_sums(images, model, half, [near], Pass(MemoryContext()), with_everyone=True)
+    return residual_map(completed(sums.everyone, 1)).numpy() * images.scale
 
 
 def make(folder, states, *, n_images, snr, box=32, seed=0, n_states=8):
@@ -53,7 +52,7 @@ def make(folder, states, *, n_images, snr, box=32, seed=0, n_states=8):
     options = SimulationOptions(n_images=n_images, box=box, pixel_size_angstrom=256 / box, snr=snr, seed=seed)
     simulate(folder, BUILT_IN[states](n_states), options)
     particles = read_particles(IngestOptions(particles=folder / "particles.star"))
-    images = Images(particles)
+    images = read_images(particles)
     labels = np.loadtxt(folder / "gt" / "labels.txt").astype(int)
     volumes = np.stack([read_volume(volume_path(folder, s))[0] for s in range(labels.max() + 1)])
     spread = (volumes - volumes[labels].mean(0)).reshape(len(volumes), -1)
@@ -154,22 +153,3 @@ def write_run(tree, simulated, excluded, half_set):
     write_volume(tree.dilated_mask, model.mask, pixel)
     write_volume(tree.mean_filtered, model.means.mean(0), pixel)
     write_volume(tree.eigenvolume(0), model.components[0, 0], pixel)
-
-
-class RecordingContext:
-    """A stage's context that remembers what it was told."""
-
-    def __init__(self, memory_bytes=2 << 30):
-        self.log = logging.getLogger("covaria.test")
-        self.device = "cpu"
-        self.memory_bytes = memory_bytes
-        self.checkpoints = None
-        self.steps = []
-
-    def progress(self, step, done, total, unit="images"):
-        self.steps.append((step, done, total))
-
-
-@pytest.fixture
-def recording_context():
-    return RecordingContext

@@ -9,16 +9,17 @@ from covaria.maps import read_volume
 from covaria.states import StateGroup, compute_state_groups, compute_states, preview_volume
 from covaria.states.compute import targets_together
 from covaria.states.run import load_run
+from covaria.testing import MemoryContext
 from covaria.tree import Tree
 
 
-def test_groups_write_every_documented_file(finished, recording_context, tmp_path, capsys):
+def test_groups_write_every_documented_file(finished, tmp_path, capsys):
     latents = finished.simulated.latents
     groups = [
         StateGroup(tmp_path / "kmeans", "center", latents[[1, 5]]),
         StateGroup(tmp_path / "traj000", "state", latents[[3]]),
     ]
-    context = recording_context()
+    context = MemoryContext()
     paths = compute_state_groups(finished.tree, 1, groups, context=context)
     assert [[p.name for p in group] for group in paths] == [["center000.mrc", "center001.mrc"], ["state000.mrc"]]
     pixel = finished.simulated.images.pixel_size_angstrom
@@ -44,10 +45,10 @@ def test_groups_write_every_documented_file(finished, recording_context, tmp_pat
     assert ("states", 398, 398) in context.steps and ("state volumes", 3, 3) in context.steps
 
 
-def test_less_memory_means_more_passes_and_the_same_volumes(finished, recording_context, tmp_path):
+def test_less_memory_means_more_passes_and_the_same_volumes(finished, tmp_path):
     targets = finished.simulated.latents[[0, 4, 7]]
-    ample, tight = recording_context(), recording_context(memory_bytes=300 << 20)
-    run = load_run(finished.tree, 1, device="cpu", memory_bytes=1 << 30)
+    ample, tight = MemoryContext(), MemoryContext(memory_bytes=300 << 20)
+    run = load_run(finished.tree, 1, MemoryContext(memory_bytes=1 << 30))
     assert targets_together(run, ample.memory_bytes) >= 3
     assert targets_together(run, tight.memory_bytes) == 1
     compute_states(finished.tree, 1, targets, tmp_path / "ample", context=ample)
@@ -58,10 +59,10 @@ def test_less_memory_means_more_passes_and_the_same_volumes(finished, recording_
         assert np.linalg.norm(one - other) < 1e-4 * np.linalg.norm(other)
 
 
-def test_a_positive_b_factor_sharpens(finished, recording_context, tmp_path):
+def test_a_positive_b_factor_sharpens(finished, tmp_path):
     target = finished.simulated.latents[[2]]
-    compute_states(finished.tree, 1, target, tmp_path / "plain", context=recording_context())
-    compute_states(finished.tree, 1, target, tmp_path / "sharp", b_factor=500.0, context=recording_context())
+    compute_states(finished.tree, 1, target, tmp_path / "plain", context=MemoryContext())
+    compute_states(finished.tree, 1, target, tmp_path / "sharp", b_factor=500.0, context=MemoryContext())
     plain, sharp = (np.abs(np.fft.rfftn(read_volume(tmp_path / k / "center000.mrc")[0])) for k in ("plain", "sharp"))
     assert sharp[0, 0, 8] / plain[0, 0, 8] == pytest.approx(
         np.exp(500 * (8 / (24 * finished.simulated.images.pixel_size_angstrom)) ** 2 / 4), rel=1e-3
@@ -74,8 +75,8 @@ def test_preview_is_the_linear_model(finished):
     assert volume == pytest.approx(model.means.mean(0) + 2 * model.components[0, 0], abs=1e-5)
 
 
-def test_what_cannot_be_used_is_refused(finished, recording_context, tmp_path):
-    context = recording_context()
+def test_what_cannot_be_used_is_refused(finished, tmp_path):
+    context = MemoryContext()
     with pytest.raises(InvalidInput, match="zdim 4 was not computed; stored: 1"):
         compute_states(finished.tree, 4, np.zeros((1, 4)), tmp_path, context=context)
     with pytest.raises(InvalidInput, match=r"shape \(1, 2\)"):

@@ -8,7 +8,10 @@ from covaria.estimation.states.assemble import assemble
 from covaria.estimation.states.estimates import residual_map, residual_maps
 from covaria.estimation.states.neighbourhoods import neighbourhoods
 from covaria.estimation.states.sums import ring_sums
+from covaria.imaging.volumes import completed
 from covaria.maps import fsc, fsc_area
+from covaria.running.passes import Pass
+from covaria.testing import MemoryContext
 
 
 def states_at(simulated, targets):
@@ -16,9 +19,9 @@ def states_at(simulated, targets):
     near = [neighbourhoods(target, model.latents, model.precision) for target in targets]
     residuals, everyone = [], []
     for half in (0, 1):
-        sums = ring_sums(images, model, half, near, with_everyone=True, size=64, report=lambda done, total: None)
+        sums = ring_sums(images, model, half, near, Pass(MemoryContext()), with_everyone=True)
         residuals.append([residual_maps(sums.take(t)) for t in range(len(targets))])
-        everyone.append(residual_map(sums.everyone))
+        everyone.append(residual_map(completed(sums.everyone, 1)))
     shared = torch.stack(everyone)
     states = [
         assemble(model, target, (residuals[0][t], residuals[1][t]), shared, near[t].sizes, images.scale, 1.0)

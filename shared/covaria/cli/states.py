@@ -169,6 +169,7 @@ def staged(
     from covaria.errors import RefusedOutput
     from covaria.running.context import LocalContext, Stopper
     from covaria.running.devices import resolve_device
+    from covaria.tree.publish import remove
 
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         if not overwrite:
@@ -189,3 +190,4 @@ def staged(
         with context, tree.staging("states") as folder:
             yield folder, context
             tree.publish(folder, directory)
+            remove(tree.checkpoints("analysis"))

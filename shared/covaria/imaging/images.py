@@ -1,38 +1,25 @@
 """The images of a run, read once and kept as whitenable Fourier pixels.
 
 Each used image is transformed, moved to its centre, listed on the half plane and divided by `scale` (noise of about one
-for each coefficient). It is kept in single precision if that fits the memory given, else in half precision, else in a
-memory-mapped scratch file. No window is applied: a window correlates the noise it leaves.
+for each coefficient). No window is applied: a window correlates the noise it leaves.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from covaria.imaging.ctf import CtfTable
+from covaria.imaging.noise import Noise
+from covaria.imaging.pixel_store import PixelStore
 from covaria.imaging.plane import HalfPlane, half_plane
 from covaria.particles.model import Particles
 
-
-@dataclass(frozen=True)
-class Noise:
-    """Noise power of the cached pixels: spectrum[shell] x factor[group of the image].
-
-    spectrum  (box // 2,) float64, E abs(pixel)^2 in units of the cache
-    factor    (groups,) float64, mean about 1
-    """
-
-    spectrum: np.ndarray
-    factor: np.ndarray
-
-    @staticmethod
-    def white(box: int, groups: int) -> Noise:
-        return Noise(np.ones(box // 2), np.ones(groups))
+CHUNK_BYTES = 64 << 20
+"""Of images read from the stack at a time."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +40,114 @@ class Batch:
     plane: HalfPlane
 
 
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The used images of a data set on one device (those of this rank, where there are several).
+
+    rows    (N,) original row of each used image;  `batches` speaks of positions in this list
+    half    (N,) 0 or 1;  group (N,) optics group
+    mine    positions of the images that this rank holds, half-set by half-set, neighbours in viewing direction together
+    store   pixels of the images at `mine`, in that order
+    sign    +1 for bright particles, -1 for dark ones: `batches` multiplies pixels by it
+    scale   grey level of a DFT coefficient for each cache unit: volume densities are multiplied by it on the way out
+    """
+
+    rows: np.ndarray
+    box: int
+    pixel_size_angstrom: float
+    half: np.ndarray
+    group: np.ndarray
+    mine: np.ndarray
+    store: PixelStore
+    ctf: CtfTable
+    rotations: torch.Tensor
+    scale: float
+    sign: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def device(self) -> torch.device:
+        return self.rotations.device
+
+    @property
+    def plane(self) -> HalfPlane:
+        return half_plane(self.box)
+
+    @property
+    def groups(self) -> int:
+        """How many optics groups there are."""
+        return int(self.group.max()) + 1
+
+    def signed(self, sign: float) -> Images:
+        """The same images with particles of the given sign made bright."""
+        return replace(self, sign=float(sign))
+
+    def batches(
+        self, subset: np.ndarray, noise: Noise, *, radius: int | None = None, size: int = 64, skip: int = 0
+    ) -> Iterator[Batch]:
+        """Whitened batches of the images in `subset` ((N,) bool), in the order of `mine`, up to `radius`.
+
+        The first `skip` images are left out: a walk that was broken off goes on behind them.
+        """
+        plane = self.plane if radius is None else self.plane.prefix(radius)
+        local = np.flatnonzero(subset[self.mine])
+        for start in range(skip, len(local), size):
+            slots = local[start : start + size]
+            index = self.mine[slots]
+            whitening = noise.whitening(self.group[index], plane, self.device)
+            yield Batch(
+                index,
+                self.store.take(slots, len(plane), self.device) * (self.sign * whitening)[..., None],
+                self.ctf.evaluate(index, plane, self.device) * whitening,
+                self.rotations[torch.as_tensor(index, device=self.device)],
+                plane,
+            )
+
+
+def read_images(
+    particles: Particles,
+    *,
+    device: str = "cpu",
+    memory_bytes: int = 4 << 30,
+    rank: int = 0,
+    ranks: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Images:
+    """Read the used images of `particles`, in the order of the files; of several ranks, each its own share."""
+    rows, plane = particles.rows, half_plane(particles.box)
+    half = particles.half_set[rows].astype(np.int64)
+    share = np.array_split(np.arange(len(rows)), ranks)[rank]
+    order = np.lexsort((viewing_order(particles.rotations[rows[share], 2]), half[share]))
+    slot = np.empty(len(share), np.int64)
+    slot[order] = np.arange(len(share))
+    store = PixelStore.within(memory_bytes, len(share), len(plane))
+    scale = float(particles.box) * _grey_level_spread(particles)
+    translations = torch.as_tensor(particles.translations[rows[share]], dtype=torch.float32)
+    step = max(1, CHUNK_BYTES // (particles.box * particles.box * 4))
+    for start in range(0, len(share), step):
+        chunk = slice(start, min(start + step, len(share)))
+        raw = torch.from_numpy(particles.images.read(rows[share[chunk]]))
+        pixels = torch.view_as_complex(plane.take(raw)) * plane.phase_ramp(translations[chunk]) / scale
+        store.put(slot[chunk], torch.view_as_real(pixels))
+        if progress:
+            progress(chunk.stop, len(share))
+    on = torch.device(device)
+    return Images(
+        rows,
+        particles.box,
+        particles.pixel_size_angstrom,
+        half,
+        particles.optics_group[rows],
+        share[order],
+        store.near(on),
+        CtfTable(particles.ctf.take(rows), particles.pixel_size_angstrom, particles.box),
+        torch.as_tensor(particles.rotations[rows], dtype=torch.float32, device=on),
+        scale,
+    )
+
+
 def viewing_order(directions: np.ndarray) -> np.ndarray:
     """The place of each viewing direction (n, 3) in a walk over the half sphere that takes short steps, (n,).
 
@@ -68,109 +163,8 @@ def viewing_order(directions: np.ndarray) -> np.ndarray:
     return place
 
 
-class Images:
-    """The used images of `particles` on one device (those of this rank, where there are several).
-
-    rows    (N,) original row of each used image;  `batches` speaks of positions in this list
-    mine    positions of the images that this rank holds, half-set by half-set, neighbours in viewing direction together
-    half    (N,) 0 or 1;  group (N,) optics group
-    scale   grey level of a DFT coefficient for each cache unit: volume densities are multiplied by it on the way out
-    """
-
-    def __init__(
-        self,
-        particles: Particles,
-        *,
-        device: str = "cpu",
-        memory_bytes: int = 4 << 30,
-        rank: int = 0,
-        ranks: int = 1,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> None:
-        self.rows = particles.rows
-        self.box = particles.box
-        self.pixel_size_angstrom = particles.pixel_size_angstrom
-        self.plane = half_plane(self.box)
-        self.half = particles.half_set[self.rows].astype(np.int64)
-        self.group = particles.optics_group[self.rows]
-        self.groups = int(self.group.max()) + 1
-        self.device = torch.device(device)
-        self.sign = 1.0
-        mine = np.array_split(np.arange(len(self.rows)), ranks)[rank]
-        views = particles.rotations[self.rows[mine], 2]
-        self._slot = np.empty(len(mine), np.int64)
-        order = np.lexsort((viewing_order(views), self.half[mine]))
-        self._slot[order] = np.arange(len(mine))
-        self.mine = mine[order]
-        self._ctf = CtfTable(particles.ctf.take(self.rows), self.pixel_size_angstrom, self.box)
-        self._rotations = torch.as_tensor(particles.rotations[self.rows], dtype=torch.float32, device=self.device)
-        self._read(particles, mine, memory_bytes, progress)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def _read(
-        self,
-        particles: Particles,
-        mine: np.ndarray,
-        memory_bytes: int,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        """Read the images at positions `mine`, in the order of the files, each to its slot."""
-        shape = (len(mine), len(self.plane), 2)
-        single = 4 * int(np.prod(shape))
-        self._scratch = None
-        if single <= memory_bytes // 3:
-            self._pixels = torch.empty(shape, dtype=torch.float32)
-        elif single // 2 <= memory_bytes // 3:
-            self._pixels = torch.empty(shape, dtype=torch.float16)
-        else:
-            self._scratch = tempfile.NamedTemporaryFile(prefix="covaria-images-", suffix=".f16")  # noqa: SIM115
-            self._pixels = torch.from_numpy(np.memmap(self._scratch.name, np.float16, "w+", shape=shape))
-        translations = torch.as_tensor(particles.translations[self.rows[mine]], dtype=torch.float32)
-        step = max(1, (64 << 20) // (self.box * self.box * 4))
-        self.scale = float(self.box) * self._grey_level_spread(particles)
-        for start in range(0, len(mine), step):
-            chunk = slice(start, min(start + step, len(mine)))
-            raw = torch.from_numpy(particles.images.read(self.rows[mine[chunk]]))
-            pixels = torch.view_as_complex(self.plane.take(raw))
-            pixels = pixels * self.plane.phase_ramp(translations[chunk]) / self.scale
-            self._pixels[torch.as_tensor(self._slot[chunk])] = torch.view_as_real(pixels).to(self._pixels.dtype)
-            if progress:
-                progress(chunk.stop, len(mine))
-        if self.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self.device)
-            if self._pixels.element_size() * self._pixels.numel() < free // 2:
-                self._pixels = self._pixels.to(self.device)
-
-    def _grey_level_spread(self, particles: Particles) -> float:
-        """Root mean square deviation of a pixel, from up to 256 images spread over the set (the same on every rank)."""
-        some = self.rows[np.unique(np.linspace(0, len(self.rows) - 1, min(256, len(self.rows))).astype(int))]
-        return float(np.sqrt(np.median(particles.images.read(some).var(axis=(1, 2), dtype=np.float64))))
-
-    def batches(
-        self, subset: np.ndarray, noise: Noise, *, radius: int | None = None, size: int = 64
-    ) -> Iterator[Batch]:
-        """Whitened batches of the images in `subset` ((N,) bool), in the order of `mine`, up to `radius`."""
-        plane = self.plane if radius is None else self.plane.prefix(radius)
-        local = np.flatnonzero(subset[self.mine])
-        shell = np.minimum(plane.shell, len(noise.spectrum) - 1)
-        whitening = torch.as_tensor(
-            np.sqrt(plane.weight / noise.spectrum[shell]), dtype=torch.float32, device=self.device
-        )
-        for start in range(0, len(local), size):
-            chosen = local[start : start + size]
-            index = self.mine[chosen]
-            factor = torch.as_tensor(
-                1 / np.sqrt(noise.factor[self.group[index]]), dtype=torch.float32, device=self.device
-            )
-            weight = whitening * factor[:, None]
-            pixels = self._pixels[torch.as_tensor(chosen, device=self._pixels.device)][:, : len(plane)]
-            ctf = self._ctf.evaluate(index, plane, self.device)
-            yield Batch(
-                index,
-                pixels.to(self.device, torch.float32) * (self.sign * weight)[..., None],
-                ctf * weight,
-                self._rotations[torch.as_tensor(index, device=self.device)],
-                plane,
-            )
+def _grey_level_spread(particles: Particles) -> float:
+    """Root mean square deviation of a pixel, from up to 256 images spread over the set (the same on every rank)."""
+    rows = particles.rows
+    some = rows[np.unique(np.linspace(0, len(rows) - 1, min(256, len(rows))).astype(int))]
+    return float(np.sqrt(np.median(particles.images.read(some).var(axis=(1, 2), dtype=np.float64))))

@@ -7,7 +7,7 @@ kernel's transform sinc^2 beforehand (`covaria.imaging.volumes`).
     project      image(kx, ky) = volume(R^T (kx, ky, 0))
     backproject  sums(q) += trilinear weight x value, for each listed pixel once
 
-Images hold one of each Hermitian pair, so do volumes (x >= 0): `volumes.hermitian` adds what the other half gives.
+Images hold one of each Hermitian pair, so do volumes (x >= 0): `volumes.completed` adds what the other half gives.
 """
 
 from __future__ import annotations

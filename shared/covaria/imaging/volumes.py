@@ -67,17 +67,17 @@ def to_padded(volumes: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def hermitian(sums: torch.Tensor, n_complex: int) -> torch.Tensor:
-    """What `backproject` summed over the listed pixels, completed to the sum over the whole plane (in place).
+def completed(sums: torch.Tensor, n_complex: int) -> torch.Tensor:
+    """What `backproject` summed over the listed pixels, completed to the sum over the whole plane: a new tensor.
 
     A pixel's mate lands at the mirrored voxel: outside the half that is kept, but on the x = 0 plane it must be added.
     Batches carry sqrt(weight) in images and CTF, so a product counts a pixel twice: hence the half.
     """
-    plane = sums[:, :, 0]
-    mate = torch.roll(torch.flip(plane, (0, 1)), (1, 1), (0, 1))
+    whole = 0.5 * sums
+    mate = torch.roll(torch.flip(whole[:, :, 0], (0, 1)), (1, 1), (0, 1))
     mate[..., n_complex : 2 * n_complex] *= -1
-    sums[:, :, 0] = plane + mate
-    return sums.mul_(0.5)
+    whole[:, :, 0] += mate
+    return whole
 
 
 def from_padded(half: torch.Tensor) -> torch.Tensor:

@@ -39,6 +39,11 @@ class NpzCheckpoints:
         """Keep the arrays of step `name`, replacing earlier ones."""
         atomic.save_npz(self._path(name), arrays)
 
+    def forget_parts(self, name: str) -> None:
+        """Step `name` is kept whole: what was kept beneath it, as `name`.part, is not needed any more."""
+        for path in self.folder.glob(f"{self._path(name).stem}.*.npz"):
+            path.unlink(missing_ok=True)
+
     def clear(self) -> None:
         """The stage is done: nothing to resume."""
         remove(self.folder)

@@ -29,7 +29,8 @@ from covaria.errors import Cancelled, Interrupted
 from covaria.plain import printable
 from covaria.running.checkpoints import NpzCheckpoints
 from covaria.running.devices import default_memory_bytes
-from covaria.stage import Checkpoints
+from covaria.running.ranks import ALONE
+from covaria.stage import Checkpoints, Ranks
 from covaria.tree import Tree, record
 
 CANCEL_POLL_S = 0.5
@@ -103,6 +104,7 @@ class LocalContext:
         self.device = device
         self.memory_bytes = memory_bytes or default_memory_bytes()
         self.checkpoints: Checkpoints = NpzCheckpoints(tree.checkpoints(stage), fingerprint)
+        self.ranks: Ranks = ALONE
         self.log = logging.getLogger(f"covaria.run.{stage}")
         self.images = 0
         """The largest number of images that a step went through."""

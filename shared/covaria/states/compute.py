@@ -15,10 +15,9 @@ from covaria.estimation.states.assemble import assemble
 from covaria.estimation.states.estimates import ResidualMaps, residual_map, residual_maps
 from covaria.estimation.states.neighbourhoods import Neighbourhoods, leading, neighbourhood_sizes, neighbourhoods
 from covaria.estimation.states.sums import CHANNELS, ring_sums
-from covaria.imaging.volumes import padded_shape
+from covaria.imaging.volumes import completed, padded_shape
 from covaria.maps.volume import read_volume
-from covaria.running.passes import batch_size
-from covaria.running.ranks import Ranks
+from covaria.running.passes import Pass
 from covaria.stage import Context
 from covaria.states.files import write_state
 from covaria.states.run import Run, checked_targets, load_run
@@ -78,14 +77,8 @@ def compute_state_groups(
         for number, group in enumerate(groups)
         for index, point in enumerate(checked_targets(tree, zdim, group.targets))
     ]
-    run = load_run(
-        tree,
-        zdim,
-        device=context.device,
-        memory_bytes=context.memory_bytes,
-        progress=lambda done, total: context.progress("reading images", done, total),
-    )
-    together = Ranks().least(targets_together(run, context.memory_bytes))  # each holds another amount already
+    run = load_run(tree, zdim, context)
+    together = context.ranks.least(targets_together(run, context.memory_bytes))  # each holds another amount already
     passes = [wanted[start : start + together] for start in range(0, len(wanted), together)]
     context.log.info("states: %d targets, %d in each pass over %d images", len(wanted), together, len(run.images))
     paths: list[list[Path]] = [[] for _ in groups]
@@ -95,7 +88,7 @@ def compute_state_groups(
         neighbours = [neighbourhoods(t.point[: run.confirmed], latents, precision) for t in part]
         residuals, found = _accumulate(run, neighbours, context, number, len(passes), with_everyone=everyone is None)
         everyone = found if everyone is None else everyone
-        if Ranks().rank > 0:
+        if not context.ranks.first:
             continue
         for index, target in enumerate(part):
             pair = (residuals[0][index], residuals[1][index])
@@ -125,21 +118,17 @@ def _accumulate(
     with_everyone: bool,
 ) -> tuple[list[list[ResidualMaps]], torch.Tensor]:
     """Residual maps of every target for each half-set, [half][target], and the map of all images' residuals."""
-    size = batch_size(run.images, None, 8 + 2 * (1 + run.model.components.shape[1]))
     before, total = number * len(run.images.mine), count * len(run.images.mine)
-
-    def report(done: int, of: int) -> None:
-        context.progress("states", before + done, total)
-
     residuals, everyone = [], []
     for half in (0, 1):
-        sums = ring_sums(run.images, run.model, half, neighbours, with_everyone=with_everyone, size=size, report=report)
+        passes = Pass(context, "states", after=before, total=total)
+        sums = ring_sums(run.images, run.model, half, neighbours, passes, with_everyone=with_everyone)
         before += int((run.images.half[run.images.mine] == half).sum())
-        if Ranks().rank > 0:
+        if not context.ranks.first:
             continue
         residuals.append([residual_maps(sums.take(index)) for index in range(len(neighbours))])
         if sums.everyone is not None:
-            everyone.append(residual_map(sums.everyone))
+            everyone.append(residual_map(completed(sums.everyone, 1)))
     return residuals, torch.stack(everyone) if everyone else torch.empty(0)
 
 
@@ -161,7 +150,7 @@ def targets_together(run: Run, memory_bytes: int) -> int:
         memory_bytes, held_already = int(0.8 * torch.cuda.mem_get_info(images.device)[0]), 0
     else:
         held_already = resident_bytes()
-    fixed = held_already + components * (8 * cells + 4 * maps) + 8 * CHANNELS * cells + 12 * candidates * maps
+    fixed = held_already + components * (8 * cells + 4 * maps) + 12 * CHANNELS * cells + 12 * candidates * maps
     fixed += BATCH_BYTES
     result: int = max(1, (int(0.9 * memory_bytes) - fixed) // each)
     return result

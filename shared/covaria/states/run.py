@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput, MissingFile
 from covaria.estimation.states.model import LinearModel
-from covaria.imaging.images import Images, Noise
+from covaria.imaging.images import Images, read_images
+from covaria.imaging.noise import Noise
 from covaria.maps.volume import read_volume
 from covaria.particles import load
 from covaria.pickles import load_pickle
-from covaria.running.ranks import Ranks
+from covaria.stage import Context
 from covaria.tree import Tree
 
 RUN_FIRST = "run `covaria reconstruct` first"
@@ -60,9 +60,7 @@ def checked_targets(tree: Tree, zdim: int, targets: NDArray[np.floating]) -> NDA
     return points
 
 
-def load_run(
-    tree: Tree, zdim: int, *, device: str, memory_bytes: int, progress: Callable[[int, int], None] | None = None
-) -> Run:
+def load_run(tree: Tree, zdim: int, context: Context) -> Run:
     """Read OUT's particles, model and latents at `zdim`. Images with no latent (excluded) are left out.
 
     Raises MissingFile and InvalidInput where OUT is not a finished reconstruction.
@@ -82,16 +80,14 @@ def load_run(
     for half in (0, 1):
         half_set[np.asarray(halves[half])] = half
     used = particles.used & (half_set >= 0) & np.isfinite(latents).all(1) & np.isfinite(contrasts)
-    ranks = Ranks()
-    images = Images(
+    images = read_images(
         replace(particles, half_set=half_set, used=used),
-        device=device,
-        memory_bytes=memory_bytes,
-        rank=ranks.rank,
-        ranks=ranks.size,
-        progress=progress,
-    )
-    images.sign = float(params["data_sign"])
+        device=context.device,
+        memory_bytes=context.memory_bytes,
+        rank=context.ranks.rank,
+        ranks=context.ranks.size,
+        progress=lambda done, total: context.progress("reading images", done, total),
+    ).signed(params["data_sign"])
     means, components = _half_volumes(tree, zdim, images.box)
     model = LinearModel(
         means,

@@ -7,9 +7,9 @@ import json
 import os
 import pickle
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,12 +28,17 @@ def fsync_directory(directory: Path) -> None:
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """Put `data` at `path`: a reader sees the old file or the new one, never part of either. Makes missing folders."""
+    write_stream(path, lambda file: file.write(data))
+
+
+def write_stream(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
+    """What `write` puts into a file, at `path` as `write_bytes` does: for what is too large to hold twice."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
@@ -68,9 +73,8 @@ def save_npy(path: str | os.PathLike[str], array: ArrayLike) -> None:
 
 def save_npz(path: str | os.PathLike[str], arrays: Mapping[str, ArrayLike]) -> None:
     """Named arrays, loadable with allow_pickle=False."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{name: np.asarray(value) for name, value in arrays.items()})
-    write_bytes(path, buffer.getvalue())
+    values = {name: np.asarray(value) for name, value in arrays.items()}
+    write_stream(path, lambda file: np.savez(file, allow_pickle=False, **values))
 
 
 def _jsonable(value: Any) -> object:

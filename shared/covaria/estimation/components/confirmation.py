@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from covaria.estimation.components.expectation_maximisation import Problem, Report, fit_components
+from covaria.estimation.components.expectation_maximisation import Problem, fit_components
 from covaria.estimation.components.sums import LinearModel
 from covaria.estimation.latents.posterior import posterior, slices_of, statistics
 from covaria.imaging.images import Batch
-from covaria.running.passes import batch_size, row_pass
+from covaria.running.sums import Rows
 
 SIGNIFICANCE = 4.0
 
@@ -36,9 +36,21 @@ class Significance:
     confirmed: LinearModel
 
 
-def significant_components(
-    problem: Problem, count: int, radius: int, seed: int, report: Report | None = None
-) -> Significance:
+class GainRows(Rows):
+    """What each component adds to an image's log likelihood when its predecessors are there: gain (b, K)."""
+
+    def __init__(self, problem: Problem, model: LinearModel) -> None:
+        super().__init__(problem.noise, model.radius, 10 * (len(model.components) + 1), model)
+        self._grid = model.grid.to(problem.images.device)
+        self._model = model
+
+    def of(self, batch: Batch) -> dict[str, torch.Tensor]:
+        stats, count = statistics(batch, slices_of(batch, self._grid)), len(self._model.components)
+        levels = [posterior(stats.leading(q), self._model.contrast_sd).log_likelihood for q in range(count + 1)]
+        return {"gain": torch.stack(levels, 1).diff(dim=1)}
+
+
+def significant_components(problem: Problem, count: int, radius: int, seed: int) -> Significance:
     """Fit each half alone to `radius` and test it on the other."""
     rng = np.random.default_rng(seed)
     scores, models = [], []
@@ -46,20 +58,11 @@ def significant_components(
         mine = np.flatnonzero(problem.split == half)
         split = np.full(len(problem.split), -1, np.int64)
         split[mine] = rng.permutation(np.arange(len(mine)) % 2)
-        step = fit_components(
-            replace(problem, split=split), count, seed=seed, limit=radius, last_steps=1, report=report
-        )
-        model = step.model
-        grid = model.grid.to(problem.images.device)
-
-        def rows_of(batch: Batch, grid: torch.Tensor = grid) -> dict[str, torch.Tensor]:
-            stats = statistics(batch, slices_of(batch, grid))
-            levels = [posterior(stats.leading(q), problem.contrast_sd).log_likelihood for q in range(count + 1)]
-            return {"gain": torch.stack(levels, 1).diff(dim=1)}
-
+        alone = replace(problem, split=split)
+        name = f"components.half-{half}"
+        model = fit_components(alone, count, seed=seed, limit=radius, last_steps=1, name=name).model
         other = problem.split == 1 - half
-        size = batch_size(problem.images, model.radius, 10 * (count + 1))
-        rows = row_pass(problem.images, rows_of, problem.noise, radius=model.radius, size=size, subset=other)
+        rows = problem.passes.named("confirmation").rows(problem.images, GainRows(problem, model), subset=other)
         rise = rows["gain"][other].astype(np.float64)
         models.append(model)
         scores.append(rise.mean(0) / np.maximum(rise.std(0) / np.sqrt(len(rise)), 1e-30))

@@ -7,7 +7,6 @@ goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,16 +21,21 @@ from covaria.estimation.components.sums import (
     m_step,
 )
 from covaria.imaging import volumes
-from covaria.imaging.images import Images, Noise
+from covaria.imaging.images import Images
+from covaria.imaging.noise import Noise
 from covaria.maps.fourier import shell_average, shell_indices
-from covaria.running.passes import batch_size, sum_pass
+from covaria.running.passes import KEEP_EVERY_S, Pass
+from covaria.running.steps import arrays_of
+from covaria.running.sums import fingerprint
+from covaria.stage import Context
 
-Report = Callable[[str, int, int], None]
 AGREEMENT = 0.03
 """Mean FSC over a component's outer shells above which a finer level is worth its pass. Small, because what moves fills
 a small part of the mask."""
 COARSE_TOLERANCE, LAST_TOLERANCE = 1e-3, 2e-4
 COARSEST, COARSEST_STEPS, COARSE_STEPS, LAST_STEPS = 8, 5, 3, 6
+TRIALS, TRIAL_STEPS = 2, 4
+"""Random starts at each radius that is tried, and steps of each."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,12 @@ class Step:
 class Problem:
     """What stays fixed: images, noise, the regularised mean and the mask on the full box, and the split in two sets.
 
-    split (N,) 0 or 1, -1 = not used
+    passes  how the images are walked over
+    split   (N,) 0 or 1, -1 = not used
     """
 
     images: Images
+    passes: Pass
     noise: Noise
     mean: np.ndarray
     mask: np.ndarray
@@ -83,22 +89,15 @@ class Problem:
     def null_model(self, radius: int) -> LinearModel:
         return self.model(radius, np.zeros((0, *self.mean.shape), np.float32))
 
-    def sums(self, model: LinearModel, report: Report | None = None) -> tuple[ComponentSums, ComponentSums]:
+    def sums(self, model: LinearModel) -> tuple[ComponentSums, ComponentSums]:
         """E-step and gradient sums of both half-sets."""
-        grid = model.grid.to(self.images.device)
-        pair = (ComponentSums(model, grid), ComponentSums(model, grid))
-        size = batch_size(self.images, model.radius, 10 * (len(model.components) + 1))
-        step = f"components at {model.radius} shells"
-        sum_pass(
-            self.images,
-            pair,
-            self.noise,
-            radius=model.radius,
-            size=size,
-            split=self.split,
-            report=(lambda done, total: report(step, done, total)) if report else None,
-        )
+        half = ComponentSums(model, self.noise, self.images.device)
+        pair = (half, half.empty())
+        self.passes.named(f"components at {model.radius} shells").sum(self.images, pair, split=self.split)
         return pair
+
+    def log(self, message: str) -> None:
+        self.passes.context.log.info(message)
 
 
 def gradients(
@@ -109,10 +108,10 @@ def gradients(
     return (gradient_of(pair[0], mask), gradient_of(pair[1], mask)), second_moment
 
 
-def em_step(problem: Problem, model: LinearModel, report: Report | None = None) -> Step:
+def em_step(problem: Problem, model: LinearModel) -> Step:
     """One step of EM with parameter expansion."""
     mask = problem.mask_at(model.radius)
-    pair = problem.sums(model, report)
+    pair = problem.sums(model)
     found = m_step(model.components, *gradients(pair, mask), mask, problem.images.device)
     return Step(replace(model, components=found.components), found, pair[0].gain + pair[1].gain)
 
@@ -142,23 +141,18 @@ def radii(limit: int, first: int = COARSEST) -> list[int]:
     return [*out, limit]
 
 
-def choose_start(
-    problem: Problem, count: int, limit: int, seed: int, *, seeds: int = 2, steps: int = 3, report: Report | None = None
-) -> tuple[LinearModel, list[dict[str, float]]]:
+def choose_start(problem: Problem, count: int, limit: int, seed: int, name: str) -> LinearModel:
     """The best of several radii and seeds after a few steps, by likelihood gain."""
     levels = radii(limit)
-    tried, best, best_gain = [], None, -np.inf
+    steps: list[Step] = []
     for radius in sorted({levels[0], levels[min(2, len(levels) - 1)]}):
-        for trial in range(seeds):
-            model = random_start(problem, count, radius, seed + 1000 * trial)
-            step = em_step(problem, model, report=report)
-            for _ in range(steps):
-                step = em_step(problem, step.model, report=report)
-            tried.append({"radius": radius, "seed": seed + 1000 * trial, "gain": step.gain})
-            if step.gain > best_gain:
-                best, best_gain = step.model, step.gain
-    assert best is not None
-    return best, tried
+        for trial in range(TRIALS):
+            start = random_start(problem, count, radius, seed + 1000 * trial)
+            steps.append(_climb(problem, start, TRIAL_STEPS, -np.inf, f"{name}.trial-{len(steps)}"))
+    best = steps[int(np.argmax([step.gain for step in steps]))].model
+    tried = [(step.model.radius, round(step.gain, 1)) for step in steps]
+    problem.log(f"components: start at {best.radius} shells, of {tried}")
+    return best
 
 
 def fit_components(
@@ -169,37 +163,61 @@ def fit_components(
     start: LinearModel | None = None,
     limit: int | None = None,
     last_steps: int = LAST_STEPS,
-    report: Report | None = None,
-    log: Callable[[str], None] = lambda message: None,
+    name: str = "components.fit",
 ) -> Step:
     """Refine `start`, or the best of several random starts, up to `limit` shells: the last step.
 
     `last_steps` more are taken at the last level at most. Components fitted to noise grow for ever: few serve them.
+    `name` is what each level's steps are kept under.
     """
     limit = len(problem.mask) // 2 - 1 if limit is None else limit
     if start is None:
-        start, tried = choose_start(problem, count, limit, seed, report=report)
-        log(f"components: start at {start.radius} shells, of {[(t['radius'], round(t['gain'], 1)) for t in tried]}")
+        start = choose_start(problem, count, limit, seed, name)
     model, step = start, None
     for level in [r for r in radii(limit) if r >= start.radius]:
         most = COARSEST_STEPS if level <= COARSEST else COARSE_STEPS
-        step = _climb(problem, problem.model(level, model.components), most, COARSE_TOLERANCE, report)
+        level_start = problem.model(level, model.components)
+        step = _climb(problem, level_start, most, COARSE_TOLERANCE, f"{name}.level-{level}")
         model = step.model
         outer = step.found.fsc[:, 3 * level // 4 : level].mean(1).max()
-        log(f"components: {level} shells, likelihood gain {step.gain:.1f}, agreement at the edge {outer:.2f}")
+        problem.log(f"components: {level} shells, likelihood gain {step.gain:.1f}, agreement at the edge {outer:.2f}")
         if outer < AGREEMENT:
             break
     if last_steps or step is None:
-        step = _climb(problem, model, last_steps, LAST_TOLERANCE, report)
-    log(f"components: done at {model.radius} shells, likelihood gain {step.gain:.1f}")
+        step = _climb(problem, model, last_steps, LAST_TOLERANCE, f"{name}.last")
+    problem.log(f"components: done at {model.radius} shells, likelihood gain {step.gain:.1f}")
     return step
 
 
-def _climb(problem: Problem, model: LinearModel, most: int, tolerance: float, report: Report | None) -> Step:
-    """Up to `most` steps at one level, until the likelihood gain rises by less than `tolerance` of itself."""
-    step = em_step(problem, model, report=report)
-    for _ in range(most - 1):
-        previous, step = step.gain, em_step(problem, step.model, report=report)
-        if step.gain - previous < tolerance * abs(step.gain):
-            break
+def _climb(problem: Problem, start: LinearModel, most: int, tolerance: float, name: str) -> Step:
+    """Up to `most` steps at one level, until the likelihood gain rises by less than `tolerance` of itself.
+
+    The latest step is kept under `name`, with what it was reached from: another start begins anew.
+    """
+    context, clock = problem.passes.context, problem.passes.clock
+    origin = np.array(fingerprint(start, problem.noise, problem.mask, problem.split, most, tolerance))
+    step, gains = _kept(context, name, origin, start)
+    kept_at = clock()
+    while step is None or not _settled(gains, most, tolerance):
+        step = em_step(problem, start if step is None else step.model)
+        gains.append(step.gain)
+        if context.ranks.first and (_settled(gains, most, tolerance) or clock() - kept_at > KEEP_EVERY_S):
+            arrays = {**arrays_of(step.found), "gains": np.array(gains), "origin": origin}
+            context.checkpoints.save(name, arrays)
+            kept_at = clock()
     return step
+
+
+def _kept(context: Context, name: str, origin: np.ndarray, start: LinearModel) -> tuple[Step | None, list[float]]:
+    """The latest step that an earlier run kept of this very climb, and the gains up to it."""
+    kept = context.checkpoints.load(name)
+    if kept is None or kept.pop("origin") != origin:
+        return None, []
+    gains = kept.pop("gains").tolist()
+    found = MStep(**kept)
+    return Step(replace(start, components=found.components), found, gains[-1]), gains
+
+
+def _settled(gains: list[float], most: int, tolerance: float) -> bool:
+    """Whether as many steps are taken as may be, or the last one gained little."""
+    return len(gains) >= most or (len(gains) > 1 and gains[-1] - gains[-2] < tolerance * abs(gains[-1]))

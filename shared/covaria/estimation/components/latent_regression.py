@@ -17,10 +17,10 @@ from covaria.imaging import volumes
 from covaria.imaging.images import Batch
 from covaria.imaging.slices import backproject, project
 from covaria.maps import fsc
-from covaria.running.passes import batch_size, sum_pass
+from covaria.running.sums import Sums
 
 
-class RegressionSums:
+class RegressionSums(Sums):
     """K complex right-hand sides and K (K + 1) / 2 real normal-equation entries for each padded voxel."""
 
     def __init__(self, problem: Problem, latents: np.ndarray, contrasts: np.ndarray) -> None:
@@ -28,7 +28,9 @@ class RegressionSums:
         self.count = latents.shape[1]
         self.pairs = np.triu_indices(self.count)
         radius = len(problem.mask) // 2 - 1
-        self.grid = torch.zeros(volumes.padded_shape(radius, 2 * self.count + len(self.pairs[0])), device=device)
+        channels = 2 * self.count + len(self.pairs[0])
+        super().__init__(problem.noise, radius, 10 * channels, problem.mean, latents, contrasts)
+        self.grid = torch.zeros(volumes.padded_shape(radius, channels), device=device)
         self._mean = volumes.to_padded(torch.as_tensor(problem.mean[None], device=device))
         self._latents, self._contrasts = latents, contrasts
 
@@ -42,9 +44,6 @@ class RegressionSums:
         moments = z[:, self.pairs[0]] * z[:, self.pairs[1]]
         backproject(self.grid, values, (ctf * ctf)[..., None] * moments[:, None], batch.rotations, batch.plane)
 
-    def tensors(self) -> list[torch.Tensor]:
-        return [self.grid]
-
 
 def regress_on_latents(
     problem: Problem, latents: np.ndarray, contrasts: np.ndarray, *, by_place: bool = False
@@ -53,11 +52,11 @@ def regress_on_latents(
 
     Regularised by the half-sets' FSC in each shell, or as the estimator's own are (`by_place`: `shrinkage`).
     """
-    pair = (RegressionSums(problem, latents, contrasts), RegressionSums(problem, latents, contrasts))
-    size = batch_size(problem.images, None, 10 * pair[0].grid.shape[-1])
-    sum_pass(problem.images, pair, problem.noise, size=size, split=problem.split)
+    half = RegressionSums(problem, latents, contrasts)
+    pair = (half, half.empty())
+    problem.passes.named("regression").sum(problem.images, pair, split=problem.split)
     count = latents.shape[1]
-    halves = [volumes.hermitian(one.grid, count).cpu().numpy() for one in pair]
+    halves = [volumes.completed(one.grid, count).cpu().numpy() for one in pair]
     both = halves[0] + halves[1]
     result: np.ndarray
     shell = padded_shell_means(both[..., 2 * count])[1]

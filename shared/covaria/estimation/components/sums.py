@@ -25,9 +25,11 @@ from covaria.estimation.components.shrinkage import shrunk
 from covaria.estimation.latents.posterior import posterior, slices_of, statistics
 from covaria.imaging import volumes
 from covaria.imaging.images import Batch
+from covaria.imaging.noise import Noise
 from covaria.imaging.slices import backproject
 from covaria.maps import fsc
 from covaria.maps.fourier import shell_average, shell_indices
+from covaria.running.sums import Sums
 
 LEAST_DENSITY = 0.1
 """Of its shell's average: no cell is divided by less."""
@@ -52,13 +54,20 @@ class LinearModel:
         )
 
 
-class ComponentSums:
-    """E-step and gradient sums of one half-set under a frozen model; slicing: `model.grid`, on the images' device."""
+class ComponentSums(Sums):
+    """E-step and gradient sums of one half-set under a frozen model, on the device where they are taken.
 
-    def __init__(self, model: LinearModel, slicing: torch.Tensor) -> None:
+    grid (M, M, H, 2K + 1): gradient and density; second_moment (K, K) of the latents; scalars (3,): log likelihood,
+    that of the mean alone, images
+    """
+
+    SUMMED = ("grid", "second_moment", "scalars")
+
+    def __init__(self, model: LinearModel, noise: Noise, device: torch.device) -> None:
         count = len(model.components)
+        super().__init__(noise, model.radius, 10 * (count + 1), model)
         self._sd = model.contrast_sd
-        self._slicing, device = slicing, slicing.device
+        self._slicing = model.grid.to(device)
         self.grid = torch.zeros(volumes.padded_shape(model.radius, 2 * count + 1), device=device)
         self.second_moment = torch.zeros((count, count), dtype=torch.float64, device=device)
         self.scalars = torch.zeros(3, dtype=torch.float64, device=device)
@@ -82,9 +91,6 @@ class ComponentSums:
         self.scalars[1] += posterior(stats.leading(0), self._sd).log_likelihood.sum()
         self.scalars[2] += b
 
-    def tensors(self) -> list[torch.Tensor]:
-        return [self.grid, self.second_moment, self.scalars]
-
     @property
     def gain(self) -> float:
         """Log likelihood above that of the mean alone."""
@@ -106,7 +112,7 @@ class Gradient:
 def gradient_of(sums: ComponentSums, mask: np.ndarray) -> Gradient:
     """The exact gradient inside the mask, as DFT coefficients divided by d^3 (so that Newton's step is g / rho)."""
     count = len(sums.second_moment)
-    half = volumes.hermitian(sums.grid.clone(), count).cpu()
+    half = volumes.completed(sums.grid, count).cpu()
     real = volumes.adjoint_from_padded(half[..., : 2 * count]).numpy() * mask
     return Gradient(_dft(real) / mask.size, volumes.unit_density(half[..., -1]).numpy())
 

@@ -18,8 +18,10 @@ import torch
 
 from covaria.estimation.latents.posterior import ImageStatistics, best_contrast, slices_of, statistics
 from covaria.imaging import volumes
-from covaria.imaging.images import Batch, Images, Noise
-from covaria.running.passes import Report, batch_size, row_pass
+from covaria.imaging.images import Batch, Images
+from covaria.imaging.noise import Noise
+from covaria.running.passes import Pass
+from covaria.running.sums import Rows
 
 EIGENVALUE_FLOOR = 1e-6
 _CHUNK = 4096
@@ -39,18 +41,24 @@ class Embedding:
     precision_noreg: np.ndarray
 
 
+class StatisticsRows(Rows):
+    """`ImageStatistics` of each image for volumes (1 + q, D, D, D) in units of the cache, the mean first."""
+
+    def __init__(self, images: Images, noise: Noise, stack: torch.Tensor) -> None:
+        super().__init__(noise, images.box // 2 - 1, 6 * len(stack), stack)
+        self._grid = volumes.to_padded(stack).to(images.device)
+
+    def of(self, batch: Batch) -> dict[str, torch.Tensor]:
+        found = statistics(batch, slices_of(batch, self._grid))
+        return {"gram": found.gram, "overlap": found.overlap, "energy": found.energy}
+
+
 def embedding_statistics(
-    images: Images, noise: Noise, mean: np.ndarray, eigenvolumes: np.ndarray, report: Report | None = None
+    images: Images, noise: Noise, mean: np.ndarray, eigenvolumes: np.ndarray, passes: Pass
 ) -> ImageStatistics:
     """One pass: statistics of every used image for the mean and all eigenvolumes (full box, density units)."""
     stack = torch.as_tensor(np.concatenate([mean[None], eigenvolumes]) / images.scale, dtype=torch.float32)
-    grid = volumes.to_padded(stack).to(images.device)
-
-    def rows(batch: Batch) -> dict[str, torch.Tensor]:
-        found = statistics(batch, slices_of(batch, grid))
-        return {"gram": found.gram, "overlap": found.overlap, "energy": found.energy}
-
-    table = row_pass(images, rows, noise, size=batch_size(images, None, 6 * len(stack)), report=report)
+    table = passes.named("embedding").rows(images, StatisticsRows(images, noise, stack))
     return ImageStatistics(*(torch.as_tensor(table[name]) for name in ("gram", "overlap", "energy")))
 
 

@@ -5,8 +5,8 @@ First with white noise and contrasts of 1; then once more with the measured spec
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,12 +15,13 @@ from covaria.estimation.latents.posterior import slices_of, statistics
 from covaria.estimation.mean.noise import ResidualPower, outside_window, solve_noise
 from covaria.estimation.mean.sums import MeanMap, MeanSums, solve_mean
 from covaria.imaging import volumes
-from covaria.imaging.images import Batch, Images, Noise
+from covaria.imaging.images import Batch, Images
+from covaria.imaging.noise import Noise
 from covaria.maps import load_focus_mask, solvent_mask
 from covaria.request.model import ReconstructionOptions
-from covaria.running.passes import row_pass, sum_pass
-
-Report = Callable[[str, int, int], None]
+from covaria.running.passes import Pass
+from covaria.running.steps import once
+from covaria.running.sums import Rows
 
 
 @dataclass(frozen=True)
@@ -57,23 +58,15 @@ class MeanModel:
         result: np.ndarray = self.regularised * self.dilated_mask
         return result
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
 
-
-def estimate_mean_model(images: Images, options: ReconstructionOptions, report: Report) -> MeanModel:
-    """Sets images.sign on the way."""
+def estimate_mean_model(images: Images, options: ReconstructionOptions, passes: Pass) -> MeanModel:
+    """From images of either sign (images.sign is not looked at: the model says which it is)."""
+    context = passes.context
     noise = Noise.white(images.box, images.groups)
-    mean = _mean(images, noise, None, None, report)
+    mean = once(context, "mean.map-0", MeanMap, lambda: _mean(images.signed(1), noise, None, None, passes))
     sign = data_sign(mean.regularised, options.uninvert_data)
-    if sign < 0:
-        images.sign = -1.0
-        mean = replace(
-            mean,
-            halves=-mean.halves,
-            regularised=-mean.regularised,
-            regularised_halves=-mean.regularised_halves,
-        )
+    images = images.signed(sign)
+    mean = mean if sign > 0 else mean.negative()
     masks = solvent_mask(
         options.mask,
         mean.regularised_halves[0],
@@ -85,17 +78,17 @@ def estimate_mean_model(images: Images, options: ReconstructionOptions, report: 
     if options.focus_mask is not None:
         component_mask = load_focus_mask(options.focus_mask, images.box, images.pixel_size_angstrom)
     unmasked = mean.fsc
+    found = FirstContrasts(np.ones(len(images), np.float32), np.array(0.0))
     window = outside_window(masks.dilated_mask)
-    contrasts, sd = np.ones(len(images), np.float32), 0.0
-    for _ in range(2):
+    for turn in (1, 2):
+        inside = mean.regularised * masks.dilated_mask
         if options.correct_contrast:
-            contrasts, sd = first_contrasts(images, noise, mean.regularised * masks.dilated_mask, report)
-        pair = [
-            ResidualPower(images, mean.regularised * masks.dilated_mask, contrasts, window, noise) for _ in range(2)
-        ]
-        sum_pass(images, (pair[0], pair[1]), noise, report=lambda done, total: report("noise", done, total))
-        noise = solve_noise((pair[0], pair[1]), window, noise, mean.fsc)
-        mean = _mean(images, noise, contrasts, masks.mask, report)
+            make = partial(first_contrasts, images, noise, inside, passes)
+            found = once(context, f"mean.contrast-{turn}", FirstContrasts, make)
+        power = ResidualPower(images, inside, found.contrasts, window, noise)
+        noise = once(context, f"mean.noise-{turn}", Noise, partial(_noise, images, power, mean.fsc, passes))
+        regularise = partial(_mean, images, noise, found.contrasts, masks.mask, passes)
+        mean = once(context, f"mean.map-{turn}", MeanMap, regularise)
     return MeanModel(
         mean.halves,
         mean.regularised,
@@ -107,9 +100,9 @@ def estimate_mean_model(images: Images, options: ReconstructionOptions, report: 
         component_mask,
         noise.spectrum,
         noise.factor,
-        contrasts,
-        np.array(sd),
-        np.array(images.sign),
+        found.contrasts,
+        found.spread,
+        np.array(sign),
     )
 
 
@@ -123,31 +116,49 @@ def data_sign(mean: np.ndarray, asked: str) -> float:
     return 1.0 if float((mean[near].astype(np.float64) ** 3).sum()) >= 0 else -1.0
 
 
-def first_contrasts(images: Images, noise: Noise, mean: np.ndarray, report: Report) -> tuple[np.ndarray, float]:
+class ContrastRows(Rows):
+    """|A mu|^2 and <A mu, y> of each image."""
+
+    def __init__(self, images: Images, noise: Noise, mean: np.ndarray) -> None:
+        super().__init__(noise, images.box // 2 - 1, 10, mean)
+        self._grid = volumes.to_padded(torch.as_tensor(mean[None])).to(images.device)
+
+    def of(self, batch: Batch) -> dict[str, torch.Tensor]:
+        found = statistics(batch, slices_of(batch, self._grid))
+        return {"energy": found.gram[:, 0, 0], "overlap": found.overlap[:, 0]}
+
+
+@dataclass(frozen=True)
+class FirstContrasts:
+    """contrasts (N,), of mean 1; spread (): their standard deviation beyond their own noise."""
+
+    contrasts: np.ndarray
+    spread: np.ndarray
+
+
+def first_contrasts(images: Images, noise: Noise, mean: np.ndarray, passes: Pass) -> FirstContrasts:
     """c_i = <A mu, y> / |A mu|^2 shrunk towards 1 by var / (var + 1 / |A mu|^2); mean 1. And the spread sqrt(var).
 
     var is what the raw values spread beyond their own noise.
     """
-    grid = volumes.to_padded(torch.as_tensor(mean[None])).to(images.device)
-
-    def rows(batch: Batch) -> dict[str, torch.Tensor]:
-        found = statistics(batch, slices_of(batch, grid))
-        return {"energy": found.gram[:, 0, 0], "overlap": found.overlap[:, 0]}
-
-    table = row_pass(images, rows, noise, report=lambda done, total: report("contrast", done, total))
+    table = passes.named("contrast").rows(images, ContrastRows(images, noise, mean))
     energy = np.maximum(table["energy"].astype(np.float64), 1e-12)
     raw = table["overlap"] / energy
     raw /= np.average(raw, weights=energy)
     variance = max(np.average((raw - 1) ** 2 - 1 / energy, weights=energy), 1e-4)
     contrasts = 1 + (raw - 1) * variance / (variance + 1 / energy)
     contrasts = np.clip(contrasts, 0.1, 3.0)
-    return (contrasts / contrasts.mean()).astype(np.float32), float(np.sqrt(variance))
+    return FirstContrasts((contrasts / contrasts.mean()).astype(np.float32), np.sqrt(variance))
 
 
-def _mean(
-    images: Images, noise: Noise, contrasts: np.ndarray | None, mask: np.ndarray | None, report: Report
-) -> MeanMap:
-    radius = images.box // 2 - 1
-    pair = (MeanSums(radius, contrasts, images.device), MeanSums(radius, contrasts, images.device))
-    sum_pass(images, pair, noise, report=lambda done, total: report("mean", done, total))
+def _noise(images: Images, half: ResidualPower, mean_fsc: np.ndarray, passes: Pass) -> Noise:
+    pair = (half, half.empty())
+    passes.named("noise").sum(images, pair)
+    return solve_noise(pair, mean_fsc)
+
+
+def _mean(images: Images, noise: Noise, contrasts: np.ndarray | None, mask: np.ndarray | None, passes: Pass) -> MeanMap:
+    half = MeanSums(images.box // 2 - 1, noise, contrasts, images.device)
+    pair = (half, half.empty())
+    passes.named("mean").sum(images, pair)
     return solve_mean(pair, mask)

@@ -14,15 +14,19 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from covaria.imaging import volumes
-from covaria.imaging.images import Batch, Images, Noise
+from covaria.imaging.images import Batch, Images
+from covaria.imaging.noise import Noise
 from covaria.imaging.plane import HalfPlane, half_plane
 from covaria.imaging.slices import project
+from covaria.running.sums import Sums
 
 LEAST_AREA = 0.1
 
 
-class ResidualPower:
+class ResidualPower(Sums):
     """Sums of the residual's power: through the window (D, D // 2 + 1), by shell, and by optics group."""
+
+    SUMMED = ("windowed", "by_shell", "by_group", "count")
 
     def __init__(
         self,
@@ -32,7 +36,8 @@ class ResidualPower:
         window: np.ndarray,
         whitened_by: Noise,
     ) -> None:
-        self._images, self._contrasts, self._noise = images, contrasts, whitened_by
+        super().__init__(whitened_by, images.box // 2 - 1, 30, mean, contrasts, window)
+        self._images, self._contrasts, self.window = images, contrasts, window
         self._grid = volumes.to_padded(torch.as_tensor(mean[None], device=images.device))
         self._window = torch.as_tensor(window, dtype=torch.float32, device=images.device)
         shells = images.box // 2
@@ -53,15 +58,12 @@ class ResidualPower:
             torch.as_tensor(images.group[batch.index], device=power.device),
             torch.stack([power.mean(1).double(), torch.ones(len(power), device=power.device).double()], 1),
         )
-        unwhiten = np.sqrt(self._noise.spectrum[np.minimum(plane.shell, len(self._noise.spectrum) - 1)] / plane.weight)
+        unwhiten = np.sqrt(self.noise.on(plane) / plane.weight)
         residual = residual * torch.as_tensor(unwhiten, dtype=torch.float32, device=power.device)[:, None]
         self.by_shell.index_add_(0, shell, residual.square().sum((0, 2)).double())
         seen = torch.fft.rfft2(plane.put(residual) * self._window)
         self.windowed += seen.abs().square().sum(0).double()
         self.count += len(residual)
-
-    def tensors(self) -> list[torch.Tensor]:
-        return [self.windowed, self.by_shell, self.by_group, self.count]
 
 
 def outside_window(dilated_mask: np.ndarray, edge: float = 3.0) -> np.ndarray:
@@ -75,12 +77,11 @@ def outside_window(dilated_mask: np.ndarray, edge: float = 3.0) -> np.ndarray:
     return result
 
 
-def solve_noise(
-    sums: tuple[ResidualPower, ResidualPower], window: np.ndarray, previous: Noise, mean_fsc: np.ndarray
-) -> Noise:
+def solve_noise(sums: tuple[ResidualPower, ResidualPower], mean_fsc: np.ndarray) -> Noise:
     """Spectrum by shell and a factor for each optics group (mean 1 over images). mean_fsc (D // 2,): of the halves."""
-    total = [a + b for a, b in zip(sums[0].tensors(), sums[1].tensors(), strict=True)]
-    windowed, by_shell, by_group, count = (t.cpu().numpy() for t in total)
+    both = sums[0] + sums[1]
+    window, previous = both.window, both.noise
+    windowed, by_shell, by_group, count = (both.tensors()[name].cpu().numpy() for name in ResidualPower.SUMMED)
     box = len(window)
     images = float(count[0])
     plane = half_plane(box)

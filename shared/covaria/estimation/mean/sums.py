@@ -16,15 +16,18 @@ import torch
 
 from covaria.imaging import volumes
 from covaria.imaging.images import Batch
+from covaria.imaging.noise import Noise
 from covaria.imaging.slices import backproject
 from covaria.maps import crossing, fsc
 from covaria.maps.correlation import ONE_SEVENTH
+from covaria.running.sums import Sums
 
 
-class MeanSums:
+class MeanSums(Sums):
     """num and den of one half-set under fixed contrasts ((N,) by image, or None for 1)."""
 
-    def __init__(self, radius: int, contrasts: np.ndarray | None, device: torch.device) -> None:
+    def __init__(self, radius: int, noise: Noise, contrasts: np.ndarray | None, device: torch.device) -> None:
+        super().__init__(noise, radius, 10, contrasts)
         self.grid = torch.zeros(volumes.padded_shape(radius, 3), device=device)
         self._contrasts = contrasts
 
@@ -35,9 +38,6 @@ class MeanSums:
             ctf = ctf * contrast[:, None]
         values = (batch.pixels * ctf[..., None])[..., None]
         backproject(self.grid, values, (ctf * ctf)[..., None], batch.rotations, batch.plane)
-
-    def tensors(self) -> list[torch.Tensor]:
-        return [self.grid]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,10 @@ class MeanMap:
     regularised: np.ndarray
     regularised_halves: np.ndarray
     fsc: np.ndarray
+
+    def negative(self) -> MeanMap:
+        """The mean of the same images with their sign turned."""
+        return MeanMap(-self.halves, -self.regularised, -self.regularised_halves, self.fsc)
 
 
 def signal_to_noise(curve: np.ndarray) -> np.ndarray:
@@ -75,7 +79,7 @@ def padded_shell_means(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def solve_mean(sums: tuple[MeanSums, MeanSums], mask: np.ndarray | None = None) -> MeanMap:
     """Half-maps, their FSC and the regularised mean from the sums of two half-sets."""
-    grids = [volumes.hermitian(one.grid.clone(), 1).cpu() for one in sums]
+    grids = [volumes.completed(one.grid, 1).cpu() for one in sums]
     numerators = [grid[..., :2] for grid in grids]
     weights = [grid[..., 2].numpy() for grid in grids]
     means, shell = zip(*(padded_shell_means(w) for w in weights), strict=True)

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from covaria.imaging.images import Batch, Images, Noise
+from covaria.imaging.images import Batch, Images
+from covaria.imaging.noise import Noise
 from covaria.imaging.slices import project
 from covaria.imaging.volumes import to_padded
 
@@ -49,6 +50,7 @@ class Residuals:
 
     def __init__(self, model: LinearModel, half: int, images: Images) -> None:
         device = images.device
+        self.model, self.half, self.images = model, half, images
         volumes = np.concatenate([model.means[half][None], model.components[half]]) / np.float32(images.scale)
         self._padded = to_padded(torch.as_tensor(volumes, dtype=torch.float32, device=device))
         self._latents = torch.as_tensor(model.latents, dtype=torch.float32, device=device)

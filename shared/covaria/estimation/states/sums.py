@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Self
+
 import numpy as np
 import torch
+from typing_extensions import override
 
 from covaria.estimation.states.model import LinearModel, Residuals
 from covaria.estimation.states.neighbourhoods import Neighbourhoods
 from covaria.imaging.images import Batch, Images
 from covaria.imaging.slices import backproject
-from covaria.imaging.volumes import hermitian, padded_shape
-from covaria.running.passes import Report, sum_pass
+from covaria.imaging.volumes import completed, padded_shape
+from covaria.running.passes import Pass
+from covaria.running.sums import Sums
 
 CHANNELS = 3
 """Real and imaginary part of the numerator, and the weight."""
 
 
-class RingSums:
+class RingSums(Sums):
     """Numerator and weight of the images in each ring of each target, on the padded grid.
 
     rings    for each target (K, M, M, H, 3): ring k holds the images of neighbourhood k that are not in k - 1.
@@ -28,12 +33,15 @@ class RingSums:
         self,
         residuals: Residuals,
         neighbours: list[Neighbourhoods],
-        box: int,
-        device: torch.device,
         *,
         with_everyone: bool,
     ) -> None:
-        shape = padded_shape(box // 2 - 1, CHANNELS)
+        model, half, device = residuals.model, residuals.half, residuals.images.device
+        radius = model.box // 2 - 1
+        shape = padded_shape(radius, CHANNELS)
+        frozen = (model.means[half], model.components[half], model.latents, model.contrasts, residuals.images.scale)
+        floats = 8 + 2 * (1 + model.components.shape[1])
+        super().__init__(model.noise, radius, floats, *frozen, tuple(n.ring for n in neighbours), with_everyone)
         self._residuals = residuals
         self._ring = [n.ring for n in neighbours]
         self.rings = [torch.zeros((len(n.sizes), *shape), device=device) for n in neighbours]
@@ -50,13 +58,24 @@ class RingSums:
                 backproject(sums[k], values[inside], weights[inside], batch.rotations[inside], batch.plane)
 
     def take(self, target: int) -> torch.Tensor:
-        """One target's rings, handed over: they are not kept here any longer."""
+        """One target's rings, completed and handed over: they are not kept here any longer."""
         taken = self.rings[target]
         self.rings[target] = taken.new_empty(0)
+        for ring in taken:
+            ring.copy_(completed(ring, 1))
         return taken
 
-    def tensors(self) -> list[torch.Tensor]:
-        return self.rings if self.everyone is None else [*self.rings, self.everyone]
+    @override
+    def tensors(self) -> dict[str, torch.Tensor]:
+        named = {f"rings-{target}": rings for target, rings in enumerate(self.rings)}
+        return named if self.everyone is None else {**named, "everyone": self.everyone}
+
+    @override
+    def with_tensors(self, tensors: dict[str, torch.Tensor]) -> Self:
+        other = copy.copy(self)
+        other.rings = [tensors[f"rings-{target}"] for target in range(len(self.rings))]
+        other.everyone = tensors.get("everyone")
+        return other
 
 
 def ring_sums(
@@ -64,17 +83,11 @@ def ring_sums(
     model: LinearModel,
     half: int,
     neighbours: list[Neighbourhoods],
+    passes: Pass,
     *,
     with_everyone: bool,
-    size: int,
-    report: Report,
 ) -> RingSums:
     """One pass over the images of a half-set."""
-    sums = RingSums(Residuals(model, half, images), neighbours, model.box, images.device, with_everyone=with_everyone)
-    split = np.where(images.half == half, 0, -1)
-    sum_pass(images, [sums], model.noise, size=size, split=split, report=report)
-    for ring in (ring for rings in sums.rings for ring in rings):
-        hermitian(ring, 1)
-    if sums.everyone is not None:
-        hermitian(sums.everyone, 1)
+    sums = RingSums(Residuals(model, half, images), neighbours, with_everyone=with_everyone)
+    passes.sum(images, [sums], split=np.where(images.half == half, 0, -1))
     return sums

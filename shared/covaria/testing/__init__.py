@@ -1,0 +1,6 @@
+"""What tests and benches need instead of a whole run: a context, a stack, a small set with known truth, the adjoint."""
+
+from covaria.testing.context import MemoryCheckpoints, MemoryContext
+from covaria.testing.stack import MemoryStack
+
+__all__ = ["MemoryCheckpoints", "MemoryContext", "MemoryStack"]
