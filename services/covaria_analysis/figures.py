@@ -26,7 +26,7 @@ def draw_components(
     """Contrast histogram and neighbouring pairs of principal components with the centres and paths."""
     plot_contrast_histogram(tree.contrast_histogram, latents.contrasts)
     if latents.zdim == 1:
-        plot_latent_histogram(tree.pca_plots / "PC_0.png", latents.coordinates[:, 0], clusters.centers[:, 0])
+        plot_latent_histogram(tree.pca_single_plot, latents.coordinates[:, 0], clusters.centers[:, 0])
         return
     for first in range(min(latents.zdim, MOST_COMPONENTS) - 1):
         pair = [first, first + 1]
@@ -44,12 +44,12 @@ def draw_components(
 def draw_flat_map(tree: AnalysisTree, flat: Array, latents: Latents, clusters: Clusters) -> None:
     """UMAP as counts and coloured by cluster; a centre is drawn at the particle nearest to it."""
     centers = flat[clusters.nearest_rows(latents)]
-    for name, title, labels in (
-        ("umap.png", f"UMAP of {len(latents.rows):,} particles", None),
-        ("kmeans_centers.png", "UMAP, coloured by k-means cluster", clusters.labels),
+    for path, title, labels in (
+        (tree.umap_plot, f"UMAP of {len(latents.rows):,} particles", None),
+        (tree.umap_centers_plot, "UMAP, coloured by k-means cluster", clusters.labels),
     ):
         plot_scatter_with_centers(
-            tree.umap_plots / name,
+            path,
             flat,
             centers,
             title=title,
@@ -67,12 +67,12 @@ def draw_density(
     if centers.shape[1] < density.dim:
         return
     plot_density(
-        tree.density_plots / "density.png",
+        tree.density_plot,
         density.values,
         density.bounds,
         centers=centers,
         paths=[trajectory.points for trajectory in trajectories],
     )
-    plot_density(tree.density_plots / "density_plain.png", density.values, density.bounds)
+    plot_density(tree.density_plain_plot, density.values, density.bounds)
     if density.dim > 1:
-        plot_density_slices(tree.density_sliced_plots / "density_slices.png", density.values, density.bounds)
+        plot_density_slices(tree.density_slices_plot, density.values, density.bounds)

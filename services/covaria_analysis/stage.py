@@ -32,7 +32,7 @@ def run(job: Job, context: Context) -> None:
     density = _find_density(request, tree)
     with tree.staging("analysis") as staged:
         _analyse(request, tree, AnalysisTree(staged), latents, density, context)
-        tree.publish(staged, target)
+        tree.publish(staged, target, AnalysisTree)
 
 
 def _analyse(
@@ -79,7 +79,7 @@ def write_tables(
     out.kmeans.mkdir(parents=True, exist_ok=True)
     np.savetxt(out.centers_txt, clusters.centers)
     for number, trajectory in enumerate(trajectories.values()):
-        write_json(out.trajectory(number) / "path.json", trajectory.as_json(volumes))
+        write_json(out.trajectory(number).path_json, trajectory.as_json(volumes))
 
 
 def make_volumes(
@@ -97,7 +97,7 @@ def make_volumes(
     groups = [StateGroup(out.kmeans, "center", clusters.centers)]
     for number, trajectory in enumerate(trajectories):
         groups.append(
-            StateGroup(out.trajectory(number), "state", trajectory.targets(request.analysis.n_vols_along_path))
+            StateGroup(out.trajectory(number).root, "state", trajectory.targets(request.analysis.n_vols_along_path))
         )
     compute_state_groups(tree, zdim, groups, b_factor=request.analysis.b_factor, context=context)
 
@@ -109,7 +109,7 @@ def _lay_flat(out: AnalysisTree, latents: Latents, clusters: Clusters, seed: int
     if flat is None:
         context.log.warning("UMAP left out: %d particles are too few", len(latents.rows))
         return
-    save_npy(out.umap_plots / "umap_embedding.npy", flat.astype(np.float32))
+    save_npy(out.umap_embedding, flat.astype(np.float32))
     draw_flat_map(out, flat, latents, clusters)
 
 

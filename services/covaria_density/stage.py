@@ -74,7 +74,7 @@ def write_results(
     log_likelihood = np.array([answer.log_likelihood for answer in answers])
     loss = log_likelihood.max() - log_likelihood
     write_json(
-        tree.data / "l_curve.json",
+        tree.l_curve,
         {
             "alpha": [answer.alpha for answer in answers],
             "roughness": roughness,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -159,19 +158,17 @@ def _plot(
     components: Components | None,
     embeddings: dict[int, Embedding] | None,
 ) -> None:
-    box, pixel, plots = images.box, images.pixel_size_angstrom, Path(staged.plots)
-    plot_fsc(plots / "mean_fsc.png", mean.fsc_unmasked, pixel, box, fsc_masked=mean.fsc)
+    box, pixel = images.box, images.pixel_size_angstrom
+    plot_fsc(staged.mean_fsc_plot, mean.fsc_unmasked, pixel, box, fsc_masked=mean.fsc)
     shells = box // 2 - 1
     factors = mean.group_factor if len(mean.group_factor) > 1 else None
-    plot_noise_spectrum(
-        plots / "noise_spectrum.png", mean.spectrum[:shells] * images.scale**2, pixel, box, group_factors=factors
-    )
+    plot_noise_spectrum(staged.noise_plot, mean.spectrum[:shells] * images.scale**2, pixel, box, group_factors=factors)
     contrasts = mean.contrasts
     if components is not None and embeddings:
         q = max(embeddings)
         contrasts = embeddings[q].contrasts
         plot_eigenvalues(
-            plots / "eigenvalues.png",
+            staged.eigenvalues_plot,
             components.eigenvalues,
             int(components.significant),
             components.fsc,
@@ -179,12 +176,12 @@ def _plot(
             box,
         )
         plot_volumes_overview(
-            plots / "mean_variance_eigenvolumes.png",
+            staged.overview_plot,
             mean.halves.mean(0) * images.scale,
             variance_map(components, len(components.eigenvalues)),
             list(components.eigenvolumes[:6]),
             components.eigenvalues[:6],
             pixel,
         )
-        plot_latent_pairs(plots / "latent_pairs.png", embeddings[q].coordinates, components.eigenvalues[:q])
-    plot_contrast_histogram(plots / "contrast_histogram.png", contrasts)
+        plot_latent_pairs(staged.latent_pairs_plot, embeddings[q].coordinates, components.eigenvalues[:q])
+    plot_contrast_histogram(staged.contrast_histogram, contrasts)

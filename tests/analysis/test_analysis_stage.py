@@ -92,7 +92,7 @@ def test_the_documented_folder(out, asked):
     assert [(group.prefix, group.targets.shape) for group in groups] == [
         ("center", (8, 3)), ("state", (5, 3)), ("state", (5, 3)),
     ]  # fmt: skip
-    assert tree.center(7).is_file() and tree.state(1, 4).is_file()
+    assert tree.center(7).is_file() and tree.trajectory(1).state(4).volume.is_file()
     assert not list((out / ".covaria" / "tmp").iterdir())
 
 

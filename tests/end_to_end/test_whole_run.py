@@ -78,13 +78,13 @@ def test_every_documented_file_is_there(finished: Tree) -> None:
     expected += [analysis.contrast_histogram, analysis.pca_plot(0), analysis.kmeans_result]
     expected += [analysis.trajectory_endpoints, analysis.centers_txt, analysis.trajectory(0) / "path.json"]
     for i in range(CLUSTERS):
-        expected += [analysis.center(i), analysis.center_half(i, 1), analysis.center_half(i, 2)]
-        expected += [analysis.center_unfiltered(i)]
-        folder = analysis.center_diagnostics(i)
+        expected += [analysis.center(i), *map(analysis.center_files(i).half, (1, 2))]
+        expected += [analysis.center_files(i).unfiltered]
+        folder = analysis.center_files(i).diagnostics
         names = ("local_resolution.mrc", "latent_coords.txt", "heterogeneity_distances.txt", "chosen_bandwidth.npy")
         expected += [folder / name for name in (*names, "params.json")]
     for i in range(ALONG):
-        expected += [analysis.state(0, i), analysis.state_diagnostics(0, i)]
+        expected += [analysis.trajectory(0).state(i).volume, analysis.trajectory(0).state(i).diagnostics]
     expected += [density.all_densities_plot, density.l_curve_plot, density.knee, density.density(0)]
     missing = [str(path.relative_to(tree.out)) for path in expected if not path.exists()]
     assert missing == []

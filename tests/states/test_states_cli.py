@@ -6,7 +6,7 @@ from covaria.cli import application
 from covaria.cli.states import read_end, read_points
 from covaria.errors import CovariaError, InvalidInput, MissingFile
 from covaria.maps import read_volume
-from covaria.tree.paths import AnalysisTree
+from covaria.tree import AnalysisTree
 
 
 def invoke(*words):

@@ -32,9 +32,9 @@ def test_publish_a_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
         with tree.staging("reconstruction") as staged:
             source = Tree(staged).volumes
             source.mkdir(parents=True)
-            (source / f"{text}.txt").write_text(text)
+            (source / f"variance{len(text)}.mrc").write_text(text)
             tree.publish(Tree(staged).output, tree.output)
-    assert [path.name for path in tree.volumes.iterdir()] == ["second.txt"]
+    assert [path.name for path in tree.volumes.iterdir()] == ["variance6.mrc"]
     assert list(tree.temporary.iterdir()) == []
 
 
@@ -62,7 +62,7 @@ def test_publish_across_filesystems(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with tree.staging("analysis") as staged:
         AnalysisTree(staged).data.mkdir()
         AnalysisTree(staged).kmeans_result.write_bytes(b"x")
-        tree.publish(staged, target)
+        tree.publish(staged, target, AnalysisTree)
     assert AnalysisTree(target).kmeans_result.read_bytes() == b"x"
     assert [path.name for path in target.parent.iterdir()] == ["analysis"]
 
@@ -99,8 +99,9 @@ def test_documented_names(tmp_path: Path) -> None:
     tree, analysis = Tree(tmp_path), AnalysisTree(tmp_path / "analysis_10")
     names = [
         tree.downsampled_star(128), tree.zdim(4), tree.mean_half(1), tree.eigenvolume(3), tree.variance(10),
-        tree.density_knee, analysis.center(0), analysis.center_half(0, 2), analysis.state(0, 1),
-        analysis.center_diagnostics(0), analysis.pca_plot(0), tree.analysis(10),
+        tree.density_knee, analysis.center(0), analysis.center_files(0).half(2),
+        analysis.trajectory(0).state(1).volume,
+        analysis.center_files(0).diagnostics, analysis.pca_plot(0), tree.analysis(10),
     ]  # fmt: skip
     assert [str(path.relative_to(tmp_path)) for path in names] == [
         "downsampled/particles.128.star", "model/zdim_4", "output/volumes/mean_half1_unfil.mrc",

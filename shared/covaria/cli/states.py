@@ -74,7 +74,7 @@ def trajectory(
 
     from covaria.states.run import checked_targets, latent_coordinates
     from covaria.trajectory import estimate_density, find_trajectory, read_density
-    from covaria.tree import Tree, atomic
+    from covaria.tree import StatesTree, Tree, atomic
 
     asked, tree = _asked(options), Tree(out)
     ends = checked_targets(tree, zdim, np.stack([read_end(tree, zdim, name) for name in (start, end)]))
@@ -85,7 +85,7 @@ def trajectory(
         ground = read_density(tree.density_knee) if tree.density_knee.is_file() else estimate_density(latents)
     found = find_trajectory(ground, ends[0], ends[1], latents)
     with staged(tree, directory, overwrite, device, memory_gb) as (folder, context):
-        atomic.write_json(folder / "path.json", found.as_json(asked.n_vols_along_path))
+        atomic.write_json(StatesTree(folder).path_json, found.as_json(asked.n_vols_along_path))
         _write_states(tree, zdim, found.targets(asked.n_vols_along_path), folder, asked.b_factor, context)
     say(f"wrote {asked.n_vols_along_path} volumes along a path of cost {found.in_density.cost:.3g} to {directory}")
 
@@ -133,7 +133,7 @@ def read_end(tree: Tree, zdim: int, text: str) -> NDArray[np.float64]:
     import numpy as np
 
     from covaria.errors import InvalidInput
-    from covaria.tree.paths import AnalysisTree
+    from covaria.tree import AnalysisTree
 
     words = text.replace(",", " ").split()
     try:
@@ -169,6 +169,7 @@ def staged(
     from covaria.errors import RefusedOutput
     from covaria.running.context import LocalContext, Stopper
     from covaria.running.devices import resolve_device
+    from covaria.tree import StatesTree
     from covaria.tree.publish import remove
 
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
@@ -189,5 +190,5 @@ def staged(
         )
         with context, tree.staging("states") as folder:
             yield folder, context
-            tree.publish(folder, directory)
+            tree.publish(folder, directory, StatesTree)
             remove(tree.checkpoints("analysis"))

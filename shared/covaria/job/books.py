@@ -31,16 +31,16 @@ class Books:
 
     @property
     def submission(self) -> Path:
-        return self.tree.state / "submission.json"
+        return self.tree.submission
 
     def delivery(self, stage: str) -> Path:
-        return self.tree.stage_dir(stage) / "delivery.json"
+        return self.tree.delivery(stage)
 
     def progress(self, stage: str) -> Path:
-        return self.tree.stage_dir(stage) / "progress.json"
+        return self.tree.stage_progress(stage)
 
     def handover(self, stage: str) -> Path:
-        return self.tree.stage_dir(stage) / "handover.json"
+        return self.tree.handover(stage)
 
     # ---- reading
     def is_ours(self) -> bool:
@@ -60,7 +60,7 @@ class Books:
 
     def was_superseded(self) -> bool:
         """Whether another job replaced this one (--overwrite); its late messages must do nothing."""
-        return self.job_id in (read_json(self.tree.state / "superseded.json") or {}).get("job_ids", [])
+        return self.job_id in (read_json(self.tree.superseded) or {}).get("job_ids", [])
 
     # ---- writing
     def claim(self, message: Message) -> None:
@@ -103,8 +103,8 @@ class Books:
 
     def _start_over(self, old_job: str) -> None:
         """Remove what the old job made, keeping the lease and the memory of whom we replaced."""
-        past = (read_json(self.tree.state / "superseded.json") or {}).get("job_ids", [])
-        atomic.write_json(self.tree.state / "superseded.json", {"job_ids": [*past, old_job][-100:]})
+        past = (read_json(self.tree.superseded) or {}).get("job_ids", [])
+        atomic.write_json(self.tree.superseded, {"job_ids": [*past, old_job][-100:]})
         for path in self.tree.owned():
             if path != self.tree.state:
                 remove(path)
@@ -131,12 +131,12 @@ def write_request(tree: Tree, message: Message) -> None:
 def note_submission(tree: Tree, message: Message) -> None:
     """The job as it was submitted: enough to send it again."""
     note = {"job_id": message.job_id, "submitted_at": record.now(), "traceparent": message.traceparent}
-    atomic.write_json(tree.state / "submission.json", {**note, "data": message.data})
+    atomic.write_json(tree.submission, {**note, "data": message.data})
 
 
 def submitted_message(tree: Tree) -> Message | None:
     """The job as it was submitted, or None for a folder that no service ever had."""
-    note = read_json(tree.state / "submission.json")
+    note = read_json(tree.submission)
     if note is None:
         return None
     work = Work.model_validate(note["data"], extra="ignore")

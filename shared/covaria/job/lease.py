@@ -156,7 +156,7 @@ class LeaseKeeper:
 
 
 def _path(tree: Tree, number: int) -> Path:
-    return tree.state / f"lease.{number}"
+    return tree.lease(number)
 
 
 def _highest(folder: Path) -> int | None:

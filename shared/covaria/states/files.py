@@ -14,7 +14,7 @@ from covaria.maps.correlation import fsc, resolution_at
 from covaria.maps.sharpening import apply_b_factor
 from covaria.maps.volume import write_volume
 from covaria.states.run import Run
-from covaria.tree import atomic
+from covaria.tree import VolumeFiles, atomic
 
 SCHEMA_VERSION = 1
 
@@ -30,21 +30,20 @@ def write_state(
 ) -> Path:
     """Write <name>.mrc, its half-maps and average, and diagnostics/<name>/; returns the filtered volume's path."""
     pixel = run.images.pixel_size_angstrom
-    diagnostics = directory / "diagnostics" / name
-    diagnostics.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{name}.mrc"
+    files = VolumeFiles(directory, name)
+    files.diagnostics.mkdir(parents=True, exist_ok=True)
     for half in (1, 2):
-        write_volume(directory / f"{name}_half{half}_unfil.mrc", state.halves[half - 1], pixel)
-    write_volume(directory / f"{name}_unfil.mrc", state.halves.mean(axis=0), pixel)
-    write_volume(diagnostics / "local_resolution.mrc", state.local_resolution, pixel)
-    np.savetxt(diagnostics / "latent_coords.txt", target[None])
+        write_volume(files.half(half), state.halves[half - 1], pixel)
+    write_volume(files.unfiltered, state.halves.mean(axis=0), pixel)
+    write_volume(files.local_resolution, state.local_resolution, pixel)
+    np.savetxt(files.latent_coords, target[None])
     distances = np.full(run.total, np.nan)
     distances[run.images.rows] = neighbours.distance
-    np.savetxt(diagnostics / "heterogeneity_distances.txt", distances, fmt="%.6g")
-    atomic.save_npy(diagnostics / "chosen_bandwidth.npy", state.choice.strongest(run.images.box))
-    atomic.write_json(diagnostics / "params.json", _parameters(state, target, neighbours, run, b_factor))
-    write_volume(path, apply_b_factor(state.filtered, b_factor, pixel), pixel)
-    return path
+    np.savetxt(files.distances, distances, fmt="%.6g")
+    atomic.save_npy(files.chosen_bandwidth, state.choice.strongest(run.images.box))
+    atomic.write_json(files.params, _parameters(state, target, neighbours, run, b_factor))
+    write_volume(files.volume, apply_b_factor(state.filtered, b_factor, pixel), pixel)
+    return files.volume
 
 
 def _parameters(

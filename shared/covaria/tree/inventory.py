@@ -5,85 +5,75 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from covaria.tree.entry import Entry, Part, find, owned
+from covaria.tree.folders import AnalysisTree, DensityTree
+from covaria.tree.paths import STATE, Tree
+
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of output: its name in job.json, the patterns that find it, and one sentence for README.txt."""
+    """A kind of output: its name in job.json, and one sentence for README.txt."""
 
     name: str
-    patterns: tuple[str, ...]
     meaning: str
 
 
 KINDS = (
-    Kind("downsampled", ("downsampled/*",), "the images at the smaller box, with a STAR file for any other program"),
-    Kind(
-        "maps",
-        ("output/volumes/mean*.mrc",),
-        "the mean map; mean_filt is filtered to its local resolution, mean_half1/2_unfil are the half-maps",
-    ),
-    Kind("masks", ("output/volumes/*mask.mrc",), "the soft solvent mask and the dilated mask that was used"),
+    Kind("downsampled", "the images at the smaller box, with a STAR file for any other program"),
+    Kind("maps", "the mean map; mean_filt is filtered to its local resolution, mean_half1/2_unfil are the half-maps"),
+    Kind("masks", "the soft solvent mask and the dilated mask that was used"),
     Kind(
         "eigenvolumes",
-        ("output/volumes/eigen_pos*.mrc",),
         "principal components of the motion, strongest first (the sum of squares over voxels is 1)",
     ),
-    Kind(
-        "variance_maps",
-        ("output/volumes/variance*.mrc",),
-        "where the density varies: variance from the first components",
-    ),
-    Kind(
-        "model",
-        ("model/*.pkl", "model/*.npz"),
-        "eigenvalues, noise, half-sets and settings (plain pickles of numpy arrays)",
-    ),
+    Kind("variance_maps", "where the density varies: variance from the first components"),
+    Kind("model", "eigenvalues, noise, half-sets and settings (plain pickles of numpy arrays)"),
     Kind(
         "latent_coordinates",
-        ("model/zdim_*/latent_coords*.npy",),
         "one row for each particle of the input file, in its order; NaN where a particle was left out; noreg: no prior",
     ),
-    Kind(
-        "latent_precision",
-        ("model/zdim_*/latent_precision*.npy",),
-        "how well each coordinate is known (inverse covariance)",
-    ),
-    Kind("contrasts", ("model/zdim_*/contrasts.npy",), "the contrast of each particle, mean 1"),
-    Kind(
-        "density",
-        ("density/data/**/*.pkl", "data/deconv_density_knee.pkl", "data/all_densities/*.pkl"),
-        "the conformational density: a grid of probabilities, its bounds, and the regularisation alpha",
-    ),
-    Kind(
-        "clusters",
-        ("analysis_*/kmeans/center*.mrc", "kmeans/center*.mrc"),
-        "volumes at the k-means centres; centers.txt has their coordinates",
-    ),
-    Kind(
-        "trajectories",
-        ("analysis_*/traj*/state*.mrc", "traj*/state*.mrc"),
-        "volumes along a path of least cost between two centres; path.json has the path",
-    ),
-    Kind(
-        "analysis_data",
-        ("analysis_*/data/*", "analysis_*/kmeans/centers.txt", "data/kmeans_*", "data/traj*", "kmeans/centers.txt"),
-        "labels and centres of the clusters, end points of the trajectories",
-    ),
-    Kind(
-        "plots",
-        ("output/plots/**/*.png", "density/plots/**/*.png", "analysis_*/plots/**/*.png", "plots/**/*.png"),
-        "figures: start with these",
-    ),
-)  # fmt: skip
+    Kind("latent_precision", "how well each coordinate is known (inverse covariance)"),
+    Kind("contrasts", "the contrast of each particle, mean 1"),
+    Kind("density", "the conformational density: a grid of probabilities, its bounds, and the regularisation alpha"),
+    Kind("clusters", "volumes at the k-means centres; centers.txt has their coordinates"),
+    Kind("trajectories", "volumes along a path of least cost between two centres; path.json has the path"),
+    Kind("analysis_data", "labels and centres of the clusters, end points of the trajectories"),
+    Kind("plots", "figures: start with these"),
+)
+
+FOLDERS: tuple[type[Part], ...] = (AnalysisTree, DensityTree)
+"""What a folder without Covaria's own state may be."""
+
+
+def listed(root: Path) -> dict[str, Entry]:
+    """Every file beneath `root` that the table names: path relative to `root`, divided by / -> its line.
+
+    `root` is an output directory, or a folder that one stage made and that carries its own job.json.
+    """
+    parts: tuple[type[Part], ...] = (Tree,) if (root / STATE).is_dir() else FOLDERS
+    found: dict[str, Entry] = {}
+    for part in parts:
+        for top in owned(part, root):
+            for path in top.rglob("*") if top.is_dir() else (top,):
+                relative = path.relative_to(root).as_posix()
+                row = find(part, relative) if path.is_file() and not path.is_symlink() else None
+                if row is not None:
+                    found.setdefault(relative, row)
+    return found
 
 
 def inventory(root: Path) -> dict[str, list[str]]:
     """Paths relative to `root` by kind, sorted; kinds that are not there are left out."""
     found: dict[str, list[str]] = {}
-    for kind in KINDS:
-        paths = {
-            str(path.relative_to(root)) for pattern in kind.patterns for path in root.glob(pattern) if path.is_file()
-        }
-        if paths:
-            found[kind.name] = sorted(paths)
-    return found
+    for path, row in listed(root).items():
+        kind = kind_of(row)
+        if kind:
+            found.setdefault(kind, []).append(path)
+    return {kind.name: sorted(found[kind.name]) for kind in KINDS if kind.name in found}
+
+
+def kind_of(row: Entry) -> str:
+    """The kind of a line; volumes are clusters at centres and trajectories at the states of a path."""
+    if row.kind != "volumes":
+        return row.kind
+    return "clusters" if "kmeans/" in row.pattern else "trajectories"

@@ -1,6 +1,7 @@
-"""Where everything lies in an output directory. No other module builds these paths.
+"""Where everything lies in an output directory: the table. No other module builds these paths.
 
-The classes take a root, so that a stage can write the same names in a staging folder:
+Its lines are the accessors. The inventory of job.json, README.txt, what may be removed, what may be published and
+docs/outputs.md are read from it. The classes take a root, so that a stage can write the same names in a staging folder:
 `Tree(staged).volumes` is `staged/output/volumes`.
 """
 
@@ -12,122 +13,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from typing_extensions import override
+
 from covaria.tree import publish as publishing
+from covaria.tree.entry import Entry, Mount, Numbered, OfStage, Part, owned
+from covaria.tree.folders import AnalysisTree, DensityTree, Documents
 
-HALVES = (1, 2)
-"""File names count half-maps from 1; half-sets in arrays are 0 and 1."""
-
-
-@dataclass(frozen=True)
-class DensityTree:
-    """The folder density/."""
-
-    root: Path
-
-    @property
-    def plots(self) -> Path:
-        return self.root / "plots"
-
-    @property
-    def all_densities_plot(self) -> Path:
-        return self.plots / "all_densities.png"
-
-    @property
-    def l_curve_plot(self) -> Path:
-        return self.plots / "Lcurve.png"
-
-    @property
-    def data(self) -> Path:
-        return self.root / "data"
-
-    @property
-    def knee(self) -> Path:
-        return self.data / "deconv_density_knee.pkl"
-
-    def density(self, index: int) -> Path:
-        """The density at alpha number `index`, largest alpha first."""
-        return self.data / "all_densities" / f"deconv_density_{index}.pkl"
+_MAP, _MASK = "maps", "masks"
+_LATENT = "latent_coordinates"
+STATE = ".covaria"
 
 
 @dataclass(frozen=True)
-class AnalysisTree:
-    """The folder analysis_<zdim>/."""
-
-    root: Path
-
-    @property
-    def plots(self) -> Path:
-        return self.root / "plots"
-
-    @property
-    def contrast_histogram(self) -> Path:
-        return self.plots / "contrast_histogram.png"
-
-    @property
-    def pca_plots(self) -> Path:
-        return self.plots / "PCA"
-
-    def pca_plot(self, first: int) -> Path:
-        """PC_01.png shows components 0 and 1, PC_12.png components 1 and 2."""
-        return self.pca_plots / f"PC_{first}{first + 1}.png"
-
-    @property
-    def umap_plots(self) -> Path:
-        return self.plots / "umap"
-
-    @property
-    def density_plots(self) -> Path:
-        return self.plots / "density"
-
-    @property
-    def density_sliced_plots(self) -> Path:
-        return self.plots / "density_sliced"
-
-    @property
-    def data(self) -> Path:
-        return self.root / "data"
-
-    @property
-    def kmeans_result(self) -> Path:
-        return self.data / "kmeans_result.pkl"
-
-    @property
-    def trajectory_endpoints(self) -> Path:
-        return self.data / "trajectory_endpoints.pkl"
-
-    @property
-    def kmeans(self) -> Path:
-        return self.root / "kmeans"
-
-    @property
-    def centers_txt(self) -> Path:
-        return self.kmeans / "centers.txt"
-
-    def center(self, index: int) -> Path:
-        return self.kmeans / f"center{index:03d}.mrc"
-
-    def center_half(self, index: int, half: int) -> Path:
-        """`half` is 1 or 2."""
-        return self.kmeans / f"center{index:03d}_half{half}_unfil.mrc"
-
-    def center_unfiltered(self, index: int) -> Path:
-        return self.kmeans / f"center{index:03d}_unfil.mrc"
-
-    def center_diagnostics(self, index: int) -> Path:
-        return self.kmeans / "diagnostics" / f"center{index:03d}"
-
-    def trajectory(self, index: int) -> Path:
-        return self.root / f"traj{index:03d}"
-
-    def state(self, trajectory: int, index: int) -> Path:
-        return self.trajectory(trajectory) / f"state{index:03d}.mrc"
-
-    def state_diagnostics(self, trajectory: int, index: int) -> Path:
-        return self.trajectory(trajectory) / "diagnostics" / f"state{index:03d}"
-
-
-@dataclass(frozen=True)
-class Tree:
+class Tree(Documents):
     """An output directory OUT: every documented path, and Covaria's own state beneath OUT/.covaria."""
 
     out: Path
@@ -135,118 +33,116 @@ class Tree:
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", Path(self.out))
 
-    # ---- what a person reads first
     @property
-    def job_json(self) -> Path:
-        return self.out / "job.json"
-
-    @property
-    def command_txt(self) -> Path:
-        return self.out / "command.txt"
-
-    @property
-    def run_log(self) -> Path:
-        return self.out / "run.log"
-
-    @property
-    def readme(self) -> Path:
-        return self.out / "README.txt"
+    @override
+    def root(self) -> Path:
+        return self.out
 
     # ---- downsampled/
+    downsampled_stack = Numbered(
+        "downsampled/particles.{}.mrcs", "ingest", "downsampled", "the images at the smaller box, all rows in order"
+    )
+    downsampled_star = Numbered(
+        "downsampled/particles.{}.star", "ingest", "downsampled", "their metadata, for any other program"
+    )
+
+    # ---- model/
+    params = Entry(
+        "model/params.pkl", "reconstruction", "model",
+        "eigenvalues `s`, noise, data sign, FSC curves, scale, options: a dict of numpy arrays and numbers",
+    )  # fmt: skip
+    halfsets = Entry("model/halfsets.pkl", "reconstruction", "model", "two arrays of rows: the half-sets")
+    half_components = Entry(
+        "model/half_components.npz", "reconstruction", "model", "mean and components of each half-set"
+    )
+    latent_coords = Numbered(
+        "model/zdim_{}/latent_coords.npy", "reconstruction", _LATENT, "(N, zdim) float32, with the prior"
+    )
+    latent_coords_noreg = Numbered(
+        "model/zdim_{}/latent_coords_noreg.npy", "reconstruction", _LATENT, "(N, zdim) float32, without a prior"
+    )
+    latent_precision = Numbered(
+        "model/zdim_{}/latent_precision.npy", "reconstruction", "latent_precision",
+        "(N, zdim, zdim) inverse covariance, with the prior",
+    )  # fmt: skip
+    latent_precision_noreg = Numbered(
+        "model/zdim_{}/latent_precision_noreg.npy", "reconstruction", "latent_precision", "the same without a prior"
+    )
+    contrasts = Numbered("model/zdim_{}/contrasts.npy", "reconstruction", "contrasts", "(N,), mean 1")
+
+    # ---- output/volumes/
+    mean = Entry("output/volumes/mean.mrc", "reconstruction", _MAP, "the mean map")
+    mean_filtered = Entry("output/volumes/mean_filt.mrc", "reconstruction", _MAP, "filtered to its local resolution")
+    mean_half = Numbered(
+        "output/volumes/mean_half{}_unfil.mrc", "reconstruction", _MAP, "half-map 1 or 2, not filtered"
+    )
+    mask = Entry("output/volumes/mask.mrc", "reconstruction", _MASK, "the soft solvent mask")
+    dilated_mask = Entry("output/volumes/dilated_mask.mrc", "reconstruction", _MASK, "the mask that was used")
+    focus_mask = Entry("output/volumes/focus_mask.mrc", "reconstruction", _MASK, "where the components were looked for")
+    eigenvolume = Numbered(
+        "output/volumes/eigen_pos{:04d}.mrc", "reconstruction", "eigenvolumes", "a principal component, strongest first"
+    )
+    variance = Numbered(
+        "output/volumes/variance{}.mrc", "reconstruction", "variance_maps", "variance from the first n components"
+    )
+
+    # ---- output/plots/
+    mean_fsc_plot = Entry("output/plots/mean_fsc.png", "reconstruction", "plots", "FSC of the half-maps")
+    noise_plot = Entry("output/plots/noise_spectrum.png", "reconstruction", "plots", "noise power by shell")
+    eigenvalues_plot = Entry("output/plots/eigenvalues.png", "reconstruction", "plots", "eigenvalues and their FSC")
+    overview_plot = Entry(
+        "output/plots/mean_variance_eigenvolumes.png", "reconstruction", "plots", "slices of all maps"
+    )
+    latent_pairs_plot = Entry("output/plots/latent_pairs.png", "reconstruction", "plots", "latent coordinates in pairs")
+    contrast_histogram = Entry("output/plots/contrast_histogram.png", "reconstruction", "plots", "the contrasts")
+
+    # ---- folders of one stage
+    _density = Mount("density", DensityTree, "density")
+    _analysis = Mount("analysis_{}", AnalysisTree, "analysis")
+
+    # ---- Covaria's own state
+    request = Entry(".covaria/request.json", "", "", "what was asked for")
+    particles = Entry(".covaria/particles.npz", "ingest", "", "the particles as the later stages read them")
+    stage_state = OfStage(".covaria/stages/{stage}/state.json", "", "", "what is known of the stage")
+    stage_log = OfStage(".covaria/stages/{stage}/log", "", "", "its lines of run.log")
+    stage_notes = OfStage(".covaria/stages/{stage}/notes.json", "", "", "what a user should know of it: {notes: [...]}")
+    cancel = Entry(".covaria/cancel", "", "", "its presence cancels the job")
+    submission = Entry(".covaria/submission.json", "", "", "services: the job as it was submitted")
+    superseded = Entry(".covaria/superseded.json", "", "", "services: the jobs that this one replaced")
+    delivery = OfStage(".covaria/stages/{stage}/delivery.json", "", "", "services: what became of the message")
+    stage_progress = OfStage(".covaria/stages/{stage}/progress.json", "", "", "services: how far the stage is")
+    handover = OfStage(".covaria/stages/{stage}/handover.json", "", "", "services: the next message is safe")
+    lease = Numbered(".covaria/lease.{}", "", "", "who may write here")
+
+    # ---- folders
     @property
     def downsampled(self) -> Path:
         return self.out / "downsampled"
 
-    def downsampled_stack(self, box: int) -> Path:
-        return self.downsampled / f"particles.{box}.mrcs"
-
-    def downsampled_star(self, box: int) -> Path:
-        return self.downsampled / f"particles.{box}.star"
-
-    # ---- model/
     @property
     def model(self) -> Path:
         return self.out / "model"
 
-    @property
-    def params(self) -> Path:
-        return self.model / "params.pkl"
-
-    @property
-    def halfsets(self) -> Path:
-        return self.model / "halfsets.pkl"
-
-    @property
-    def half_components(self) -> Path:
-        return self.model / "half_components.npz"
-
     def zdim(self, zdim: int) -> Path:
-        return self.model / f"zdim_{zdim}"
-
-    def latent_coords(self, zdim: int) -> Path:
-        return self.zdim(zdim) / "latent_coords.npy"
-
-    def latent_coords_noreg(self, zdim: int) -> Path:
-        return self.zdim(zdim) / "latent_coords_noreg.npy"
-
-    def latent_precision(self, zdim: int) -> Path:
-        return self.zdim(zdim) / "latent_precision.npy"
-
-    def latent_precision_noreg(self, zdim: int) -> Path:
-        return self.zdim(zdim) / "latent_precision_noreg.npy"
-
-    def contrasts(self, zdim: int) -> Path:
-        return self.zdim(zdim) / "contrasts.npy"
+        return self.latent_coords(zdim).parent
 
     def zdims(self) -> list[int]:
         """The latent dimensions that are there, ascending."""
         found = (re.fullmatch(r"zdim_(\d+)", path.name) for path in self.model.glob("zdim_*"))
         return sorted(int(match.group(1)) for match in found if match)
 
-    # ---- output/
     @property
     def output(self) -> Path:
         return self.out / "output"
 
     @property
     def volumes(self) -> Path:
-        return self.output / "volumes"
+        return self.mean.parent
 
     @property
     def plots(self) -> Path:
-        return self.output / "plots"
+        return self.mean_fsc_plot.parent
 
-    @property
-    def mean(self) -> Path:
-        return self.volumes / "mean.mrc"
-
-    @property
-    def mean_filtered(self) -> Path:
-        return self.volumes / "mean_filt.mrc"
-
-    def mean_half(self, half: int) -> Path:
-        """`half` is 1 or 2."""
-        return self.volumes / f"mean_half{half}_unfil.mrc"
-
-    @property
-    def mask(self) -> Path:
-        return self.volumes / "mask.mrc"
-
-    @property
-    def dilated_mask(self) -> Path:
-        return self.volumes / "dilated_mask.mrc"
-
-    @property
-    def focus_mask(self) -> Path:
-        return self.volumes / "focus_mask.mrc"
-
-    def eigenvolume(self, index: int) -> Path:
-        return self.volumes / f"eigen_pos{index:04d}.mrc"
-
-    def variance(self, components: int) -> Path:
-        return self.volumes / f"variance{components}.mrc"
-
-    # ---- density/, analysis_<zdim>/
     @property
     def density(self) -> Path:
         return self.out / "density"
@@ -258,40 +154,16 @@ class Tree:
     def analysis(self, zdim: int) -> Path:
         return self.out / f"analysis_{zdim}"
 
-    # ---- Covaria's own state
     @property
     def state(self) -> Path:
-        return self.out / ".covaria"
-
-    @property
-    def request(self) -> Path:
-        return self.state / "request.json"
-
-    @property
-    def cancel(self) -> Path:
-        """Its presence cancels the job."""
-        return self.state / "cancel"
-
-    @property
-    def particles(self) -> Path:
-        return self.state / "particles.npz"
+        return self.out / STATE
 
     @property
     def temporary(self) -> Path:
         return self.state / "tmp"
 
     def stage_dir(self, stage: str) -> Path:
-        return self.state / "stages" / stage
-
-    def stage_state(self, stage: str) -> Path:
-        return self.stage_dir(stage) / "state.json"
-
-    def stage_log(self, stage: str) -> Path:
-        return self.stage_dir(stage) / "log"
-
-    def stage_notes(self, stage: str) -> Path:
-        """{"notes": [...]}: what a user should know of this stage's input or result; job.json repeats it."""
-        return self.stage_dir(stage) / "notes.json"
+        return self.stage_state(stage).parent
 
     def checkpoints(self, stage: str) -> Path:
         return self.state / "checkpoints" / stage
@@ -301,19 +173,23 @@ class Tree:
         """A fresh folder on this tree's filesystem for `stage`'s results; removed when the block ends."""
         return publishing.staging(self.temporary, stage)
 
-    def publish(self, source: Path, target: Path) -> None:
-        """Sync a finished file or folder and rename it to `target`; what was there is replaced."""
-        publishing.publish(Path(source), Path(target), self.temporary)
+    def publish(self, source: Path, target: Path, part: type[Part] | None = None) -> None:
+        """Sync a finished file or folder and rename it to `target`; what was there is replaced.
+
+        Raises UnlistedOutput for a file that the table does not name: that of `part` where `target` is a folder that
+        the user named, else the place in OUT.
+        """
+        source, target = Path(source), Path(target)
+        if part is None:
+            publishing.refuse_unlisted(source, Tree, target.relative_to(self.out).as_posix() + "/")
+        else:
+            publishing.refuse_unlisted(source, part, "")
+        publishing.publish(source, target, self.temporary)
 
     # ---- whose is it
     def owned(self) -> Iterator[Path]:
-        """The entries of OUT that the tree code names and that exist. Nothing else is ever removed."""
-        names = {"job.json", "command.txt", "run.log", "README.txt", "downsampled", "model", "output", "density"}
-        if not self.out.is_dir():
-            return
-        for path in sorted(self.out.iterdir()):
-            if path.name in names or path.name == ".covaria" or re.fullmatch(r"analysis_\d+", path.name):
-                yield path
+        """The entries of OUT that the table names and that exist. Nothing else is ever removed."""
+        return owned(Tree, self.out)
 
     @property
     def is_ours(self) -> bool:
@@ -327,5 +203,5 @@ class Tree:
 
     def clear(self) -> None:
         """Remove every path of ours in OUT; the mark goes last, so that a killed clear is still recognised as ours."""
-        for path in sorted(self.owned(), key=lambda path: path.name == ".covaria"):
+        for path in sorted(self.owned(), key=lambda path: path.name == STATE):
             publishing.remove(path)

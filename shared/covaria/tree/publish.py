@@ -11,6 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from covaria.tree.atomic import fsync_directory
+from covaria.tree.entry import Part, find
+
+
+class UnlistedOutput(Exception):
+    """A stage would publish a file that the table of outputs does not name: a defect of the stage."""
+
 
 Guard = Callable[[], None]
 _guards: list[Guard] = []
@@ -60,6 +66,16 @@ def publish(source: Path, target: Path, aside: Path) -> None:
     fsync_directory(target.parent)
     if old is not None:
         remove(old)
+
+
+def refuse_unlisted(source: Path, part: type[Part], prefix: str) -> None:
+    """Raise UnlistedOutput unless the table of `part` names every file of `source`, placed at `prefix`."""
+    files = [source] if source.is_file() else [path for path in source.rglob("*") if not path.is_dir()]
+    for file in files:
+        inside = "" if file == source else file.relative_to(source).as_posix()
+        name = (prefix + inside).rstrip("/")
+        if find(part, name) is None:
+            raise UnlistedOutput(f"{name}: no line of covaria.tree.paths names it; add one with its meaning")
 
 
 def remove(path: Path) -> None:

@@ -15,7 +15,12 @@ import numpy as np
 from covaria.errors import InvalidInput, MissingFile
 from covaria.tree import Tree
 
-FOLDERS = {"ingest": "downsampled", "reconstruction": "model", "density": "density", "analysis": "output"}
+FILES = {
+    "ingest": "downsampled/particles.16.star",
+    "reconstruction": "model/params.pkl",
+    "density": "density/data/l_curve.json",
+    "analysis": "output/volumes/mean.mrc",
+}
 
 
 def _run(stage, job, context):
@@ -37,8 +42,10 @@ def _run(stage, job, context):
     time.sleep(plan.get("linger_s", 0.0))
     context.log.info("about to publish")
     with tree.staging(stage) as staged:
-        (staged / "result.txt").write_text(f"{job.job_id} {stage}\n")
-        tree.publish(staged, tree.out / FOLDERS[stage])
+        result = Path(staged) / FILES[stage]
+        result.parent.mkdir(parents=True)
+        result.write_text(f"{job.job_id} {stage}\n")
+        tree.publish(staged / Path(FILES[stage]).parts[0], tree.out / Path(FILES[stage]).parts[0])
     _trail(tree, stage, "published")
 
 

@@ -1,0 +1,151 @@
+"""The folders that one stage makes whole: volumes with their diagnostics, density/, analysis_<zdim>/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from typing_extensions import override
+
+from covaria.tree.entry import Entry, Mount, Numbered, Part
+
+
+@dataclass(frozen=True)
+class Folder(Part):
+    """A part that lies at `folder`."""
+
+    folder: Path
+
+    @property
+    @override
+    def root(self) -> Path:
+        return self.folder
+
+
+class Documents(Part):
+    """What a person reads first in every folder of results."""
+
+    job_json = Entry("job.json", "", "", "what ran: options, inputs, stages with their times, files by kind, errors")
+    command_txt = Entry("command.txt", "", "", "the command lines")
+    run_log = Entry("run.log", "", "", "one line an event: time, level, stage, message")
+    readme = Entry("README.txt", "", "", "what ran, what each file is, how to open it, what to try next")
+
+
+@dataclass(frozen=True)
+class VolumeFiles(Part):
+    """The files of one volume, center007 or state007, in `folder`."""
+
+    folder: Path
+    name: str
+
+    @property
+    @override
+    def root(self) -> Path:
+        return self.folder
+
+    @override
+    def named(self) -> Mapping[str, str]:
+        return {"name": self.name}
+
+    volume = Entry("{name}.mrc", "", "volumes", "the volume, filtered to its local resolution")
+    half = Numbered("{name}_half{}_unfil.mrc", "", "volumes", "from half-set 1 or 2 alone, not filtered")
+    unfiltered = Entry("{name}_unfil.mrc", "", "volumes", "the mean of the two halves, not filtered")
+    local_resolution = Entry("diagnostics/{name}/local_resolution.mrc", "", "", "local resolution, angstrom")
+    latent_coords = Entry("diagnostics/{name}/latent_coords.txt", "", "", "the latent point of the volume")
+    distances = Entry(
+        "diagnostics/{name}/heterogeneity_distances.txt", "", "", "each particle's distance from it; NaN where left out"
+    )
+    chosen_bandwidth = Entry(
+        "diagnostics/{name}/chosen_bandwidth.npy", "", "", "which neighbourhood won, by band and place"
+    )
+    params = Entry("diagnostics/{name}/params.json", "", "", "neighbourhoods, their shares, resolution of the halves")
+
+    @property
+    def diagnostics(self) -> Path:
+        return self.params.parent
+
+
+class StatesTree(Folder):
+    """A folder of state volumes, with or without the path that they lie on."""
+
+    path_json = Entry("path.json", "", "", "the path: its points, its cost, where the volumes lie on it")
+    _volumes = Mount("", VolumeFiles)
+
+    def state(self, index: int) -> VolumeFiles:
+        """The files of state `index`."""
+        return VolumeFiles(self.root, f"state{index:03d}")
+
+
+class DensityTree(Folder, Documents):
+    """The folder density/."""
+
+    all_densities_plot = Entry("plots/all_densities.png", "density", "plots", "the density at every alpha")
+    l_curve_plot = Entry("plots/Lcurve.png", "density", "plots", "fit against roughness, the chosen alpha marked")
+    knee = Entry(
+        "data/deconv_density_knee.pkl", "density", "density",
+        "the density at the chosen alpha: {density, latent_space_bounds, alpha}",
+    )  # fmt: skip
+    density = Numbered(
+        "data/all_densities/deconv_density_{}.pkl", "density", "density", "the same at every alpha, largest first"
+    )
+    l_curve = Entry("data/l_curve.json", "density", "", "the curve as numbers, and how alpha was chosen")
+
+    @property
+    def plots(self) -> Path:
+        return self.root / "plots"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+
+class AnalysisTree(Folder, Documents):
+    """The folder analysis_<zdim>/."""
+
+    contrast_histogram = Entry("plots/contrast_histogram.png", "analysis", "plots", "the contrasts of all particles")
+    pca_single_plot = Entry("plots/PCA/PC_0.png", "analysis", "plots", "the one latent coordinate, with centres")
+    _pca_plot = Numbered("plots/PCA/PC_{}{}.png", "analysis", "plots", "two components, with centres and paths")
+    umap_plot = Entry("plots/umap/umap.png", "analysis", "plots", "UMAP of the latent coordinates")
+    umap_centers_plot = Entry("plots/umap/kmeans_centers.png", "analysis", "plots", "the same, coloured by cluster")
+    umap_embedding = Entry("plots/umap/umap_embedding.npy", "analysis", "", "(N, 2); NaN where left out")
+    density_plot = Entry("plots/density/density.png", "analysis", "plots", "the density with centres and paths")
+    density_plain_plot = Entry("plots/density/density_plain.png", "analysis", "plots", "the density alone")
+    density_slices_plot = Entry("plots/density_sliced/density_slices.png", "analysis", "plots", "slices of the density")
+    kmeans_result = Entry(
+        "data/kmeans_result.pkl", "analysis", "analysis_data", "{centers: (K, zdim), labels: (N,), -1 where left out}"
+    )
+    trajectory_endpoints = Entry(
+        "data/trajectory_endpoints.pkl", "analysis", "analysis_data", "{centers, pairs: [[i, j], ...]}"
+    )
+    centers_txt = Entry("kmeans/centers.txt", "analysis", "analysis_data", "(K, zdim), for numpy.loadtxt")
+    _centers = Mount("kmeans", VolumeFiles, "analysis")
+    _trajectories = Mount("traj{:03d}", StatesTree, "analysis")
+
+    @property
+    def plots(self) -> Path:
+        return self.root / "plots"
+
+    def pca_plot(self, first: int) -> Path:
+        """PC_01.png shows components 0 and 1, PC_12.png components 1 and 2."""
+        return self._pca_plot(first, first + 1)
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def kmeans(self) -> Path:
+        return self.root / "kmeans"
+
+    def center_files(self, index: int) -> VolumeFiles:
+        """The files of centre `index`."""
+        return VolumeFiles(self.kmeans, f"center{index:03d}")
+
+    def center(self, index: int) -> Path:
+        """The volume at centre `index`."""
+        return self.center_files(index).volume
+
+    def trajectory(self, index: int) -> StatesTree:
+        """The folder of trajectory `index`."""
+        return StatesTree(self.root / f"traj{index:03d}")
