@@ -83,10 +83,10 @@ def test_the_documented_folder(out, asked):
     assert set(ends) == {"centers", "pairs"} and len(ends["pairs"]) == 2 and type(ends["pairs"][0]) is list
     for path in (
         tree.contrast_histogram, tree.pca_plot(0), tree.pca_plot(1),
-        tree.density_plots / "density.png", tree.density_sliced_plots / "density_slices.png",
+        tree.density_plot, tree.density_slices_plot,
     ):  # fmt: skip
         assert path.read_bytes()[:4] == b"\x89PNG"
-    assert not tree.umap_plots.exists()
+    assert not tree.umap_plot.parent.exists()
     ((zdim, groups, b_factor),) = asked
     assert zdim == 3 and b_factor == -20.0
     assert [(group.prefix, group.targets.shape) for group in groups] == [
@@ -101,7 +101,7 @@ def test_path_follows_the_bend(out, asked):
     _curve_density(out / "density" / "data" / "deconv_density_knee.pkl")
     _run(out)
     tree = AnalysisTree(out / "analysis_3")
-    path = json.loads((tree.trajectory(0) / "path.json").read_text())
+    path = json.loads(tree.trajectory(0).path_json.read_text())
     targets = np.array(path["path_subsampled"])
     centers = pickle.loads(tree.kmeans_result.read_bytes())["centers"]
     first, last = pickle.loads(tree.trajectory_endpoints.read_bytes())["pairs"][0]
@@ -125,16 +125,16 @@ def test_a_given_density_goes_before_the_jobs_own(out, tmp_path):
 def test_without_a_density_the_estimates_serve_and_no_density_is_drawn(out):
     _run(out)
     tree = AnalysisTree(out / "analysis_3")
-    path = json.loads((tree.trajectory(0) / "path.json").read_text())
+    path = json.loads(tree.trajectory(0).path_json.read_text())
     assert path["cost"] < 0.5 * path["straight_line_cost"]
-    assert not tree.density_plots.exists() and not tree.density_sliced_plots.exists()
+    assert not tree.density_plot.parent.exists() and not tree.density_slices_plot.parent.exists()
 
 
 def test_one_coordinate(out, asked):
     _run(out, zdim=1, n_clusters=4)
     tree = AnalysisTree(out / "analysis_1")
     assert np.loadtxt(tree.centers_txt, ndmin=2).shape == (4, 1)
-    assert (tree.pca_plots / "PC_0.png").is_file()
+    assert tree.pca_single_plot.is_file()
     targets = asked[0][1][1].targets[:, 0]
     assert np.allclose(np.diff(targets), (targets[-1] - targets[0]) / 5)
 

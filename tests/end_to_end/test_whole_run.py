@@ -76,7 +76,7 @@ def test_every_documented_file_is_there(finished: Tree) -> None:
     plots = ("eigenvalues", "mean_fsc", "contrast_histogram", "noise_spectrum", "mean_variance_eigenvolumes")
     expected += [tree.plots / f"{name}.png" for name in plots]
     expected += [analysis.contrast_histogram, analysis.pca_plot(0), analysis.kmeans_result]
-    expected += [analysis.trajectory_endpoints, analysis.centers_txt, analysis.trajectory(0) / "path.json"]
+    expected += [analysis.trajectory_endpoints, analysis.centers_txt, analysis.trajectory(0).path_json]
     for i in range(CLUSTERS):
         expected += [analysis.center(i), *map(analysis.center_files(i).half, (1, 2))]
         expected += [analysis.center_files(i).unfiltered]
@@ -88,7 +88,7 @@ def test_every_documented_file_is_there(finished: Tree) -> None:
     expected += [density.all_densities_plot, density.l_curve_plot, density.knee, density.density(0)]
     missing = [str(path.relative_to(tree.out)) for path in expected if not path.exists()]
     assert missing == []
-    for folder in (analysis.umap_plots, analysis.density_plots):
+    for folder in (analysis.umap_plot.parent, analysis.density_plot.parent):
         assert list(folder.glob("*.png")), f"{folder} holds no plot"
 
 
