@@ -32,7 +32,7 @@ times, images per second, peak memory and device; `outputs` lists the files by k
 | the directory holds | `covaria run` |
 |---|---|
 | nothing | runs |
-| an interrupted or failed run | goes on after the last finished stage; within a stage, from its last checkpoint: at most a minute back |
+| an interrupted or failed run | goes on after the last finished stage; within one, at most a minute back |
 | the same with other options or changed input files | what changed starts afresh, and what comes after it |
 | a finished run | refuses; `--overwrite` replaces it |
 | anything that Covaria did not make | refuses, always |
