@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | accuracy | soak | stack-smoke | clean
+# make demo | test | lint | bench | accuracy | soak | stack-smoke | requirements | clean
 #
 # PYTHON       the interpreter that makes .venv (3.11 or newer)
 # TORCH_INDEX  where torch comes from; empty: pip's own index. For a CPU-only or a CUDA build: the
@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 QUIET := --quiet --root-user-action=ignore --progress-bar off
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench accuracy soak stack-smoke clean rabbitmq
+.PHONY: help demo test lint format bench accuracy soak stack-smoke requirements clean rabbitmq
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -63,6 +63,9 @@ soak: $(VENV)/installed rabbitmq
 
 stack-smoke: $(VENV)/installed
 	deploy/smoke
+
+requirements: $(VENV)/installed
+	$(BIN)/python docker/lock.py
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
