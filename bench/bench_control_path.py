@@ -24,7 +24,6 @@ from covaria_site import Site, open_site, wait_until
 from covaria.bus.model import Outgoing
 from covaria.bus.topology import JOBS, build_topology
 from covaria.worker.dispatch import Dispatch
-from covaria.worker.faults import Faults
 
 POLL_S = 1.0
 """As shipped."""
@@ -55,7 +54,7 @@ def latencies(site: Site, jobs: int) -> list[float]:
 def throughput(site: Site, jobs: int) -> float:
     """Jobs/s of one worker on a full queue."""
     messages = [site.message(f"many{number}", steps=0) for number in range(jobs)]
-    dispatch = Dispatch(site.bus(), build_topology(site.settings.retry_delays_s), Faults())
+    dispatch = Dispatch(site.bus(), build_topology(site.settings.retry_delays_s))
     for message in messages:
         dispatch.submit(message)
     wait_until(lambda: site.state(name="many0") == "succeeded", 60)

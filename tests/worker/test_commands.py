@@ -71,9 +71,13 @@ def test_submit_and_wait(site: Site) -> None:
 
 def test_status_follows_and_logs(site: Site) -> None:
     worker = site.worker()
-    site.submit(site.message(steps=3, step_s=1.0))
+    site.submit(site.message(until="go"))
     wait_until(lambda: site.trail(), what="a running stage")
-    seen = site.command("status", str(site.tree().out), "--follow").stdout
+    follower = site.start("status", str(site.tree().out), "--follow")
+    wait_until(lambda: "images" in follower.text(), what="progress on the terminal")
+    site.touch("go")
+    assert follower.wait() == 0
+    seen = follower.text()
     assert "ingest          running" in seen
     assert "images" in seen
     assert "succeeded" in seen.splitlines()[-1]
@@ -144,6 +148,8 @@ def test_broker_commands(site: Site, broker_server: BrokerServer, tmp_path: Path
     missing = bare.command("broker", "status", check=False)
     assert missing.returncode == 1
     assert "missing  covaria.ingest.live" in missing.stdout
+    assert "12 queues" in bare.command("broker", "declare").stdout
+    assert bare.command("broker", "status").returncode == 0
     site.command("broker", "definitions", "--vhost", "v", "-o", str(tmp_path / "d.json"))
     assert json.loads((tmp_path / "d.json").read_text())["vhosts"] == [{"name": "v"}]
 

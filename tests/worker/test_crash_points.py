@@ -1,6 +1,7 @@
-"""A worker killed at every point of a job: one published result, one effect at the next stage, nothing left over.
+"""kill -9 of real processes: one published result, one effect at the next stage, nothing left over.
 
-The points run four at a time, each with a broker vhost and a folder of its own; every point is a test of its own.
+All orders of all effects are cut in test_crash_orders.py; here it is shown that a real death is such a cut. The points
+run four at a time, each with a broker vhost and a folder of its own; every point is a test of its own.
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ from pathlib import Path
 
 import pytest
 from covaria_broker import BrokerServer
-from covaria_site import Site, open_site, wait_until
+from covaria_site import Site, open_site
 
-from covaria.worker.faults import CHILD_POINTS, PARENT_POINTS, POINTS
+from covaria.worker.faults import CHILD_POINTS
 
 pytestmark = pytest.mark.broker
 
 FAILS_ONCE = {"ingest": {"times": 1, "error": "OSError", "errno": 28}}
-FAILS_FOR_EVER = {"ingest": {"times": 9, "error": "InvalidInput"}}
 
 
 def assert_one_result_one_effect(site: Site) -> None:
@@ -53,34 +53,9 @@ def child_killed(point: str, site: Site) -> None:
     assert_one_result_one_effect(site)
 
 
-def killed_while_handing_back(site: Site) -> None:
-    site.submit(site.message(route=("ingest", "reconstruction"), steps=3, step_s=0.5))
-    doomed = site.worker("ingest", COVARIA_CRASH_AT="hand_back_published")
-    wait_until(lambda: "step0 1000000000" in site.trail(), what="the first step")
-    doomed.signal(signal.SIGTERM)
-    assert doomed.wait() == -signal.SIGKILL, doomed.text()
-    assert_one_result_one_effect(site)
-    assert site.trail().count("step0 1000000000") == 1, "a finished step was done again"
-
-
-def killed_while_parking(site: Site) -> None:
-    site.submit(site.message(fail=FAILS_FOR_EVER))
-    doomed = site.worker("ingest", COVARIA_CRASH_AT="park_published")
-    assert doomed.wait() == -signal.SIGKILL, doomed.text()
-    whole = site.worker("ingest")
-    wait_until(lambda: site.depths() == {"covaria.parking": 2}, what="the copy parked too")
-    whole.signal(signal.SIGTERM)
-    assert whole.wait() == 0
-    assert {parked["covaria-reason"] for parked in site.parked()} == {"invalid_input"}
-    assert site.state() == "failed"
-    assert site.trail().count("published") == 0
-
-
 SCENES: dict[str, Callable[[Site], None]] = {
-    **{point: partial(parent_killed, point) for point in PARENT_POINTS},
+    **{point: partial(parent_killed, point) for point in ("started", "next_published", "retry_published")},
     **{point: partial(child_killed, point) for point in CHILD_POINTS},
-    "hand_back_published": killed_while_handing_back,
-    "park_published": killed_while_parking,
 }
 
 
@@ -98,9 +73,9 @@ def outcomes(
             site.close()
 
     with ThreadPoolExecutor(4) as pool:
-        yield {point: pool.submit(play, point) for point in POINTS}
+        yield {point: pool.submit(play, point) for point in SCENES}
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", SCENES)
 def test_killed_at(outcomes: dict[str, Future[None]], point: str) -> None:
     outcomes[point].result(timeout=240)

@@ -9,14 +9,13 @@ import pytest
 
 from covaria.errors import InvalidInput, MissingFile, RefusedOutput
 from covaria.messages.ticket import Ticket
-from covaria.worker.failures import POLICIES, Breakdown, Failure, Park, Retry, classify, decide
+from covaria.worker.failures import POLICIES, Breakdown, Failure, Park, Retry, classify, verdict_on
 
-TIERS = ("short", "middle", "long")
+TIERS = 3
 
 
 def raised(error: BaseException) -> Breakdown:
-    types = tuple(kind.__name__ for kind in type(error).__mro__ if kind is not object)
-    return Breakdown(types, str(error), errno=error.errno if isinstance(error, OSError) else None)
+    return Breakdown.of(error)
 
 
 def torch_error(name: str, message: str) -> BaseException:
@@ -70,11 +69,11 @@ def test_class(breakdown: Breakdown, failure: Failure) -> None:
 def test_waits_then_parking(failure: Failure, waits: list[int]) -> None:
     ticket = Ticket()
     for tier in waits:
-        verdict = decide(failure, ticket, TIERS)
+        verdict = verdict_on(failure, ticket, TIERS)
         assert isinstance(verdict, Retry)
         assert verdict.tier == tier
         ticket = ticket.again("x", memory_scale=verdict.memory_scale)
-    assert decide(failure, ticket, TIERS) == Park()
+    assert verdict_on(failure, ticket, TIERS) == Park()
 
 
 def test_every_class_has_a_row() -> None:
@@ -82,14 +81,14 @@ def test_every_class_has_a_row() -> None:
 
 
 def test_less_memory_halves_the_budget() -> None:
-    verdict = decide("device_memory", Ticket(memory_scale=0.5), TIERS)
+    verdict = verdict_on("device_memory", Ticket(memory_scale=0.5), TIERS)
     assert verdict == Retry(0, 0.25)
-    assert decide("killed", Ticket(memory_scale=0.5), TIERS) == Retry(0, 0.5)
+    assert verdict_on("killed", Ticket(memory_scale=0.5), TIERS) == Retry(0, 0.5)
 
 
 def test_one_tier_is_enough() -> None:
-    assert decide("filesystem", Ticket(), ("only",)) == Retry(0, 1.0)
+    assert verdict_on("filesystem", Ticket(), 1) == Retry(0, 1.0)
 
 
 def test_attempts_of_all_kinds_count_together() -> None:
-    assert decide("unknown", Ticket(attempt=2), TIERS) == Park()
+    assert verdict_on("unknown", Ticket(attempt=2), TIERS) == Park()

@@ -104,10 +104,10 @@ class MemoryBroker:
 
 
 class MemoryBus:
-    """One connection to a `MemoryBroker` (a new one of its own when none is given)."""
+    """One connection to a `MemoryBroker` (a new one of its own when none is given); `sleep` lets time pass."""
 
-    def __init__(self, broker: MemoryBroker | None = None) -> None:
-        self.broker = broker or MemoryBroker()
+    def __init__(self, broker: MemoryBroker | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.broker, self._sleep = broker or MemoryBroker(), sleep
         self._open = False
         self._channel = 0
         self._next_tag = 0
@@ -188,7 +188,7 @@ class MemoryBus:
 
     def tick(self, seconds: float) -> None:
         self._need_open()
-        time.sleep(seconds)
+        self._sleep(seconds)
 
     def _settle(self, delivery: Delivery) -> tuple[str, _Message]:
         self._need_open()

@@ -80,14 +80,23 @@ def require(tree: Tree, number: int) -> None:
         raise LeaseLost(f"lease {number} of {tree.out} was taken over (now {highest})")
 
 
+def is_valid(tree: Tree, number: int) -> bool:
+    """Whether lease `number` is still the valid one."""
+    return _highest(tree.state) == number
+
+
 def watch(
-    tree: Tree, seen: LeaseState, dead_after_s: float, wait: Callable[[float], bool]
+    tree: Tree,
+    seen: LeaseState,
+    dead_after_s: float,
+    wait: Callable[[float], bool],
+    clock: Callable[[], float] = time.monotonic,
 ) -> Literal["live", "released", "dead", "unknown"]:
     """Observe a foreign lease until its counter moves or has stood still for `dead_after_s`.
 
     `wait(seconds)` passes time and returns False to give up early ("unknown").
     """
-    began = time.monotonic()
+    began = clock()
     while True:
         now = latest(tree)
         if now is None or now.number != seen.number:
@@ -96,7 +105,7 @@ def watch(
             return "released"
         if now.counter != seen.counter:
             return "live"
-        left = began + dead_after_s - time.monotonic()
+        left = began + dead_after_s - clock()
         if left <= 0:
             return "dead"
         if not wait(min(left, dead_after_s / 20, 1.0)):

@@ -24,7 +24,6 @@ from covaria.messages.envelope import Message, message_id, seal, unseal
 from covaria.messages.ticket import new_ticket
 from covaria.tree import Tree, atomic, record
 from covaria.worker.dispatch import Dispatch
-from covaria.worker.faults import Faults
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class Outbox:
 
     def send(self, bus: Bus, retry_delays_s: tuple[float, ...]) -> int:
         """Send what waits, oldest first; returns how many are safe now. Raises BrokerAway, Refused."""
-        dispatch = Dispatch(bus, build_topology(retry_delays_s), Faults())
+        dispatch = Dispatch(bus, build_topology(retry_delays_s))
         sent = 0
         for path in self.waiting():
             message = unseal(path.read_bytes())

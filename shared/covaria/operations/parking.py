@@ -12,7 +12,6 @@ from covaria.errors import InvalidInput
 from covaria.messages.envelope import BadMessage, unseal
 from covaria.messages.ticket import HOST, LAST_ERROR, REASON
 from covaria.worker.dispatch import Dispatch
-from covaria.worker.faults import Faults
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def look(bus: Bus) -> list[Parked]:
 def replay(bus: Bus, which: Sequence[str] | None, everything: bool) -> list[str]:
     """Send messages again as first attempts; one line each. What cannot be read stays parked."""
     lines = []
-    dispatch = Dispatch(bus, build_topology((1.0,)), Faults())
+    dispatch = Dispatch(bus, build_topology((1.0,)))
     for parked in look(bus):
         if not parked.matches(which, everything):
             continue

@@ -13,9 +13,7 @@ from covaria.bus.model import BrokerAway, Bus, BusError, Delivery, DeliveryLost,
 from covaria.bus.topology import DEAD, EVENTS, JOBS, Topology, job_key
 from covaria.messages.envelope import Message, message_id, seal
 from covaria.messages.event import Event, seal_event
-from covaria.messages.ticket import HOST, REASON, Ticket, new_ticket
-from covaria.worker.failures import Failure
-from covaria.worker.faults import Faults
+from covaria.messages.ticket import HOST, LAST_ERROR, MAX_ERROR, REASON, Ticket, new_ticket
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +23,8 @@ OWNER = f"{socket.gethostname()}:{os.getpid()}"
 class Dispatch:
     """Publishes on one bus."""
 
-    def __init__(self, bus: Bus, topology: Topology, faults: Faults) -> None:
-        self.bus, self.topology, self.faults = bus, topology, faults
+    def __init__(self, bus: Bus, topology: Topology) -> None:
+        self.bus, self.topology = bus, topology
 
     def submit(self, message: Message, ticket: Ticket | None = None) -> str:
         """Queue a message for its stage; returns its id. Raises BusError."""
@@ -36,35 +34,28 @@ class Dispatch:
         self.bus.publish(Outgoing(JOBS, key, seal(message, identifier), identifier, ticket.headers()))
         return identifier
 
-    def later(self, delivery: Delivery, message: Message, ticket: Ticket, tier: int) -> None:
-        """A copy to a retry tier, then ack."""
+    def send_later(self, delivery: Delivery, message: Message, ticket: Ticket, tier: int) -> None:
+        """A copy to a retry tier."""
         identifier = message_id(message, ticket.attempt, ticket.sequence)
         self._copy(self.topology.tiers[tier], delivery, identifier, ticket.headers())
-        self.faults.passing("retry_published")
-        self.done(delivery)
 
-    def hand_back(self, delivery: Delivery, message: Message, ticket: Ticket) -> None:
-        """A copy to the same queue, the attempt unchanged, then ack: free on every version of the broker."""
+    def send_back(self, delivery: Delivery, message: Message, ticket: Ticket) -> None:
+        """A copy to the same queue: free on every version of the broker."""
         identifier = message_id(message, ticket.attempt, ticket.sequence)
         self._copy(JOBS, delivery, identifier, ticket.headers())
-        self.faults.passing("hand_back_published")
-        self.done(delivery)
 
-    def park(self, delivery: Delivery, ticket: Ticket, reason: Failure | str, error: str) -> None:
-        """A copy with the reason to parking, then ack."""
+    def send_to_parking(self, delivery: Delivery, ticket: Ticket, reason: str, error: str) -> None:
+        """A copy to parking, with the reason."""
         headers: dict[str, HeaderValue] = {**ticket.headers(), REASON: reason, HOST: OWNER}
-        headers["covaria-last-error"] = error[:1000]
+        headers[LAST_ERROR] = error[:MAX_ERROR]
         self._copy(DEAD, delivery, delivery.message_id, headers)
-        self.faults.passing("park_published")
-        self.done(delivery)
 
-    def done(self, delivery: Delivery) -> None:
+    def ack(self, delivery: Delivery) -> None:
         """Acknowledge; a delivery that was lost meanwhile comes again and will be found done."""
         try:
             self.bus.ack(delivery)
         except (DeliveryLost, BrokerAway) as error:
             log.warning("not acknowledged: %s", error)
-        self.faults.passing("acked")
 
     def tell(self, event: Event) -> None:
         """An event; nobody listening, or a broker that is away, is fine."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
+from covaria.errors import CovariaError
 from covaria.messages.ticket import Ticket
 
 Failure = Literal[
@@ -80,6 +80,16 @@ class Breakdown:
     """The signal that ended the process."""
     exit_code: int | None = None
 
+    @classmethod
+    def of(cls, error: BaseException) -> Self:
+        """What an exception says."""
+        return cls(
+            types=tuple(kind.__name__ for kind in type(error).__mro__ if kind is not object),
+            message=error.message if isinstance(error, CovariaError) else str(error),
+            hint=error.hint if isinstance(error, CovariaError) else "",
+            errno=error.errno if isinstance(error, OSError) else None,
+        )
+
     def __str__(self) -> str:
         if self.types:
             return f"{self.types[0]}: {self.message}"
@@ -121,11 +131,11 @@ def classify(breakdown: Breakdown) -> Failure:
     return "unknown"
 
 
-def decide(failure: Failure, ticket: Ticket, tiers: Sequence[str]) -> Retry | Park:
-    """What to do after attempt `ticket.attempt` failed so."""
+def verdict_on(failure: Failure, ticket: Ticket, tiers: int) -> Retry | Park:
+    """What to do after attempt `ticket.attempt` failed so, with that many retry tiers."""
     policy = POLICIES[failure]
     retries_done = ticket.attempt - 1
     if retries_done >= len(policy.waits):
         return Park()
-    tier = min(policy.waits[retries_done], len(tiers) - 1)
+    tier = min(policy.waits[retries_done], tiers - 1)
     return Retry(tier, ticket.memory_scale / 2 if policy.less_memory else ticket.memory_scale)

@@ -5,22 +5,10 @@ from __future__ import annotations
 import os
 import signal
 
-PARENT_POINTS = (
-    "received",
-    "leased",
-    "started",
-    "progress",
-    "stage_done",
-    "lease_released",
-    "next_published",
-    "handover_noted",
-    "event_published",
-    "acked",
-    "retry_published",
-    "park_published",
-    "hand_back_published",
-)
-"""Where a worker's parent process can be made to die, in the order of a job."""
+from covaria.worker.effects import EFFECTS
+
+PARENT_POINTS = ("received", *(effect.point for effect in EFFECTS))
+"""Where a worker's parent process can be made to die: on a message's arrival and after every effect."""
 
 CHILD_POINTS = ("child_started", "child_progress", "child_publish", "child_done")
 """Where the stage's process can be made to die."""

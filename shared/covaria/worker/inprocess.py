@@ -10,7 +10,6 @@ from covaria.messages.envelope import new_message, unseal
 from covaria.messages.work import Work
 from covaria.stage import Job
 from covaria.worker.dispatch import Dispatch
-from covaria.worker.faults import Faults
 
 RunStage = Callable[[str, Job], None]
 
@@ -24,7 +23,7 @@ def run_in_process(job_id: str, work: Work, run: RunStage) -> None:
     bus = MemoryBus()
     bus.open()
     bus.declare(topology)
-    dispatch = Dispatch(bus, topology, Faults())
+    dispatch = Dispatch(bus, topology)
     dispatch.submit(new_message(job_id, work))
     for stage in work.route:
         delivery = bus.get(job_queue(stage, work.job_class))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 
 from covaria.bus.backoff import Backoff
 from covaria.bus.model import BrokerAway, Bus, BusError
 from covaria.bus.topology import Topology
+from covaria.worker.clock import Clock
 from covaria.worker.health import Health
 from covaria.worker.metrics import Metrics
 
@@ -17,8 +17,10 @@ log = logging.getLogger(__name__)
 class Link:
     """Keeps a bus open as far as it can be. `tick` and `ensure` never raise for a broker that is away."""
 
-    def __init__(self, bus: Bus, topology: Topology, health: Health, metrics: Metrics, backoff: Backoff) -> None:
-        self.bus = bus
+    def __init__(
+        self, bus: Bus, topology: Topology, health: Health, metrics: Metrics, backoff: Backoff, clock: Clock
+    ) -> None:
+        self.bus, self._clock = bus, clock
         self._topology = topology
         self._health, self._metrics, self._backoff = health, metrics, backoff
         self._next_try = 0.0
@@ -27,7 +29,7 @@ class Link:
         """Whether the bus is open with its topology in place; tries to make it so when a try is due."""
         if self.bus.is_open:
             return True
-        if time.monotonic() < self._next_try:
+        if self._clock.monotonic() < self._next_try:
             return False
         try:
             self.bus.open()
@@ -44,23 +46,23 @@ class Link:
         """The bus failed: close it, try again after a while. What was unsettled is delivered again."""
         self.bus.close()
         wait = self._backoff.next_wait_s()
-        self._next_try = time.monotonic() + wait
+        self._next_try = self._clock.monotonic() + wait
         log.warning("%s (trying again in %.1f s)", error, wait)
         self._note(False)
 
     def tick(self, seconds: float) -> None:
         """Let `seconds` pass: serve the connection, or sleep where there is none."""
-        began = time.monotonic()
+        began = self._clock.monotonic()
         if self.bus.is_open:
             try:
                 self.bus.tick(seconds)
             except BrokerAway as error:
                 self.lost(error)
-        left = began + seconds - time.monotonic()
+        left = began + seconds - self._clock.monotonic()
         if left > 0 and not self.bus.is_open:
-            time.sleep(left)
+            self._clock.sleep(left)
         self._health.tick()
-        self._metrics.io_loop_lag.set(max(0.0, time.monotonic() - began - seconds))
+        self._metrics.io_loop_lag.set(max(0.0, self._clock.monotonic() - began - seconds))
 
     def _note(self, connected: bool) -> None:
         self._health.broker_open = connected

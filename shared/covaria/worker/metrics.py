@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from covaria import __version__
+from covaria.worker.effects import Outcome
 from covaria.worker.failures import POLICIES
 
 DURATION_BUCKETS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 """Seconds; a day is the last bound."""
 WAIT_BUCKETS = (0.1, 0.5, 1, 2, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 
-OUTCOMES = ("succeeded", "duplicate", "retried", "parked", "cancelled", "handed_back", "deferred", "lost")
+OUTCOMES = tuple(dict.fromkeys(outcome.label for outcome in Outcome))
 """How a received job may end: `deferred` met another worker's live lease, `lost` found its own lease taken over."""
-
 
 PUBLISH_RESULTS = ("confirmed", "unroutable", "refused", "error")
 REFUSALS = ("size", "envelope", "version", "schema", "path")

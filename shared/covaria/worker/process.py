@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from covaria.worker.child import Order
 from covaria.worker.failures import Breakdown
@@ -21,6 +21,34 @@ from covaria.worker.failures import Breakdown
 log = logging.getLogger(__name__)
 
 KEPT_LINES = 40
+
+
+class RunningStage(Protocol):
+    """A stage at work, as its supervisor sees it. Nothing here blocks but `finish`, which is called after the end."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def running(self) -> bool: ...
+
+    def reports(self) -> list[dict[str, Any]]:
+        """Progress reports since the last call, oldest first."""
+
+    def stop(self) -> None:
+        """Ask the stage to stop at its next step."""
+
+    def kill(self) -> None:
+        """End it now, with all it started."""
+
+    def finish(self) -> Breakdown | None:
+        """After the end: None when the stage is done, else what went wrong."""
+
+
+class StartStage(Protocol):
+    """Starts a stage; StageProcess does it as a process of its own."""
+
+    def __call__(self, order: Order, scratch: Path | None) -> RunningStage: ...
 
 
 class StageProcess:

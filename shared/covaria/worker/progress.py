@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import time
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from covaria.job.books import Books
+from covaria.job.lease import LeaseLost, require
 from covaria.tree import atomic, record
+from covaria.worker.clock import Clock
 from covaria.worker.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 2.0
 
 
 class ProgressBook:
-    """Takes the reports of one attempt."""
+    """Takes the reports of one attempt, which holds lease number `lease`."""
 
-    def __init__(self, books: Books, stage: str, metrics: Metrics) -> None:
-        self._books, self._stage, self._metrics = books, stage, metrics
+    def __init__(self, books: Books, lease: int, stage: str, metrics: Metrics, clock: Clock) -> None:
+        self._books, self._lease, self._stage, self._metrics, self._clock = books, lease, stage, metrics, clock
         self._step = ""
         self._began = self._written = 0.0
         self._done = 0
 
     def take(self, report: Mapping[str, Any]) -> None:
         """One report {step, done, total, unit, gpu_bytes}."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         step, done, total = str(report["step"]), int(report["done"]), max(int(report["total"]), 1)
         if step != self._step:
             self._step, self._began, self._done = step, now, 0
@@ -50,15 +54,17 @@ class ProgressBook:
 
     def _write(self, step: str, done: int, total: int, unit: str, rate: float) -> None:
         left = (total - done) / rate if rate > 0 else None
-        atomic.write_json(
-            self._books.progress(self._stage),
-            {
-                "step": step,
-                "done": done,
-                "total": total,
-                "unit": unit,
-                "per_second": round(rate, 2),
-                "seconds_left": None if left is None else round(left, 1),
-                "at": record.now(),
-            },
-        )
+        page = {
+            "step": step,
+            "done": done,
+            "total": total,
+            "unit": unit,
+            "per_second": round(rate, 2),
+            "seconds_left": None if left is None else round(left, 1),
+            "at": record.now(),
+        }
+        try:
+            require(self._books.tree, self._lease)
+            atomic.write_json(self._books.progress(self._stage), page)
+        except (OSError, LeaseLost) as error:  # nothing depends on it: a full disk must not end the stage
+            log.warning("progress is not written: %s", error)

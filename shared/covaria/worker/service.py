@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
-import time
 from collections.abc import Sequence
 from types import FrameType
 
@@ -16,12 +15,14 @@ from covaria.bus.topology import CLASSES, build_topology, job_queue
 from covaria.errors import InvalidInput
 from covaria.request.stages import STAGES
 from covaria.settings import Settings
+from covaria.worker.clock import Clock
 from covaria.worker.dispatch import Dispatch
 from covaria.worker.faults import Faults
 from covaria.worker.handler import Handler
 from covaria.worker.health import Health, HealthServer
 from covaria.worker.link import Link
 from covaria.worker.metrics import Metrics
+from covaria.worker.process import StageProcess, StartStage
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,9 @@ class Service:
         max_jobs: int | None = None,
         idle_exit_s: float | None = None,
         bus: Bus | None = None,
+        start_stage: StartStage = StageProcess,
+        clock: Clock | None = None,
+        faults: Faults | None = None,
     ) -> None:
         if stage not in STAGES:
             raise InvalidInput(f"no stage {stage!r}", hint=f"one of {', '.join(STAGES)}")
@@ -54,10 +58,13 @@ class Service:
         topology = build_topology(settings.retry_delays_s)
         self.bus = bus or RabbitBus(settings, lambda result: self.metrics.messages_published.labels(result).inc())
         part = topology.part(stage, tuple(self.classes))
-        self.link = Link(self.bus, part, self.health, self.metrics, Backoff())
-        faults = Faults(settings.crash_at)
-        dispatch = Dispatch(self.bus, topology, faults)
-        self.handler = Handler(stage, settings, self.link, dispatch, self.metrics, lambda: self.terms)
+        self.clock = clock or Clock()
+        self.link = Link(self.bus, part, self.health, self.metrics, Backoff(), self.clock)
+        dispatch = Dispatch(self.bus, topology)
+        faults = faults or Faults(settings.crash_at)
+        self.handler = Handler(
+            stage, settings, self.link, dispatch, self.metrics, lambda: self.terms, faults, start_stage, self.clock
+        )
         self.terms = 0
         """How often we were asked to stop."""
         self._disk_seen = float("-inf")
@@ -69,7 +76,7 @@ class Service:
         log.info("%s worker for %s, http port %d", self.stage, "+".join(self.classes), server.port)
         log.info("settings: %s", self.settings.redacted())
         try:
-            self._loop()
+            self.serve()
         finally:
             self.health.draining = True
             self.bus.close()
@@ -79,20 +86,21 @@ class Service:
         log.info("ended")
         return 0
 
-    def _loop(self) -> None:
+    def serve(self) -> None:
+        """Deal with messages until it is time to end."""
         handled = 0
-        last_message = time.monotonic()
+        last_message = self.clock.monotonic()
         while not self.terms:
             self._look_at_disks()
             delivery = self._ask() if self.link.ensure() else None
             if delivery is not None:
                 self._handle(delivery)
                 handled += 1
-                last_message = time.monotonic()
+                last_message = self.clock.monotonic()
                 if self.max_jobs is not None and handled >= self.max_jobs:
                     return
                 continue
-            if self.idle_exit_s is not None and time.monotonic() - last_message > self.idle_exit_s:
+            if self.idle_exit_s is not None and self.clock.monotonic() - last_message > self.idle_exit_s:
                 log.info("no message for %.0f s", self.idle_exit_s)
                 return
             self.link.tick(self.settings.poll_interval_s)
@@ -118,9 +126,9 @@ class Service:
             self.link.lost(error)
 
     def _look_at_disks(self) -> None:
-        if time.monotonic() - self._disk_seen < DISK_EVERY_S:
+        if self.clock.monotonic() - self._disk_seen < DISK_EVERY_S:
             return
-        self._disk_seen = time.monotonic()
+        self._disk_seen = self.clock.monotonic()
         for number, root in enumerate(self.settings.roots):
             try:
                 self.metrics.shared_fs_free.labels(root=str(number)).set(shutil.disk_usage(root).free)

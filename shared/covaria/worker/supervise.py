@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -12,11 +11,11 @@ from covaria.bus.model import Delivery
 from covaria.job.lease import LeaseKeeper
 from covaria.settings import Settings
 from covaria.tree import Tree
+from covaria.worker.clock import Clock
 from covaria.worker.failures import Breakdown
-from covaria.worker.faults import Faults
 from covaria.worker.link import Link
 from covaria.worker.metrics import Metrics
-from covaria.worker.process import StageProcess
+from covaria.worker.process import RunningStage
 from covaria.worker.progress import ProgressBook
 
 log = logging.getLogger(__name__)
@@ -54,11 +53,11 @@ class Supervisor:
     metrics: Metrics
     draining: Callable[[], int]
     """How often SIGTERM has come; the second ends the stage at once."""
-    faults: Faults
+    clock: Clock
 
-    def watch(self, process: StageProcess, progress: ProgressBook) -> Ending:
+    def watch(self, process: RunningStage, progress: ProgressBook) -> Ending:
         """Serve the connection until the process has ended."""
-        began = time.monotonic()
+        began = self.clock.monotonic()
         why: Why = ""
         kill_at = float("inf")
         lost = False
@@ -71,12 +70,11 @@ class Supervisor:
             self.metrics.worker_last_poll.labels(stage=self.stage).set_to_current_time()
             for report in process.reports():
                 progress.take(report)
-                self.faults.passing("progress")
             if not lost and not self.link.bus.holds(self.delivery):
                 lost = True
                 self.metrics.deliveries_lost.labels(stage=self.stage).inc()
                 log.warning("the broker took the delivery back; the stage goes on, the copy will find it done")
-            now = time.monotonic()
+            now = self.clock.monotonic()
             look_for_cancel = now - cancel_checked >= CANCEL_POLL_S
             cancel_checked = now if look_for_cancel else cancel_checked
             reason = self._reason(now - began, look_for_cancel)
@@ -97,6 +95,13 @@ class Supervisor:
             return "drain"
         if self.settings.job_timeout_s is not None and ran_s > self.settings.job_timeout_s:
             return "time_limit"
-        if look_for_cancel and self.tree.cancel.exists():
+        if look_for_cancel and self._is_cancelled():
             return "cancel"
         return ""
+
+    def _is_cancelled(self) -> bool:
+        try:
+            return self.tree.cancel.exists()
+        except OSError as error:  # a filesystem that hiccups ends no job
+            log.warning("cannot look for a cancellation: %s", error)
+            return False

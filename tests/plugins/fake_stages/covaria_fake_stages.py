@@ -1,6 +1,7 @@
 """Stages for tests of the services: quick, and told by a JSON file (in place of the particles) how to behave.
 
 {"steps": 3, "step_s": 0.0, "fail": {"<stage>": {"times": 1, "error": "OSError", "errno": 28}}, "<stage>": {"steps": 1}}
+"until": "name" makes step "until_step" (the last) wait for a file of that name beside OUT.
 Every executed step and every publish leaves one line in OUT/.covaria/trail.<stage>.
 """
 
@@ -37,6 +38,8 @@ def _run(stage, job, context):
                 context.progress(name, 0, 1, "images")
             context.checkpoints.save(name, {"value": np.arange(step)})
             _trail(tree, stage, f"{name} {context.memory_bytes}")
+            if "until" in plan and step == plan.get("until_step", steps - 1) - 1:
+                _wait_for(tree.out.parent / plan["until"], context)
         context.progress(name, 1, 1, "images")
     _fail(tree, stage, plan.get("fail", {}).get(stage))
     time.sleep(plan.get("linger_s", 0.0))
@@ -47,6 +50,12 @@ def _run(stage, job, context):
         result.write_text(f"{job.job_id} {stage}\n")
         tree.publish(staged / Path(FILES[stage]).parts[0], tree.out / Path(FILES[stage]).parts[0])
     _trail(tree, stage, "published")
+
+
+def _wait_for(path, context):
+    while not path.exists():
+        time.sleep(0.02)
+        context.progress("waiting", 0, 1, "images")
 
 
 def _trail(tree, stage, line):

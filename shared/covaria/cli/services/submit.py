@@ -145,13 +145,12 @@ def send(message: Any) -> None:
     from covaria.bus.topology import build_topology
     from covaria.settings import load_settings
     from covaria.worker.dispatch import Dispatch
-    from covaria.worker.faults import Faults
 
     settings = load_settings()
     bus = RabbitBus(settings)
     bus.open()
     try:
-        Dispatch(bus, build_topology(settings.retry_delays_s), Faults()).submit(message)
+        Dispatch(bus, build_topology(settings.retry_delays_s)).submit(message)
     finally:
         bus.close()
 

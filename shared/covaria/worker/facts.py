@@ -1,0 +1,81 @@
+"""All that a decision about a message looks at, as one value. Looking changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+
+from covaria.job.books import Books
+from covaria.messages.ticket import Ticket
+from covaria.worker.failures import Breakdown
+from covaria.worker.supervise import Ending
+
+
+class LeaseFact(Enum):
+    """What came of asking for the folder's lease."""
+
+    NOT_ASKED = auto()
+    OURS = auto()
+    ANOTHERS = auto()
+    """Somebody lives and works there."""
+    GIVEN_UP = auto()
+    """We were told to stop while watching whether its holder lives."""
+    TAKEN_OVER = auto()
+    """It was ours; another has it now, and whatever is in the folder is the other's."""
+    FREED = auto()
+    """It was ours; the work is done."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What the disk says of the job and its stage."""
+
+    out: Path
+    superseded: bool = False
+    """A later job replaced this one there."""
+    ours: bool = False
+    """It holds this very job."""
+    foreign: bool = False
+    """It holds files, and none of them is Covaria's."""
+    done: bool = False
+    """This job's stage has finished."""
+    handed_over: bool = False
+    """The next stage's message is known to be safe at the broker."""
+    cancelled: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known when a decision is due."""
+
+    ticket: Ticket
+    tiers: int
+    """How many retry tiers there are."""
+    folder: Folder | None
+    """None: it cannot be read; `breakdown` says why."""
+    next_stage: str | None = None
+    lease: LeaseFact = LeaseFact.NOT_ASKED
+    lease_owner: str = ""
+    claimed: bool = False
+    """The folder was made this job's, under our lease."""
+    ending: Ending | None = None
+    """How the stage's process ended."""
+    breakdown: Breakdown | None = None
+    """What went wrong on our own side."""
+    next_refused: bool = False
+    """The next stage's queue takes nothing now."""
+
+
+def look(books: Books, stage: str) -> Folder:
+    """What the disk says now. Raises what reading damaged books raises."""
+    tree = books.tree
+    return Folder(
+        out=tree.out,
+        superseded=books.was_superseded(),
+        ours=books.is_ours(),
+        foreign=not tree.is_empty and not tree.is_ours,
+        done=books.is_done(stage),
+        handed_over=books.is_handed_over(stage),
+        cancelled=tree.cancel.exists(),
+    )

@@ -1,0 +1,347 @@
+"""Carries out what was decided about a message, effect by effect, and passes a crash point after each.
+
+What the disk refuses while a message is being settled is logged, and the message is settled all the same: attempt,
+reason and error travel in its headers. A copy is sent only while the broker still holds the delivery for us: one that
+was taken back comes again by itself, and a copy would double it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from covaria.bus.model import BusError, Delivery, Refused
+from covaria.job.books import Books
+from covaria.job.lease import LeaseKeeper, LeaseLost, is_valid, latest, require, take, watch
+from covaria.messages.envelope import Message, message_id
+from covaria.messages.event import Event
+from covaria.messages.ticket import Ticket
+from covaria.request.paths import input_files
+from covaria.tree import Tree
+from covaria.worker.child import Order
+from covaria.worker.decisions import decide
+from covaria.worker.dispatch import OWNER
+from covaria.worker.effects import (
+    Ack,
+    Claim,
+    Decision,
+    Effect,
+    Note,
+    NoteHandover,
+    Outcome,
+    Reject,
+    Release,
+    SendBack,
+    SendLater,
+    SendToParking,
+    Settle,
+    Start,
+    SubmitNext,
+    TakeLease,
+    Tell,
+    Watch,
+)
+from covaria.worker.facts import Facts, LeaseFact, look
+from covaria.worker.failures import Breakdown
+from covaria.worker.process import RunningStage
+from covaria.worker.progress import ProgressBook
+from covaria.worker.supervise import Ending, Supervisor
+
+if TYPE_CHECKING:
+    from covaria.worker.handler import Handler
+
+log = logging.getLogger(__name__)
+
+BYTES_PER_GB = 10**9
+
+
+class TakenBack(Exception):
+    """The broker took the delivery back: it comes again, nothing more is to be sent about it."""
+
+
+@dataclass
+class Settling:
+    """A delivery that is no job of ours: nothing but the broker is needed to deal with it."""
+
+    handler: Handler
+    delivery: Delivery
+    ticket: Ticket
+
+    def __post_init__(self) -> None:
+        self.dispatch, self.metrics = self.handler.dispatch, self.handler.metrics
+        self.faults, self.clock = self.handler.faults, self.handler.clock
+
+    def carry_out(self, decision: Decision) -> None:
+        """Every effect, in order. Raises BusError."""
+        for effect in decision.effects:
+            try:
+                self.do(effect)
+            except TakenBack:
+                log.warning("the broker took message %.200r back; it comes again", self.delivery.message_id)
+                return
+            self.faults.passing(effect.point)
+
+    def do(self, effect: Effect) -> None:
+        """One effect at the broker."""
+        match effect:
+            case SendToParking(reason, error):
+                self._need_delivery()
+                self.dispatch.send_to_parking(self.delivery, self.ticket, reason, error)
+            case Ack():
+                self.dispatch.ack(self.delivery)
+            case Reject():
+                self.dispatch.bus.reject(self.delivery)
+            case _:
+                raise NotImplementedError(f"{effect} of a message that is no job")
+
+    def _need_delivery(self) -> None:
+        if not self.dispatch.bus.holds(self.delivery):
+            raise TakenBack
+
+
+@dataclass
+class Attempt(Settling):
+    """One attempt at one job's message: what is known of it so far, and the hands that change the world."""
+
+    message: Message
+    job_class: str
+    keeper: LeaseKeeper | None = None
+    lease: LeaseFact = LeaseFact.NOT_ASKED
+    lease_owner: str = ""
+    claimed: bool = False
+    process: RunningStage | None = None
+    ending: Ending | None = None
+    breakdown: Breakdown | None = None
+    next_refused: bool = False
+    began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.stage, self.settings = self.handler.stage, self.handler.settings
+        self.tree = Tree(self.message.work.request.out)
+        self.books = Books(self.tree, self.message.job_id)
+        self.onward = self.message.onward()
+        self.extra = {"job_id": self.message.job_id, "stage": self.stage, "attempt": self.ticket.attempt}
+        self.began = self.clock.monotonic()
+
+    def run(self) -> Outcome:
+        """Decide and act until the message is settled. Raises BusError: then it comes again."""
+        try:
+            while True:
+                decision = decide(self.facts())
+                self._announce(decision)
+                if self._goes_through(decision) and decision.outcome is not None:
+                    self._measure(decision.outcome)
+                    return decision.outcome
+        except Exception:
+            if self.process is not None:
+                self.process.kill()
+            self._release()
+            raise
+
+    def facts(self) -> Facts:
+        """What is known now; a folder that cannot be read is a breakdown of its own."""
+        folder = None
+        try:
+            if self.keeper is not None and not is_valid(self.tree, self.keeper.lease.number):
+                self.lease = LeaseFact.TAKEN_OVER
+            folder = look(self.books, self.stage)
+        except Exception as error:  # whatever a folder holds is this job's problem alone
+            self._break_down(error)
+        return Facts(
+            ticket=self.ticket,
+            tiers=len(self.dispatch.topology.tiers),
+            folder=folder,
+            next_stage=None if self.onward is None else self.onward.stage,
+            lease=self.lease,
+            lease_owner=self.lease_owner,
+            claimed=self.claimed,
+            ending=self.ending,
+            breakdown=self.breakdown,
+            next_refused=self.next_refused,
+        )
+
+    def _goes_through(self, decision: Decision) -> bool:
+        """Carry a decision out; False where an effect failed and the facts are to be looked at again."""
+        for effect in decision.effects:
+            try:
+                self.do(effect)
+            except TakenBack:
+                log.warning("the broker took the delivery back; it comes again", extra=self.extra)
+                return True
+            except Refused:
+                if not isinstance(effect, SubmitNext):
+                    raise
+                self.next_refused = True
+                return False
+            except BusError:
+                raise
+            except Exception as error:
+                if not effect.best_effort or isinstance(error, LeaseLost):
+                    self._break_down(error)
+                    return False
+                log.warning("%s failed, the message is settled all the same: %s", effect, error, extra=self.extra)
+            self.faults.passing(effect.point)
+        return True
+
+    def _break_down(self, error: Exception) -> None:
+        if self.breakdown is None or isinstance(error, LeaseLost):
+            log.warning("while dealing with the message", extra=self.extra, exc_info=error)
+            self.breakdown = Breakdown.of(error)
+
+    def _announce(self, decision: Decision) -> None:
+        if decision.failure is not None:
+            self.metrics.job_failures.labels(self.stage, decision.failure).inc()
+        if decision.why:
+            level = logging.INFO if decision.failure is None else logging.ERROR
+            log.log(level, "%s", decision.why, extra=self.extra)
+
+    def _measure(self, outcome: Outcome) -> None:
+        if self.ending is not None:
+            seconds = self.clock.monotonic() - self.began
+            self.metrics.job_duration.labels(self.stage, outcome.label).observe(seconds)
+
+    # ---- the effects
+    def do(self, effect: Effect) -> None:
+        """One effect."""
+        match effect:
+            case TakeLease():
+                self._take_lease()
+            case Claim():
+                self.books.claim(self.message)
+                self.claimed = True
+            case Settle(status, error):
+                self._need_lease()
+                self.books.settle(self.stage, status, error)
+            case Note():
+                self._note(effect)
+            case NoteHandover():
+                self._need_lease()
+                identifier = None if self.onward is None else message_id(self.onward, 1, 0)
+                self.books.note_handover(self.stage, identifier)
+            case Release():
+                self._release()
+            case Start():
+                self._start()
+            case Watch():
+                self._watch()
+            case SubmitNext():
+                assert self.onward is not None
+                self.dispatch.submit(self.onward)
+            case SendLater(tier, ticket):
+                self._need_delivery()
+                self.dispatch.send_later(self.delivery, self.message, ticket, tier)
+            case SendBack(ticket):
+                self._need_delivery()
+                self.dispatch.send_back(self.delivery, self.message, ticket)
+            case Tell():
+                self._tell(effect)
+            case _:
+                super().do(effect)
+
+    def _take_lease(self) -> None:
+        seen = latest(self.tree)
+        if seen is not None and not seen.released:
+            verdict = watch(self.tree, seen, self.settings.lease_dead_s, self._wait, self.clock.monotonic)
+            self.lease_owner = seen.owner
+            if verdict in ("unknown", "live"):
+                self.lease = LeaseFact.GIVEN_UP if verdict == "unknown" else LeaseFact.ANOTHERS
+                return
+            if verdict == "dead":
+                log.warning("taking over the lease of %s", seen.owner, extra=self.extra)
+                self.metrics.lease_takeovers.labels(self.stage).inc()
+            seen = latest(self.tree)
+        lease = take(self.tree, OWNER, seen)
+        if lease is None:
+            self.lease, self.lease_owner = LeaseFact.ANOTHERS, "a worker that was faster"
+            return
+        self.keeper = self.handler.keep_lease(lease, self.settings.lease_renew_s)
+        self.lease = LeaseFact.OURS
+
+    def _wait(self, seconds: float) -> bool:
+        self.handler.link.tick(seconds)
+        return not self.handler.draining()
+
+    def _need_lease(self) -> None:
+        """Woken late, we write nothing over what another worker did since. Raises LeaseLost."""
+        if self.keeper is not None:
+            require(self.tree, self.keeper.lease.number)
+
+    def _release(self) -> None:
+        keeper, self.keeper = self.keeper, None
+        if keeper is not None:
+            self.lease = LeaseFact.FREED if self.lease is LeaseFact.OURS else self.lease
+            keeper.release()
+
+    def _note(self, note: Note) -> None:
+        self._need_lease()
+        facts = {"reason": note.reason, "error": note.error} if note.reason else {}
+        self.books.note_delivery(self.stage, note.state, attempt=self.ticket.attempt, worker=OWNER, **facts)
+
+    def _start(self) -> None:
+        assert self.keeper is not None
+        settings, request = self.settings, self.message.work.request
+        self.metrics.job_queue_wait.labels(self.stage, self.job_class).observe(self.ticket.waited_s())
+        sizes = (_size(file.path) for file in input_files(request))
+        self.metrics.input_bytes.labels(self.stage).inc(sum(sizes))
+        self.metrics.job_last_progress.labels(stage=self.stage).set_to_current_time()
+        order = Order(
+            stage=self.stage,
+            job_id=self.message.job_id,
+            request=self.message.data["request"],
+            lease=self.keeper.lease.number,
+            roots=tuple(map(str, settings.roots)),
+            device=settings.device,
+            memory_bytes=None if settings.memory_gb is None else int(settings.memory_gb * BYTES_PER_GB),
+            memory_scale=self.ticket.memory_scale,
+            crash_at=settings.crash_at,
+            report_fd=-1,
+        )
+        self.process = self.handler.start_stage(order, settings.scratch)
+        log.info("started, process %d, out %s", self.process.pid, request.out, extra=self.extra)
+
+    def _watch(self) -> None:
+        assert self.keeper is not None
+        assert self.process is not None
+        supervisor = Supervisor(
+            self.handler.link, self.delivery, self.tree, self.stage, self.keeper, self.settings, self.metrics,
+            self.handler.draining, self.clock,
+        )  # fmt: skip
+        progress = ProgressBook(self.books, self.keeper.lease.number, self.stage, self.metrics, self.clock)
+        in_progress = self.metrics.job_in_progress.labels(self.stage)
+        in_progress.set(1)
+        try:
+            self.ending = supervisor.watch(self.process, progress)
+        except Exception:
+            self.process.kill()
+            raise
+        finally:
+            self.process = None
+            in_progress.set(0)
+            self.metrics.images_per_second.labels(self.stage).set(0)
+
+    def _tell(self, tell: Tell) -> None:
+        event = Event.model_validate(
+            {
+                "job_id": self.message.job_id,
+                "stage": self.stage,
+                "state": tell.state,
+                "out": str(self.tree.out),
+                "attempt": self.ticket.attempt,
+                "worker": OWNER,
+                "seconds": round(self.clock.monotonic() - self.began, 3),
+                "reason": tell.reason,
+                "message": tell.message,
+                "next_stage": tell.next_stage,
+            }
+        )
+        self.dispatch.tell(event)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return 0
