@@ -22,22 +22,20 @@ class Clusters:
 
     def nearest_rows(self, latents: Latents) -> NDArray[np.int64]:
         """(K,) the particle nearest to each centre."""
-        points = latents.coordinates[latents.rows]
-        distances = ((points[:, None, :] - self.centers[None]) ** 2).sum(axis=2) if len(points) < 2**14 else None
-        if distances is not None:
-            result: NDArray[np.int64] = latents.rows[distances.argmin(axis=0)]
-            return result
-        return np.array([latents.rows[((points - center) ** 2).sum(axis=1).argmin()] for center in self.centers])
+        points = latents.in_deviations(latents.coordinates[latents.rows])
+        centers = latents.in_deviations(self.centers)
+        return np.array([latents.rows[((points - center) ** 2).sum(axis=1).argmin()] for center in centers])
 
 
 def find_clusters(latents: Latents, count: int, seed: int) -> Clusters:
-    """The best of ten k-means runs; centres ordered along the leaves of their average-linkage tree.
+    """The best of ten k-means runs on the confirmed components, each in standard deviations of its motion.
 
-    Raises InvalidInput where there are fewer particles than clusters.
+    Centres are ordered along the leaves of their average-linkage tree. Raises InvalidInput where there are fewer
+    particles than clusters.
     """
     from sklearn.cluster import KMeans
 
-    points = latents.coordinates[latents.rows]
+    points = latents.in_deviations(latents.coordinates[latents.rows])
     if len(points) < count:
         raise InvalidInput(
             f"{count} clusters of {len(points)} particles", hint=f"ask for at most {len(points)} with --n-clusters"
@@ -48,7 +46,12 @@ def find_clusters(latents: Latents, count: int, seed: int) -> Clusters:
     rank[order] = np.arange(count)
     labels = np.full(len(latents.used), -1, dtype=np.int64)
     labels[latents.rows] = rank[fitted.labels_]
-    return Clusters(np.asarray(fitted.cluster_centers_[order], dtype=float), labels)
+    return Clusters(latents.from_deviations(np.asarray(fitted.cluster_centers_[order], dtype=float)), labels)
+
+
+def one_cluster(latents: Latents) -> Clusters:
+    """Where nothing is confirmed: every particle in use belongs to the mean."""
+    return Clusters(np.zeros((1, latents.zdim)), np.where(latents.used, 0, -1).astype(np.int64))
 
 
 def leaf_order(centers: Array) -> NDArray[np.int64]:

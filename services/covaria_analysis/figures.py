@@ -23,21 +23,23 @@ MOST_COMPONENTS = 6
 def draw_components(
     tree: AnalysisTree, latents: Latents, clusters: Clusters, trajectories: Sequence[Trajectory]
 ) -> None:
-    """Contrast histogram and neighbouring pairs of principal components with the centres and paths."""
+    """Contrast histogram; neighbouring pairs of the confirmed components with the centres and paths."""
     plot_contrast_histogram(tree.contrast_histogram, latents.contrasts)
-    if latents.zdim == 1:
-        plot_latent_histogram(tree.pca_single_plot, latents.coordinates[:, 0], clusters.centers[:, 0])
+    points, centers = latents.in_deviations(latents.coordinates), latents.in_deviations(clusters.centers)
+    paths = [latents.in_deviations(trajectory.points) for trajectory in trajectories]
+    if latents.confirmed == 1:
+        plot_latent_histogram(tree.pca_single_plot, points[:, 0], centers[:, 0])
         return
-    for first in range(min(latents.zdim, MOST_COMPONENTS) - 1):
+    for first in range(min(latents.confirmed, MOST_COMPONENTS) - 1):
         pair = [first, first + 1]
         plot_scatter_with_centers(
             tree.pca_plot(first),
-            latents.coordinates[:, pair],
-            clusters.centers[:, pair],
+            points[:, pair],
+            centers[:, pair],
             title=f"Principal components {first + 1} and {first + 2}, k-means centres",
             x_label=f"PC {first + 1} ({LATENT_UNIT})",
             y_label=f"PC {first + 2} ({LATENT_UNIT})",
-            paths=tuple(trajectory.points[:, pair] for trajectory in trajectories),
+            paths=tuple(path[:, pair] for path in paths),
         )
 
 
@@ -60,19 +62,22 @@ def draw_flat_map(tree: AnalysisTree, flat: Array, latents: Latents, clusters: C
 
 
 def draw_density(
-    tree: AnalysisTree, density: DensityGrid, clusters: Clusters, trajectories: Sequence[Trajectory]
+    tree: AnalysisTree,
+    density: DensityGrid,
+    latents: Latents,
+    clusters: Clusters,
+    trajectories: Sequence[Trajectory],
 ) -> None:
-    """The density with centres and paths, and slices of it."""
-    centers = clusters.centers[:, : density.dim]
-    if centers.shape[1] < density.dim:
-        return
+    """The density with centres and paths, and slices of it, in standard deviations of the motion."""
+    scale = latents.deviations[: density.dim]
+    values, bounds = density.values * scale.prod(), density.bounds / scale[:, None]
     plot_density(
         tree.density_plot,
-        density.values,
-        density.bounds,
-        centers=centers,
-        paths=[trajectory.points for trajectory in trajectories],
+        values,
+        bounds,
+        centers=latents.in_deviations(clusters.centers),
+        paths=[latents.in_deviations(trajectory.points) for trajectory in trajectories],
     )
-    plot_density(tree.density_plain_plot, density.values, density.bounds)
+    plot_density(tree.density_plain_plot, values, bounds)
     if density.dim > 1:
-        plot_density_slices(tree.density_slices_plot, density.values, density.bounds)
+        plot_density_slices(tree.density_slices_plot, values, bounds)

@@ -1,4 +1,4 @@
-"""The particles' latent coordinates as the analysis uses them."""
+"""The particles' latent coordinates as the analysis uses them: on the confirmed components, in standard deviations."""
 
 from __future__ import annotations
 
@@ -10,27 +10,45 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput, MissingFile
 from covaria.tree import Tree
+from covaria.tree.components import read_component_sizes
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Latents:
-    """coordinates (N, k) with prior, contrasts (N,), in the input file's row order, NaN where excluded; used (N,)."""
+    """Rows in the input file's order, NaN where excluded.
+
+    coordinates  (N, k)  with prior, in density x voxel^(1/2); zero along components that are not confirmed
+    deviations   (k,)    standard deviation of the motion along each component
+    confirmed            how many leading components the half-sets confirm, at most k
+    contrasts    (N,);   used (N,)
+    """
 
     coordinates: Array
+    deviations: Array
+    confirmed: int
     contrasts: Array
     used: NDArray[np.bool_]
 
     @property
     def zdim(self) -> int:
-        result: int = self.coordinates.shape[1]
-        return result
+        return len(self.deviations)
 
     @property
     def rows(self) -> NDArray[np.int64]:
         """The rows in use, ascending."""
         return np.flatnonzero(self.used)
+
+    def in_deviations(self, points: Array) -> Array:
+        """Points (n, >= confirmed) in latent units -> (n, confirmed) in standard deviations."""
+        return points[:, : self.confirmed] / self.deviations[: self.confirmed]
+
+    def from_deviations(self, points: Array) -> Array:
+        """Points (n, confirmed) in standard deviations -> (n, k) in latent units, zero where nothing is confirmed."""
+        whole = np.zeros((len(points), self.zdim))
+        whole[:, : self.confirmed] = points * self.deviations[: self.confirmed]
+        return whole
 
 
 def load_latents(tree: Tree, zdim: int) -> Latents:
@@ -49,7 +67,17 @@ def load_latents(tree: Tree, zdim: int) -> Latents:
             file=tree.latent_coords(zdim),
             hint="run `covaria reconstruct` again",
         )
-    return Latents(coordinates, contrasts, np.asarray(np.isfinite(coordinates).all(axis=1)))
+    sizes = read_component_sizes(tree)
+    if len(sizes.eigenvalues) < zdim:
+        raise InvalidInput(
+            f"has {len(sizes.eigenvalues)} eigenvalues for zdim {zdim}",
+            file=tree.params,
+            hint="run `covaria reconstruct` again",
+        )
+    used = np.asarray(np.isfinite(coordinates).all(axis=1))
+    confirmed = min(sizes.confirmed, zdim)
+    coordinates[np.ix_(used, np.arange(zdim) >= confirmed)] = 0
+    return Latents(coordinates, sizes.deviations[:zdim], confirmed, contrasts, used)
 
 
 def _load(path: Path) -> Array:

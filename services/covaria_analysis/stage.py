@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from shutil import copyfile
 
 import numpy as np
 
 from covaria.errors import RefusedOutput
+from covaria.findings import Findings, State
+from covaria.plots import plot_contrast_histogram
 from covaria.request.model import Request
 from covaria.stage import Context, Job
-from covaria.trajectory import DensityGrid, Trajectory, estimate_density, find_trajectory, read_density
-from covaria.tree import AnalysisTree, Tree
+from covaria.trajectory import (
+    DensityGrid,
+    Trajectory,
+    estimate_density,
+    find_trajectory,
+    marginal_density,
+    read_density,
+)
+from covaria.tree import AnalysisTree, Tree, record
 from covaria.tree.atomic import save_npy, write_json, write_pickle
-from covaria_analysis.clusters import Clusters, find_clusters
+from covaria_analysis.clusters import Clusters, find_clusters, one_cluster
 from covaria_analysis.endpoints import choose_endpoints
 from covaria_analysis.figures import draw_components, draw_density, draw_flat_map
 from covaria_analysis.flat_map import embed_flat
 from covaria_analysis.latents import Latents, load_latents
+
+MOST_DENSITY_DIMENSIONS = 3
 
 
 def run(job: Job, context: Context) -> None:
@@ -29,7 +42,7 @@ def run(job: Job, context: Context) -> None:
     target = request.analysis.output or tree.analysis(request.analysis_zdim)
     _refuse_foreign(target)
     latents = load_latents(tree, request.analysis_zdim)
-    density = _find_density(request, tree)
+    density = _find_density(request, tree, latents.confirmed)
     with tree.staging("analysis") as staged:
         _analyse(request, tree, AnalysisTree(staged), latents, density, context)
         tree.publish(staged, target, AnalysisTree)
@@ -39,28 +52,73 @@ def _analyse(
     request: Request, tree: Tree, out: AnalysisTree, latents: Latents, density: DensityGrid | None, context: Context
 ) -> None:
     options = request.analysis
+    if latents.confirmed == 0:
+        _nothing_found(tree, out, latents, context)
+        return
     context.progress("k-means", 0, 1, "runs")
-    clusters = find_clusters(latents, options.n_clusters, request.seed)
+    clusters = find_clusters(latents, _cluster_count(options.n_clusters, latents, context), request.seed)
     context.progress("k-means", 1, 1, "runs")
     trajectories = find_trajectories(clusters, options.n_trajectories, latents, density, context)
     write_tables(out, clusters, trajectories, options.n_vols_along_path)
     draw_components(out, latents, clusters, list(trajectories.values()))
-    if density is not None and density.dim <= latents.zdim:
-        draw_density(out, density, clusters, list(trajectories.values()))
+    if density is not None:
+        draw_density(out, density, latents, clusters, list(trajectories.values()))
     if not options.skip_umap:
         _lay_flat(out, latents, clusters, request.seed, context)
     make_volumes(tree, out, latents.zdim, clusters, list(trajectories.values()), request, context)
+    record.write_findings(tree, "analysis", Findings(states=states_of(out, clusters)))
+
+
+def states_of(out: AnalysisTree, clusters: Clusters) -> tuple[State, ...]:
+    """What is known of the map at each centre."""
+    counts = np.bincount(clusters.labels[clusters.labels >= 0], minlength=len(clusters.centers))
+    return tuple(
+        State(
+            name=out.center(number).stem,
+            particles=int(count),
+            share=float(count / counts.sum()),
+            resolution_angstrom=_resolution(out.center_files(number).params),
+        )
+        for number, count in enumerate(counts)
+    )
+
+
+def _resolution(parameters: Path) -> float:
+    resolution: float = json.loads(parameters.read_text())["half_map_resolution_angstrom"]["fsc_1/7"]
+    return resolution
+
+
+def _nothing_found(tree: Tree, out: AnalysisTree, latents: Latents, context: Context) -> None:
+    """The documented files with what is true: one centre, the mean. No path, no UMAP, no maps of noise."""
+    context.log.warning("no component is confirmed: one centre, the mean map; no clusters, no path")
+    write_tables(out, one_cluster(latents), {}, 0)
+    plot_contrast_histogram(out.contrast_histogram, latents.contrasts)
+    for source, target in (
+        (tree.mean_filtered, out.center(0)),
+        (tree.mean, out.center_files(0).unfiltered),
+        (tree.mean_half(1), out.center_files(0).half(1)),
+        (tree.mean_half(2), out.center_files(0).half(2)),
+    ):
+        copyfile(source, target)
+
+
+def _cluster_count(asked: int, latents: Latents, context: Context) -> int:
+    """As asked, or as many as there are particles."""
+    count = min(asked, len(latents.rows))
+    if count < asked:
+        context.log.warning("%d clusters asked for, %d particles are in use: %d clusters", asked, count, count)
+    return count
 
 
 def find_trajectories(
     clusters: Clusters, count: int, latents: Latents, density: DensityGrid | None, context: Context
 ) -> dict[tuple[int, int], Trajectory]:
     """The cheapest path for each chosen pair of centres; without a density, through that of the estimates."""
-    pairs = choose_endpoints(clusters.centers, count)
+    pairs = choose_endpoints(latents.in_deviations(clusters.centers), count)
     if not pairs:
         return {}
     used = latents.coordinates[latents.rows]
-    ground = density if density is not None else estimate_density(used)
+    ground = density if density is not None else estimate_density(used, min(latents.confirmed, MOST_DENSITY_DIMENSIONS))
     found = {}
     for number, (first, second) in enumerate(pairs):
         context.progress("trajectories", number, len(pairs), "paths")
@@ -107,16 +165,25 @@ def _lay_flat(out: AnalysisTree, latents: Latents, clusters: Clusters, seed: int
     flat = embed_flat(latents, seed)
     context.progress("UMAP", 1, 1, "maps")
     if flat is None:
-        context.log.warning("UMAP left out: %d particles are too few", len(latents.rows))
+        context.log.info(
+            "no UMAP: %d particles on %d confirmed components; the density shows them",
+            len(latents.rows),
+            latents.confirmed,
+        )
         return
     save_npy(out.umap_embedding, flat.astype(np.float32))
     draw_flat_map(out, flat, latents, clusters)
 
 
-def _find_density(request: Request, tree: Tree) -> DensityGrid | None:
+def _find_density(request: Request, tree: Tree, confirmed: int) -> DensityGrid | None:
+    """The density given or made, over the confirmed components alone."""
     if request.analysis.density is not None:
-        return read_density(request.analysis.density)
-    return read_density(tree.density_knee) if request.density.enabled and tree.density_knee.is_file() else None
+        density = read_density(request.analysis.density)
+    elif request.density.enabled and tree.density_knee.is_file():
+        density = read_density(tree.density_knee)
+    else:
+        return None
+    return marginal_density(density, max(confirmed, 1))
 
 
 def _refuse_foreign(target: Path) -> None:

@@ -13,31 +13,31 @@ from covaria.request.model import DensityOptions
 from covaria.tree import Tree
 
 FEWEST_PARTICLES = 40
+MOST_DIMENSIONS = 4
 
 Array = NDArray[np.float64]
 
 
-def choose_dimensions(options: DensityOptions, stored: list[int], folder: Path) -> tuple[int, int]:
-    """(density's dimension, zdim read): as asked, else min(2, largest) and the smallest stored that holds it.
+def choose_dimensions(options: DensityOptions, confirmed: int, tree: Tree) -> tuple[int, int]:
+    """(density's dimension, zdim read): as asked, but no more than the confirmed components, of which up to four.
 
-    Raises MissingFile where nothing is stored, InvalidInput where what was asked is not.
+    The zdim is the smallest stored that holds them. Raises InvalidInput where what was asked is not stored.
     """
-    if not stored:
-        raise MissingFile("holds no latent coordinates", file=folder, hint="run `covaria reconstruct` first")
-    dim = options.dim if options.dim is not None else min(2, options.zdim or stored[-1])
+    stored = tree.zdims()
     words = ", ".join(map(str, stored))
     if options.zdim is not None and options.zdim not in stored:
         raise InvalidInput(
-            f"zdim {options.zdim} was not computed; stored: {words}", file=folder, hint="choose one of them"
+            f"zdim {options.zdim} was not computed; stored: {words}", file=tree.model, hint="choose one of them"
         )
-    zdim = options.zdim if options.zdim is not None else next((z for z in stored if z >= dim), 0)
-    if zdim < dim:
+    most = options.zdim or stored[-1]
+    if options.dim is not None and options.dim > most:
         raise InvalidInput(
-            f"a density in {dim} dimensions needs a zdim of at least {dim}; stored: {words}",
-            file=folder,
+            f"a density in {options.dim} dimensions needs a zdim of at least {options.dim}; stored: {words}",
+            file=tree.model,
             hint="lower --density-dim, or reconstruct with a larger --zdim",
         )
-    return dim, zdim
+    dim = min(options.dim or MOST_DIMENSIONS, confirmed, most)
+    return dim, options.zdim or next(zdim for zdim in stored if zdim >= dim)
 
 
 def load_latents(tree: Tree, zdim: int, dim: int) -> Latents:
@@ -48,12 +48,6 @@ def load_latents(tree: Tree, zdim: int, dim: int) -> Latents:
     rows = np.flatnonzero(finite)
     covariances = marginal_covariances(precisions[rows], dim)
     kept = keep_precise(covariances)
-    if kept.sum() < FEWEST_PARTICLES:
-        raise InvalidInput(
-            f"{int(kept.sum())} usable particles are too few for a density (needed: {FEWEST_PARTICLES})",
-            file=tree.latent_coords_noreg(zdim),
-            hint="leave the density out with --no-density",
-        )
     return Latents(zdim, coordinates[rows[kept], :dim], covariances[kept], int(np.count_nonzero(~kept)))
 
 

@@ -7,17 +7,18 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from covaria.errors import MissingFile
 from covaria.estimation.density.blur import Blur, LatentGrid, build_blur
 from covaria.estimation.density.choice import FOLDS, Choice, choose_alpha
 from covaria.estimation.density.extent import find_grid
 from covaria.estimation.density.latents import Latents
 from covaria.estimation.density.solver import Array, Deconvolution, solve_path
-from covaria.pickles import load_pickle
 from covaria.plots import plot_all_densities, plot_l_curve
 from covaria.stage import Context, Job
 from covaria.tree import DensityTree, Tree
 from covaria.tree.atomic import write_json, write_pickle
-from covaria_density.latents import choose_dimensions, load_latents
+from covaria.tree.components import read_component_sizes
+from covaria_density.latents import FEWEST_PARTICLES, choose_dimensions, load_latents
 
 ALPHAS = tuple(10.0**power for power in range(1, -10, -1))
 
@@ -29,9 +30,21 @@ def run(job: Job, context: Context) -> None:
         context.log.info("no density asked for")
         return
     tree = Tree(request.out)
-    dim, zdim = choose_dimensions(request.density, tree.zdims(), tree.model)
+    if not tree.zdims():
+        raise MissingFile("holds no latent coordinates", file=tree.model, hint="run `covaria reconstruct` first")
+    sizes = read_component_sizes(tree)
+    if sizes.confirmed == 0:
+        context.log.warning("no component is confirmed: a density would show noise, none is made")
+        return
+    dim, zdim = choose_dimensions(request.density, sizes.confirmed, tree)
+    if request.density.dim is not None and dim < request.density.dim:
+        context.log.warning("a density in %d dimensions: no more components are confirmed", dim)
     latents = load_latents(tree, zdim, dim)
-    _warn_of_noise(tree, dim, context)
+    if len(latents.coordinates) < FEWEST_PARTICLES:
+        context.log.warning(
+            "%d particles are too few for a density (needed: %d)", len(latents.coordinates), FEWEST_PARTICLES
+        )
+        return
     grid = find_grid(latents, request.seed)
     blur = build_blur(grid, latents.coordinates, latents.covariances, request.seed)
     context.log.info(
@@ -49,23 +62,19 @@ def run(job: Job, context: Context) -> None:
         answers = solve_path(grid, blur.observe(), ALPHAS, lambda done: report(FOLDS * len(ALPHAS) + done))
     context.log.info("alpha %.0e chosen by cross-validation", ALPHAS[choice.knee])
     with tree.staging("density") as staged:
-        write_results(DensityTree(staged), latents, blur, answers, choice)
+        write_results(DensityTree(staged), latents, blur, answers, choice, sizes.deviations[:dim])
         tree.publish(staged, tree.density)
 
 
-def _warn_of_noise(tree: Tree, dim: int, context: Context) -> None:
-    """A component that the other half-set does not show carries noise, and so does a density over it."""
-    if not tree.params.is_file():
-        return
-    significant = load_pickle(tree.params).get("significant_components")
-    if significant is not None and int(significant) < dim:
-        context.log.warning("%d of the density's %d components significant: the others show noise", significant, dim)
-
-
 def write_results(
-    tree: DensityTree, latents: Latents, blur: Blur, answers: list[Deconvolution], choice: Choice
+    tree: DensityTree,
+    latents: Latents,
+    blur: Blur,
+    answers: list[Deconvolution],
+    choice: Choice,
+    deviations: Array,
 ) -> None:
-    """Every density, the chosen one, the curve as numbers and as a plot."""
+    """Every density, the chosen one, the curve as numbers and as a plot; plots in standard deviations (dim,)."""
     grid = blur.grid
     for number, answer in enumerate(answers):
         _write_density(tree.density(number), grid, answer)
@@ -88,9 +97,9 @@ def write_results(
             "outside_the_grid": len(latents.coordinates) - round(blur.observe().particles),
         },
     )
-    densities = [as_density(grid, answer.mass) for answer in answers]
+    densities = [as_density(grid, answer.mass) * deviations.prod() for answer in answers]
     alphas = [answer.alpha for answer in answers]
-    plot_all_densities(tree.all_densities_plot, densities, grid.bounds, alphas, choice.knee)
+    plot_all_densities(tree.all_densities_plot, densities, grid.bounds / deviations[:, None], alphas, choice.knee)
     plot_l_curve(tree.l_curve_plot, alphas, roughness, loss, choice.knee, choice.held_out_loss, choice.standard_error)
 
 

@@ -40,6 +40,7 @@ class Components:
     half2: np.ndarray
     fsc: np.ndarray
     significant: np.ndarray
+    z_score: np.ndarray
 
 
 def write_results(
@@ -121,6 +122,7 @@ def _write_model(
         "mean_fsc_unmasked": mean.fsc_unmasked,
         "component_fsc": np.zeros((0, images.box // 2)) if components is None else components.fsc,
         "significant_components": 0 if components is None else int(components.significant),
+        "component_z_score": np.zeros(0) if components is None else components.z_score,
         "contrast_sd": float(mean.contrast_sd),
         "image_scale": float(images.scale),
         "input_args": job.request.model_dump(mode="json"),
@@ -183,5 +185,10 @@ def _plot(
             components.eigenvalues[:6],
             pixel,
         )
-        plot_latent_pairs(staged.latent_pairs_plot, embeddings[q].coordinates, components.eigenvalues[:q])
+        count = min(int(components.significant), q)
+        if count:
+            deviations = np.sqrt(components.eigenvalues[:count])
+            plot_latent_pairs(
+                staged.latent_pairs_plot, embeddings[q].coordinates[:, :count] / deviations, np.ones(count)
+            )
     plot_contrast_histogram(staged.contrast_histogram, contrasts)

@@ -10,7 +10,7 @@ import torch
 
 from covaria import particles as particle_files
 from covaria.errors import InvalidInput
-from covaria.estimation.components.confirmation import significant_components
+from covaria.estimation.components.confirmation import Significance, significant_components
 from covaria.estimation.components.expectation_maximisation import Problem, Step, fit_components
 from covaria.estimation.latents.embedding import Embedding, embed, embedding_statistics
 from covaria.estimation.mean.model import MeanModel, estimate_mean_model
@@ -19,7 +19,8 @@ from covaria.imaging.images import Images, read_images
 from covaria.running.passes import Pass
 from covaria.running.steps import once
 from covaria.stage import Context, Job
-from covaria.tree import Tree
+from covaria.tree import Tree, record
+from covaria_reconstruction.findings import findings_of
 from covaria_reconstruction.results import Components, write_results
 
 LEAST_IMAGES = 10
@@ -72,6 +73,7 @@ def run(job: Job, context: Context) -> None:
         }
     if context.ranks.first:
         write_results(tree, job, particles, images, mean, components, embeddings)
+        record.write_findings(tree, "reconstruction", findings_of(particles, images, mean, components))
 
 
 def problem_of(images: Images, mean: MeanModel, passes: Pass) -> Problem:
@@ -91,16 +93,17 @@ def find_components(problem: Problem, count: int, seed: int) -> Components:
     if tested.count:
         step = fit_components(problem, tested.count, start=tested.confirmed, name="components.fine")
         found = joined(full_size(problem, step), found)
-    return confirmed(found, tested.count)
+    return confirmed(found, tested)
 
 
-def confirmed(found: Components, count: int) -> Components:
-    """The first `count` eigenvalues as they are; the others, which the other half did not confirm, next to zero.
+def confirmed(found: Components, tested: Significance) -> Components:
+    """The eigenvalues of the components that count as they are; those that the other half did not confirm next to zero.
 
     Half-sets that share latents agree on noise, and an eigenvalue fitted to noise would move particles along it.
     """
-    kept = np.where(np.arange(len(found.eigenvalues)) < count, 1.0, UNCONFIRMED)
-    return replace(found, eigenvalues=found.eigenvalues * kept, significant=np.array(count))
+    kept = np.where(np.arange(len(found.eigenvalues)) < tested.count, 1.0, UNCONFIRMED)
+    scores = np.sort(tested.z_score.min(0))[::-1]
+    return replace(found, eigenvalues=found.eigenvalues * kept, significant=np.array(tested.count), z_score=scores)
 
 
 def full_size(problem: Problem, step: Step) -> Components:
@@ -114,7 +117,9 @@ def full_size(problem: Problem, step: Step) -> Components:
     unit = (sign / np.maximum(norm, 1e-30)).astype(np.float32)[:, None, None, None]
     eigenvalues = found.power * scale**2 * (found.components.shape[-1] / box) ** 3
     curves = np.pad(found.fsc, ((0, 0), (0, box // 2 - found.fsc.shape[1])))
-    return Components(both * unit, eigenvalues, first * unit, second * unit, curves, np.array(0))
+    return Components(
+        both * unit, eigenvalues, first * unit, second * unit, curves, np.array(0), np.zeros(len(eigenvalues))
+    )
 
 
 def joined(confirmed: Components, coarse: Components) -> Components:
@@ -143,4 +148,5 @@ def joined(confirmed: Components, coarse: Components) -> Components:
         np.concatenate([confirmed.half2, next(rest)]).astype(np.float32),
         np.concatenate([confirmed.fsc, vectors.T**2 @ coarse.fsc]),
         confirmed.significant,
+        coarse.z_score,
     )

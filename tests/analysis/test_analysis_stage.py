@@ -13,8 +13,8 @@ import pytest
 from covaria.errors import Cancelled, InvalidInput, RefusedOutput
 from covaria.request.model import AnalysisOptions, IngestOptions, ReconstructionOptions, Request
 from covaria.stage import Job
-from covaria.tree import AnalysisTree
-from covaria.tree.atomic import write_pickle
+from covaria.tree import AnalysisTree, Tree, record
+from covaria.tree.atomic import write_json, write_pickle
 from covaria_analysis.stage import run
 
 COUNT = 600
@@ -34,7 +34,13 @@ def out_fixture(tmp_path):
         folder.mkdir(parents=True)
         np.save(folder / "latent_coords.npy", latent[:, :zdim].astype(np.float32))
         np.save(folder / "contrasts.npy", contrasts.astype(np.float32))
+    confirm(tmp_path / "out", 3)
     return tmp_path / "out"
+
+
+def confirm(out, count):
+    """The components' sizes as the reconstruction writes them, `count` of them confirmed."""
+    write_pickle(out / "model" / "params.pkl", {"s": np.array([140.0, 25, 2.5]), "significant_components": count})
 
 
 @pytest.fixture(name="asked", autouse=True)
@@ -47,7 +53,12 @@ def asked_fixture(monkeypatch):
         for group in groups:
             for number in range(len(group.targets)):
                 group.directory.mkdir(parents=True, exist_ok=True)
-                (group.directory / f"{group.prefix}{number:03d}.mrc").write_bytes(b"map")
+                name = f"{group.prefix}{number:03d}"
+                (group.directory / f"{name}.mrc").write_bytes(b"map")
+                write_json(
+                    group.directory / "diagnostics" / name / "params.json",
+                    {"half_map_resolution_angstrom": {"fsc_1/7": 8.5}},
+                )
 
     monkeypatch.setattr("covaria.states.compute_state_groups", compute)
     return calls
@@ -192,3 +203,60 @@ def test_cancel_leaves_nothing(out):
     with pytest.raises(Cancelled):
         _run(out, context=_context(progress))
     assert not (out / "analysis_3").exists() and not list((out / ".covaria" / "tmp").iterdir())
+
+
+def test_nothing_confirmed_is_one_centre_the_mean(out, asked, caplog):
+    confirm(out, 0)
+    tree = Tree(out)
+    tree.volumes.mkdir(parents=True)
+    for path in (tree.mean_filtered, tree.mean, tree.mean_half(1), tree.mean_half(2)):
+        path.write_bytes(path.name.encode())
+    _run(out, n_trajectories=2, skip_umap=False)
+    made = AnalysisTree(out / "analysis_3")
+    result = pickle.loads(made.kmeans_result.read_bytes())
+    assert np.array_equal(result["centers"], np.zeros((1, 3)))
+    assert np.array_equal(result["labels"] == -1, np.arange(COUNT) % 20 == 0)
+    assert set(result["labels"]) == {-1, 0}
+    assert made.center(0).read_bytes() == b"mean_filt.mrc"
+    assert made.center_files(0).half(2).read_bytes() == b"mean_half2_unfil.mrc"
+    assert np.loadtxt(made.centers_txt, ndmin=2).shape == (1, 3)
+    assert pickle.loads(made.trajectory_endpoints.read_bytes())["pairs"] == []
+    assert not made.trajectory(0).root.exists()
+    assert not made.umap_plot.exists()
+    assert not asked, "no volume is computed"
+    assert "no component is confirmed" in caplog.text
+
+
+def test_all_lies_on_the_confirmed_components(out, asked):
+    """Centres, paths and what volumes are made of do not move along a component that is not confirmed."""
+    confirm(out, 2)
+    _run(out, n_trajectories=2, skip_umap=False)
+    tree = AnalysisTree(out / "analysis_3")
+    centers = pickle.loads(tree.kmeans_result.read_bytes())["centers"]
+    assert (centers[:, 2] == 0).all()
+    assert np.ptp(centers[:, 1]) > 5
+    path = json.loads(tree.trajectory(0).path_json.read_text())
+    assert path["density_dimensions"] == 2
+    assert not np.any(np.array(path["path"])[:, 2])
+    assert all(not np.any(group.targets[:, 2]) for group in asked[0][1])
+    assert tree.pca_plot(0).is_file()
+    assert not tree.pca_plot(1).exists()
+    assert not tree.umap_plot.exists(), "two components need no flat map"
+
+
+def test_states_are_among_the_findings(out):
+    _run(out)
+    states = record.read_findings(Tree(out)).states
+    assert [one.name for one in states] == [f"center{number:03d}" for number in range(8)]
+    assert sum(one.particles for one in states) == COUNT - COUNT // 20
+    assert sum(one.share for one in states) == pytest.approx(1)
+    assert {one.resolution_angstrom for one in states} == {8.5}
+
+
+def test_fewer_particles_than_clusters_makes_as_many(out, caplog):
+    few = np.load(out / "model" / "zdim_3" / "latent_coords.npy")
+    few[30:] = np.nan
+    np.save(out / "model" / "zdim_3" / "latent_coords.npy", few)
+    _run(out, n_clusters=40, n_trajectories=0)
+    assert len(np.loadtxt(AnalysisTree(out / "analysis_3").centers_txt, ndmin=2)) == 28
+    assert "40 clusters asked for, 28 particles" in caplog.text

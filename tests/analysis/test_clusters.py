@@ -14,7 +14,7 @@ from covaria_analysis.latents import Latents
 
 def _latents(points):
     used = np.isfinite(points).all(axis=1)
-    return Latents(points, np.where(used, 1.0, np.nan), used)
+    return Latents(points, np.ones(points.shape[1]), points.shape[1], np.where(used, 1.0, np.nan), used)
 
 
 @pytest.fixture(name="four")
@@ -86,13 +86,14 @@ def test_umap_needs_particles():
 
 def test_umap_keeps_groups_apart(four):
     latents, _, state = four
-    flat = embed_flat(latents, 0)
+    third = np.where(latents.used, 0.1 * np.random.default_rng(1).standard_normal(1000), np.nan)
+    flat = embed_flat(_latents(np.column_stack([latents.coordinates, third])), 0)
     assert flat.shape == (1000, 2) and np.isnan(flat[::10]).all() and np.isfinite(flat[latents.rows]).all()
     centers = np.array([np.nanmean(flat[state == number], axis=0) for number in (0, 3)])
     spread = max(np.nanstd(flat[state == number], axis=0).max() for number in (0, 3))
     assert np.linalg.norm(centers[0] - centers[1]) > 2 * spread
 
 
-def test_umap_of_one_coordinate():
-    flat = embed_flat(_latents(np.random.default_rng(0).standard_normal((60, 1))), 0)
-    assert np.isfinite(flat).all()
+@pytest.mark.parametrize("components", [1, 2])
+def test_no_umap_of_what_a_density_shows(components):
+    assert embed_flat(_latents(np.random.default_rng(0).standard_normal((60, components))), 0) is None

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from covaria.tree.atomic import write_pickle
+
 
 @dataclass(frozen=True)
 class LatentSet:
@@ -54,10 +56,16 @@ def weights_near(mass: np.ndarray, axes: list[np.ndarray], centers: np.ndarray) 
     return np.array([mass[nearest == number].sum() for number in range(len(centers))])
 
 
-def write_model(out: Path, found: LatentSet, zdims: tuple[int, ...], excluded: np.ndarray) -> None:
-    """OUT/model as the reconstruction leaves it; `excluded` rows are NaN."""
+def write_model(
+    out: Path, found: LatentSet, zdims: tuple[int, ...], excluded: np.ndarray, confirmed: int | None = None
+) -> None:
+    """OUT/model as the reconstruction leaves it; `excluded` rows are NaN; all components confirmed by default."""
     (out / ".covaria").mkdir(parents=True, exist_ok=True)
     prior = found.truth.var(axis=0) + 1e-3
+    write_pickle(
+        out / "model" / "params.pkl",
+        {"s": prior, "significant_components": len(prior) if confirmed is None else confirmed},
+    )
     for k in zdims:
         folder = out / "model" / f"zdim_{k}"
         folder.mkdir(parents=True)

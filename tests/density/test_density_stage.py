@@ -31,7 +31,7 @@ def _request(out, **density):
 @pytest.fixture(name="out")
 def out_fixture(tmp_path):
     data = three_states(1500, 0.4, 2, seed=31, zdim=3)
-    write_model(tmp_path, data, (1, 3), excluded=np.arange(0, 1500, 50))
+    write_model(tmp_path, data, (1, 3), excluded=np.arange(0, 1500, 50), confirmed=2)
     return tmp_path
 
 
@@ -54,7 +54,7 @@ def test_whole_folder_in_one_dimension(out):
     assert not list((out / ".covaria" / "tmp").iterdir())
 
 
-def test_default_is_two_dimensions_from_the_smallest_zdim_that_holds_them(out):
+def test_default_is_the_confirmed_dimensions_from_the_smallest_zdim_that_holds_them(out):
     run(Job("j", _request(out)), _context())
     knee = pickle.loads(Tree(out).density_knee.read_bytes())
     assert knee["density"].shape == (128, 128)
@@ -97,10 +97,28 @@ def test_what_is_not_there_is_named(out, tmp_path_factory):
         run(Job("j", _request(out)), _context())
 
 
-def test_noise_is_called_noise(out, caplog):
-    write_pickle(Tree(out).params, {"significant_components": 0})
+def test_no_density_of_noise(out, caplog):
+    write_pickle(Tree(out).params, {"s": np.ones(3), "significant_components": 0})
     run(Job("j", _request(out, dim=1)), _context())
-    assert "0 of the density's 1 components significant" in caplog.text
+    assert "no component is confirmed" in caplog.text
+    assert not (out / "density").exists()
+
+
+def test_no_more_dimensions_than_are_confirmed(out, caplog):
+    write_pickle(Tree(out).params, {"s": np.ones(3), "significant_components": 1})
+    run(Job("j", _request(out, dim=2)), _context())
+    assert "a density in 1 dimensions: no more components are confirmed" in caplog.text
+    assert pickle.loads(Tree(out).density_knee.read_bytes())["density"].shape == (400,)
+
+
+def test_too_few_particles_make_no_density(out, caplog):
+    for path in (Tree(out).latent_coords_noreg(1), Tree(out).latent_precision_noreg(1)):
+        few = np.load(path)
+        few[30:] = np.nan
+        np.save(path, few)
+    run(Job("j", _request(out, dim=1)), _context())
+    assert "too few for a density (needed: 40)" in caplog.text
+    assert not (out / "density").exists()
 
 
 def test_cancel_leaves_nothing(out):

@@ -16,6 +16,7 @@ import mrcfile
 import numpy as np
 import pytest
 
+from covaria.findings import Findings
 from covaria.simulation import truth as scoring
 from covaria.simulation.dataset import SimulationOptions, simulate
 from covaria.simulation.ensemble import BUILT_IN
@@ -43,7 +44,7 @@ def _environment() -> dict[str, str]:
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("particles")
     simulate(
-        out, BUILT_IN["presence"](2), SimulationOptions(n_images=N, box=BOX, pixel_size_angstrom=8.0, snr=0.3, seed=4)
+        out, BUILT_IN["presence"](2), SimulationOptions(n_images=N, box=BOX, pixel_size_angstrom=8.0, snr=1.0, seed=4)
     )
     return out
 
@@ -75,7 +76,7 @@ def test_every_documented_file_is_there(finished: Tree) -> None:
         expected += [tree.latent_precision_noreg(zdim), tree.contrasts(zdim)]
     plots = ("eigenvalues", "mean_fsc", "contrast_histogram", "noise_spectrum", "mean_variance_eigenvolumes")
     expected += [tree.plots / f"{name}.png" for name in plots]
-    expected += [analysis.contrast_histogram, analysis.pca_plot(0), analysis.kmeans_result]
+    expected += [analysis.contrast_histogram, analysis.kmeans_result]
     expected += [analysis.trajectory_endpoints, analysis.centers_txt, analysis.trajectory(0).path_json]
     for i in range(CLUSTERS):
         expected += [analysis.center(i), *map(analysis.center_files(i).half, (1, 2))]
@@ -88,8 +89,18 @@ def test_every_documented_file_is_there(finished: Tree) -> None:
     expected += [density.all_densities_plot, density.l_curve_plot, density.knee, density.density(0)]
     missing = [str(path.relative_to(tree.out)) for path in expected if not path.exists()]
     assert missing == []
-    for folder in (analysis.umap_plot.parent, analysis.density_plot.parent):
+    for folder in (analysis.pca_single_plot.parent, analysis.density_plot.parent):
         assert list(folder.glob("*.png")), f"{folder} holds no plot"
+    assert not analysis.umap_plot.exists(), "fewer than three components are confirmed"
+
+
+def test_what_was_found_is_said_everywhere(finished: Tree) -> None:
+    document = json.loads(finished.job_json.read_text())
+    found = Findings.model_validate(document["findings"])
+    assert found.confirmed == 1
+    assert (found.particles, found.used, len(found.states)) == (N, N, CLUSTERS)
+    assert document["findings"]["headline"] == found.headline()
+    assert "1 component of motion confirmed by both half-sets" in finished.readme.read_text()
 
 
 def test_only_documented_names_at_the_root(finished: Tree) -> None:

@@ -7,7 +7,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from covaria.estimation.components.confirmation import significant_components
+from covaria.estimation.components.confirmation import Significance, significant_components
 from covaria.estimation.components.expectation_maximisation import em_step, fit_components, gradients, random_start
 from covaria.estimation.components.latent_regression import regress_on_latents
 from covaria.estimation.components.sums import half_set_steps
@@ -135,6 +135,8 @@ def test_confirmed_components_join_a_coarser_fit(moving_mean):
 
 def test_what_is_not_confirmed_counts_next_to_nothing(moving_mean):
     coarse = full_size(moving_mean.problem, fit_components(moving_mean.problem, 4, limit=8, last_steps=0))
-    found = confirmed(coarse, 1)
+    start = moving_mean.problem.null_model(8)
+    found = confirmed(coarse, Significance(1, np.array([[9.0, 1, 0, 0], [7, 2, 1, 1]]), start, start))
     np.testing.assert_allclose(found.eigenvalues / coarse.eigenvalues, [1, 1e-3, 1e-3, 1e-3])
     assert int(found.significant) == 1
+    assert found.z_score.tolist() == [7, 1, 0, 0]

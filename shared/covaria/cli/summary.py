@@ -10,6 +10,7 @@ from rich.table import Table
 
 def print_summary(out: Path, stage_folder: Path | None = None) -> None:
     """Stages with their times, where the results and figures are, the next command to try."""
+    from covaria.findings import Findings
     from covaria.tree import Tree, record
     from covaria.tree.readme import duration, next_commands
 
@@ -24,6 +25,12 @@ def print_summary(out: Path, stage_folder: Path | None = None) -> None:
         table.add_row(name, stage["status"], took, rate, memory, stage["device"] or "")
     console.print()
     console.print(table)
+    if "findings" in document:
+        headline, *rest = Findings.model_validate(document["findings"]).lines()
+        console.print(headline, style="bold", markup=False, highlight=False)
+        for line in rest:
+            console.print(line, markup=False, highlight=False)
+        console.print()
     console.print(f"results  {stage_folder or out}", markup=False, soft_wrap=True)
     for folder in (tree.plots, tree.density / "plots", *sorted(out.glob("analysis_*/plots"))):
         if folder.is_dir():

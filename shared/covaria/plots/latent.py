@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from covaria.plots import style
 
-LATENT_UNIT = "density × voxel$^{1/2}$"
+LATENT_UNIT = "standard deviations of the motion"
 
 
 def plot_contrast_histogram(path: Path, contrasts: ArrayLike) -> None:

@@ -5,7 +5,7 @@ trajectory = find_trajectory(density, start, end, latents)
 trajectory.targets(6)      # (6, k) latent points at equal arc length, the ends included
 """
 
-from covaria.trajectory.density import DensityGrid, estimate_density, read_density
+from covaria.trajectory.density import DensityGrid, estimate_density, marginal_density, read_density
 from covaria.trajectory.lift import Trajectory, find_trajectory, lift_path
 from covaria.trajectory.path import DensityPath, find_path, path_cost, resample
 
@@ -17,6 +17,7 @@ __all__ = [
     "find_path",
     "find_trajectory",
     "lift_path",
+    "marginal_density",
     "path_cost",
     "read_density",
     "resample",

@@ -60,6 +60,15 @@ def read_density(path: Path) -> DensityGrid:
     return _checked(np.asarray(content["density"]), np.asarray(content["latent_space_bounds"]), path)
 
 
+def marginal_density(density: DensityGrid, dim: int) -> DensityGrid:
+    """The density of the first `dim` coordinates alone; as it is where it has no more."""
+    if density.dim <= dim:
+        return density
+    beyond = tuple(range(dim, density.dim))
+    cell = float(density.spacing[dim:].prod())
+    return DensityGrid(density.values.sum(axis=beyond) * cell, density.bounds[:dim])
+
+
 def _checked(values: NDArray[Any], bounds: NDArray[Any], path: Path) -> DensityGrid:
     found = f"density {values.shape}, bounds {bounds.shape}"
     right_kind = values.dtype.kind in "fiu" and bounds.dtype.kind in "fiu"

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
-from covaria.trajectory.density import DensityGrid
+from covaria.trajectory.density import DensityGrid, marginal_density
 from covaria.trajectory.path import DensityPath, find_path, resample
 
 Array = NDArray[np.float64]
@@ -56,8 +56,7 @@ def find_trajectory(density: DensityGrid, start: ArrayLike, end: ArrayLike, late
     latents (N, k): the particles that the remaining coordinates follow; NaN rows are left out.
     """
     first, last = np.asarray(start, dtype=float), np.asarray(end, dtype=float)
-    if density.dim > len(first):
-        density = _summed(density, len(first))
+    density = marginal_density(density, len(first))
     path = find_path(density, first[: density.dim], last[: density.dim])
     points = lift_path(path.points, first, last, latents)
     return Trajectory(resample(points, len(points)), path, density)
@@ -91,10 +90,3 @@ def _local_mean(at: Array, known: Array, wanted: Array) -> Array:
     weights = np.exp(-0.5 * (2 * distances / reach) ** 2)
     result: Array = np.einsum("mn,mnr->mr", weights, wanted[rows]) / weights.sum(axis=1, keepdims=True)
     return result
-
-
-def _summed(density: DensityGrid, dim: int) -> DensityGrid:
-    """The density of the first `dim` coordinates alone."""
-    beyond = tuple(range(dim, density.dim))
-    cell = float(density.spacing[dim:].prod())
-    return DensityGrid(density.values.sum(axis=beyond) * cell, density.bounds[:dim])

@@ -105,6 +105,9 @@ class Tree(Documents):
     particles = Entry(".covaria/particles.npz", "ingest", "", "the particles as the later stages read them")
     stage_state = OfStage(".covaria/stages/{stage}/state.json", "", "", "what is known of the stage")
     stage_log = OfStage(".covaria/stages/{stage}/log", "", "", "its lines of run.log")
+    stage_findings = OfStage(
+        ".covaria/stages/{stage}/findings.json", "", "", "what the stage found: its part of `findings`"
+    )
     stage_notes = OfStage(".covaria/stages/{stage}/notes.json", "", "", "what a user should know of it: {notes: [...]}")
     cancel = Entry(".covaria/cancel", "", "", "its presence cancels the job")
     submission = Entry(".covaria/submission.json", "", "", "services: the job as it was submitted")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from textwrap import fill
 from typing import Any
 
+from covaria.findings import Findings
 from covaria.tree.inventory import KINDS
 
 HOW_TO_OPEN = """\
@@ -20,7 +21,13 @@ How to open
 def readme(document: Mapping[str, Any]) -> str:
     """The text for one job.json document."""
     version = document["covaria_version"]
-    parts = [f"Covaria {version}: {document['command_line']}\n", _what_ran(document), _files(document), HOW_TO_OPEN]
+    parts = [
+        f"Covaria {version}: {document['command_line']}\n",
+        *_found(document),
+        _what_ran(document),
+        _files(document),
+    ]
+    parts.append(HOW_TO_OPEN)
     return "\n".join([*parts, "Next\n" + "".join(f"  {line}\n" for line in next_commands(document))])
 
 
@@ -50,6 +57,17 @@ def next_commands(document: Mapping[str, Any]) -> list[str]:
     if "density" in stages or "reconstruction" in stages:
         return [f"covaria analyze {out} --zdim {zdim}"]
     return [f"covaria reconstruct {out}"]
+
+
+def _found(document: Mapping[str, Any]) -> list[str]:
+    """What was found, first of all."""
+    if "findings" not in document:
+        return []
+    lines = Findings.model_validate(document["findings"]).lines()
+    return [
+        "What was found\n"
+        + "".join(fill(line, 110, initial_indent="  ", subsequent_indent="    ") + "\n" for line in lines)
+    ]
 
 
 def _what_ran(document: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import covaria
 from covaria.errors import InvalidInput
+from covaria.findings import Findings, together
 from covaria.plain import explain
 from covaria.request.model import Request
 from covaria.request.paths import input_files
@@ -74,6 +75,17 @@ def read_stage_state(tree: Tree, stage: str) -> dict[str, Any] | None:
     return _read(tree.stage_state(stage))
 
 
+def write_findings(tree: Tree, stage: str, findings: Findings) -> None:
+    """Record what a stage found: only what it knows itself."""
+    atomic.write_json(tree.stage_findings(stage), findings.model_dump(mode="json", exclude_unset=True))
+
+
+def read_findings(tree: Tree) -> Findings:
+    """What the stages found, together."""
+    parts = (_read(tree.stage_findings(stage)) for stage in STAGES)
+    return together(Findings.model_validate(part) for part in parts if part is not None)
+
+
 def inputs(request: Request) -> list[dict[str, Any]]:
     """path, size and sha256 of each file named in the request (no sum of maps and image stacks: they are large)."""
     found = []
@@ -125,6 +137,9 @@ def job_document(tree: Tree, stages: list[str] | None = None, folder: Path | Non
         "environment": _environment(known),
         "outputs": inventory(folder or tree.out),
     }
+    findings = read_findings(tree)
+    if findings.model_fields_set:
+        document["findings"] = findings.model_dump(mode="json") | {"headline": findings.headline()}
     notes = [note for stage in planned for note in (_read(tree.stage_notes(stage)) or {}).get("notes", [])]
     if notes:
         document["notes"] = notes

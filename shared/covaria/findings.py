@@ -1,0 +1,116 @@
+"""What a run found, in numbers and in words: computed once, said everywhere with the same words.
+
+Each stage adds its part (`Findings` with the fields that it knows); `together` joins them. The end of `covaria run`,
+README.txt, job.json, the report and the events show what this module says, and nothing else of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Component(BaseModel):
+    """A confirmed principal component."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    z_score: float
+    """Held-out log likelihood that it adds, over its standard error: the smaller of the two half-sets'."""
+    share: Share
+    """Of the variance of all confirmed components."""
+
+
+class State(BaseModel):
+    """A volume at a centre of the latent cloud."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    name: str
+    """Of its file, without ending: center003."""
+    particles: Annotated[int, Field(ge=0)]
+    share: Share
+    """Of the particles in use that lie nearest to this centre."""
+    resolution_angstrom: Annotated[float, Field(gt=0)] | None = None
+    """Where the half-maps' FSC falls below 0.143."""
+
+
+class Findings(BaseModel):
+    """What is known so far; None or empty where no stage has said."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    particles: Annotated[int, Field(ge=0)] | None = None
+    """Rows of the input file."""
+    used: Annotated[int, Field(ge=0)] | None = None
+    resolution_angstrom: Annotated[float, Field(gt=0)] | None = None
+    """Of the mean map."""
+    tested: Annotated[int, Field(ge=0)] | None = None
+    """How many components were looked for; None: none were asked for."""
+    components: tuple[Component, ...] = ()
+    """The confirmed ones, strongest first."""
+    states: tuple[State, ...] = ()
+    set_aside: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """Reason -> particles left out of the sums, or counted with little weight."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def confirmed(self) -> int | None:
+        """How many components both half-sets confirm; None where none were looked for."""
+        return None if self.tested is None else len(self.components)
+
+    def headline(self) -> str:
+        """One sentence: what was found, or that nothing was."""
+        if self.confirmed is None:
+            return (
+                "No motion was looked for: only the mean map was asked for." if self.used else "Nothing is known yet."
+            )
+        if self.confirmed == 0:
+            return (
+                "No motion was found: of what one half of the particles shows, the other half confirms nothing. "
+                "The particle may be rigid, or its motion too small or too rare for these images."
+            )
+        one = self.confirmed == 1
+        return f"{self.confirmed} {'component' if one else 'components'} of motion confirmed by both half-sets."
+
+    def lines(self) -> list[str]:
+        """The headline and what stands beside it, a line each, for people."""
+        found = [self.headline()]
+        if self.confirmed == 0:
+            found.append(
+                "To try: more particles; a mask or --focus-mask around the part that moves; a cleaner set. "
+                "No clusters, paths or densities of noise were made."
+            )
+        if self.particles is not None and self.used is not None:
+            found.append(f"{self.used:,} of {self.particles:,} particles used.")
+        found += [f"{count:,} particles set aside: {reason}." for reason, count in self.set_aside.items() if count]
+        if self.resolution_angstrom is not None:
+            found.append(f"Mean map: {self.resolution_angstrom:.1f} Å (FSC 0.143, inside the mask).")
+        if self.components:
+            shares = ", ".join(f"{100 * one.share:.0f} % (z = {one.z_score:.1f})" for one in self.components)
+            found.append(f"Share of the confirmed variance by component: {shares}.")
+        if self.states:
+            found.append(f"{len(self.states)} maps at centres of the latent cloud, {_range(self.states)}.")
+        return found + [f"Warning: {text}" for text in self.warnings]
+
+
+def together(parts: Iterable[Findings]) -> Findings:
+    """The stages' parts as one: later parts win where both speak; warnings and what was set aside add up."""
+    whole = Findings()
+    for part in parts:
+        said = {name: getattr(part, name) for name in part.model_fields_set}
+        said["warnings"] = whole.warnings + part.warnings
+        said["set_aside"] = whole.set_aside | part.set_aside
+        whole = whole.model_copy(update=said)
+    return whole
+
+
+def _range(states: tuple[State, ...]) -> str:
+    known = [one.resolution_angstrom for one in states if one.resolution_angstrom is not None]
+    counts = sorted(one.particles for one in states)
+    words = f"of {counts[0]:,} to {counts[-1]:,} particles"
+    return f"{words}, {min(known):.1f} to {max(known):.1f} Å" if known else words
