@@ -25,7 +25,7 @@ REST = """\
 `status` is `queued`, `running`, `succeeded`, `failed` or `cancelled`; `stages` has the same for each stage, with
 times, images per second, peak memory and device; `outputs` lists the files by kind; `error` has `type`, `message` and
 `hint`. A run that was interrupted is `queued`: it waits to be resumed. One that was killed outright still says
-`running`.
+`running`. `findings` says what was found; [findings.md](findings.md) explains it.
 
 ## Run again
 
