@@ -15,7 +15,7 @@ from covaria.errors import InvalidInput, MissingFile
 from covaria.request.model import Request
 from covaria.running import bookkeeping
 from covaria.stage import Context, Job
-from covaria.tree import Tree
+from covaria.tree import AnalysisTree, Tree
 
 ISSUE_OPTIONS = """
 --zdim --analysis-zdim --downsample --no-downsample --mask --focus-mask --mask-dilate-iter --poses --ctf --ind --datadir
@@ -34,7 +34,9 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Request]]:
         def stage(job: Job, context: Context) -> None:
             asked.append((name, job.request))
             if name == "analysis":
-                Tree(job.request.out).analysis(job.request.analysis_zdim).mkdir(parents=True)
+                centers = AnalysisTree(Tree(job.request.out).analysis(job.request.analysis_zdim)).centers_txt
+                centers.parent.mkdir(parents=True)
+                centers.write_text("0 0\n1 1\n")
 
         return stage
 

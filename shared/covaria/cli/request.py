@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -75,6 +76,18 @@ def stored_request(out: Path) -> dict[str, Any]:
             "is not an output directory of Covaria", file=out, hint="run `covaria ingest PARTICLES -o OUT` first"
         )
     stored: dict[str, Any] = found["request"]
+    return stored
+
+
+def stored_with_motion(out: Path) -> dict[str, Any]:
+    """The same of an OUT in which motion was looked for. Raises InvalidInput where that was left out."""
+    stored = stored_request(out)
+    if stored.get("reconstruction", {}).get("only_mean"):
+        raise InvalidInput(
+            "holds the mean map alone: no motion was looked for",
+            file=out,
+            hint=f"`covaria reconstruct {shlex.quote(str(out))} --no-only-mean --overwrite` first",
+        )
     return stored
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,8 @@ def simulate(
     _make(out, ensemble, options, overwrite=overwrite)
     say(f"{n_images} images of {box} pixels, {len(ensemble)} states, SNR {snr:g}: {out}/particles.star")
     say(f"truth    {out}/gt" + (", of each image: images.txt" if nuisances.any else ""))
-    say(f"next     covaria run {out}/particles.star -o {out}-run --no-downsample")
+    set_, run = shlex.quote(f"{out}/particles.star"), shlex.quote(f"{out}-run")
+    say(f"next     covaria run {set_} -o {run} --no-downsample")
 
 
 def _make(out: Path, ensemble: Ensemble, options: SimulationOptions, *, overwrite: bool) -> None:

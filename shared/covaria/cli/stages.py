@@ -5,13 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import typer
 
 from covaria.cli import options as o
 from covaria.cli.options import Chosen, takes
-from covaria.cli.request import build_request, stored_request
+from covaria.cli.request import build_request, stored_request, stored_with_motion
 from covaria.cli.summary import print_summary
 from covaria.request.model import Request
 
@@ -59,7 +58,7 @@ def density(out: o.Finished, options: Chosen, memory_gb: o.MemoryGb = None, conf
     """The conformational density of a reconstructed OUT."""
     # Asked for by name, even where the earlier run had --no-density.
     asked = replace(options, given={**options.given, "density.enabled": True})
-    _execute("density", "density", build_request(out, asked, stored_request(out)), "auto", memory_gb)
+    _execute("density", "density", build_request(out, asked, stored_with_motion(out)), "auto", memory_gb)
 
 
 @takes("analysis", "seed", "overwrite", renamed={"analysis.zdim": "zdim"})
@@ -71,7 +70,7 @@ def analyze(
     config: o.Config = None,
 ) -> None:
     """Clusters, volumes of states, paths and plots of a reconstructed OUT, in OUT/analysis_<zdim>."""
-    stored = stored_request(out)
+    stored = stored_with_motion(out)
     stored["analysis"] = dict(stored.get("analysis", {})) | {"output": None}
     _execute("analyze", "analysis", build_request(out, options, stored), device, memory_gb)
 
@@ -84,7 +83,7 @@ def _execute(command: str, stage: str | None, request: Request, device: str, mem
         request,
         None if stage is None else (stage,),
         command=command,
-        command_line=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command_line=shlex.join(["covaria", *sys.argv[1:]]),
         device=device,
         memory_bytes=None if memory_gb is None else int(memory_gb * 1e9),
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from covaria.plain import printable
+
 
 def print_summary(out: Path, stage_folder: Path | None = None) -> None:
     """Stages with their times, where the results and figures are, the next command to try."""
@@ -27,14 +29,18 @@ def print_summary(out: Path, stage_folder: Path | None = None) -> None:
     console.print(table)
     if "findings" in document:
         headline, *rest = Findings.model_validate(document["findings"]).lines()
-        console.print(headline, style="bold", markup=False, highlight=False)
+        console.print(printable(headline), style="bold", markup=False, highlight=False)
         for line in rest:
-            console.print(line, markup=False, highlight=False)
+            console.print(printable(line), markup=False, highlight=False)
         console.print()
-    console.print(f"results  {stage_folder or out}", markup=False, soft_wrap=True)
+    _line(console, "results", stage_folder or out)
     for folder in (tree.plots, tree.density / "plots", *sorted(out.glob("analysis_*/plots"))):
         if folder.is_dir():
-            console.print(f"figures  {folder}", markup=False, soft_wrap=True)
-    console.print(f"read     {tree.readme}", markup=False, soft_wrap=True)
+            _line(console, "figures", folder)
+    _line(console, "read", tree.readme)
     for line in next_commands(document):
-        console.print(f"next     {line}", markup=False, soft_wrap=True)
+        _line(console, "next", line)
+
+
+def _line(console: Console, what: str, value: Path | str) -> None:
+    console.print(printable(f"{what:<9}{value}"), markup=False, highlight=False, soft_wrap=True)

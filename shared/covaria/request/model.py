@@ -111,7 +111,10 @@ class ReconstructionOptions(Part):
         Option("true: particles are bright; false: dark; automatic: found from the mean.", MODEL),
     ] = "automatic"
     correct_contrast: Annotated[bool, Option("Estimate each image's contrast.", MODEL)] = True
-    only_mean: Annotated[bool, Option("Stop after the mean map.", MODEL)] = False
+    only_mean: Annotated[
+        bool,
+        Option("Stop after the mean map.", MODEL, off="--no-only-mean", off_help="Go on from a run that did."),
+    ] = False
 
 
 class DensityOptions(Part):

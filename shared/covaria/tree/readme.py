@@ -2,61 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from textwrap import fill
 from typing import Any
 
 from covaria.findings import Findings
+from covaria.request.model import Request
+from covaria.tree.folders import AnalysisTree
 from covaria.tree.inventory import KINDS
 
-HOW_TO_OPEN = """\
-How to open
-  volumes (.mrc)    ChimeraX: open output/volumes/mean.mrc     (also Chimera, PyMOL, EMAN2)
-  arrays (.npy)     python: numpy.load("model/zdim_4/latent_coords.npy")
-  pickles (.pkl)    python: pickle.load(open("model/params.pkl", "rb"))     (builtins and numpy only)
-  figures (.png)    any viewer
-"""
+HOW_TO_OPEN = (
+    (".mrc", "volumes", "ChimeraX: open {}     (also Chimera, PyMOL, EMAN2)"),
+    (".npy", "arrays", 'python: numpy.load("{}")'),
+    (".pkl", "pickles", 'python: pickle.load(open("{}", "rb"))     (builtins and numpy only)'),
+    (".png", "figures", "any viewer: {}"),
+)
+"""Ending, what it is, how it is opened."""
+SHOWN_FIRST = ("mean_filt.mrc", "center000.mrc", "state000.mrc", "latent_coords.npy", "params.pkl", "mean_fsc.png")
+"""The best examples, where they are there."""
 
 
 def readme(document: Mapping[str, Any]) -> str:
     """The text for one job.json document."""
     version = document["covaria_version"]
-    parts = [
-        f"Covaria {version}: {document['command_line']}\n",
-        *_found(document),
-        _what_ran(document),
-        _files(document),
-    ]
-    parts.append(HOW_TO_OPEN)
-    return "\n".join([*parts, "Next\n" + "".join(f"  {line}\n" for line in next_commands(document))])
+    parts = [f"Covaria {version}: {document['command_line']}\n", *_found(document), _what_ran(document)]
+    return "\n".join([*parts, _files(document), *_how_to_open(document), *_next(document)])
 
 
 def next_commands(document: Mapping[str, Any]) -> list[str]:
-    """One or two commands that make sense now."""
-    out = document["parameters"]["out"]
-    zdims = sorted(document["parameters"].get("reconstruction", {}).get("zdim", (10,)))
-    zdim = max((z for z in zdims if z <= 10), default=zdims[0])
-    stages = document["stages"]
+    """The commands that make sense now, as a shell takes them: each does what its comment says when it is given."""
+    if document["command"] in ("state", "trajectory"):
+        return []
+    request = Request.model_validate(document["parameters"], extra="ignore")
+    out, zdim = request.out.absolute(), request.analysis_zdim
     if document["status"] != "succeeded":
-        error = document.get("error")
-        again = f"{document['command_line']}     (the same command again resumes from the last finished step)"
-        if error:
-            return [error["hint"], again] if error["hint"] else [again]
-        waiting = next((name for name, stage in stages.items() if stage["status"] == "queued"), None)
-        alone = {"reconstruction": f"covaria reconstruct {out}", "density": f"covaria density {out}",
-                 "analysis": f"covaria analyze {out} --zdim {zdim}"}  # fmt: skip
-        return [alone.get(waiting or "", again)]
-    if "analysis" in stages:
-        clusters = document["parameters"]["analysis"]["n_clusters"]
-        coordinates = f"{out}/analysis_{zdim}/kmeans/centers.txt"
-        return [
-            f"covaria state {out} --zdim {zdim} --points {coordinates} -o {out}-states     (volumes at any points)",
-            f"covaria trajectory {out} --zdim {zdim} --from 0 --to {max(clusters - 1, 1)} -o {out}-path"
-            "     (a path between two centres)",
-        ]
-    if "density" in stages or "reconstruction" in stages:
-        return [f"covaria analyze {out} --zdim {zdim}"]
-    return [f"covaria reconstruct {out}"]
+        if document["command"] == "submit":
+            return [f"covaria status {_shell(out)} --follow"]
+        return [f"{document['command_line']}     # the same again: it resumes from the last finished step"]
+    if request.reconstruction.only_mean and "reconstruction" in document["stages"]:
+        return [f"covaria reconstruct {_shell(out)} --no-only-mean --overwrite     # the motion too"]
+    if "analysis" in document["stages"]:
+        return list(_more_volumes(out, zdim, AnalysisTree(request.analysis.output or out / f"analysis_{zdim}")))
+    if "density" in document["stages"] or "reconstruction" in document["stages"]:
+        return [f"covaria analyze {_shell(out)} --zdim {zdim}"]
+    return [f"covaria reconstruct {_shell(out)}"]
+
+
+def _more_volumes(out: Path, zdim: int, analysis: AnalysisTree) -> Iterator[str]:
+    centers = analysis.centers_txt.absolute()
+    if not centers.is_file():
+        return
+    known = len([line for line in centers.read_text().splitlines() if line.strip()])
+    states, path = f"{_shell(f'{out}-states')}     # volumes at any points", f"{_shell(f'{out}-path')}"
+    yield f"covaria state {_shell(out)} --zdim {zdim} --points {_shell(centers)} -o {states}"
+    if known > 1 and analysis.root.absolute() == out / f"analysis_{zdim}":
+        ends = f"--zdim {zdim} --from 0 --to {known - 1}"
+        yield f"covaria trajectory {_shell(out)} {ends} -o {path}     # a path between two centres"
+
+
+def _shell(path: Path | str) -> str:
+    return shlex.quote(str(path))
+
+
+def _how_to_open(document: Mapping[str, Any]) -> Iterator[str]:
+    """Nothing but files that are there."""
+    paths = [path for kind in document["outputs"].values() for path in kind]
+    lines = []
+    for ending, what, how in HOW_TO_OPEN:
+        these = sorted(path for path in paths if path.endswith(ending))
+        first = next((path for name in SHOWN_FIRST for path in these if path.endswith(f"/{name}")), *these[:1] or [""])
+        if these:
+            lines.append(f"  {f'{what} ({ending})':<18}{how.format(first)}\n")
+    if lines:
+        yield "How to open\n" + "".join(lines)
+
+
+def _next(document: Mapping[str, Any]) -> Iterator[str]:
+    lines = next_commands(document)
+    hint = document.get("error", {}).get("hint")
+    if lines or hint:
+        yield "Next\n" + "".join(f"  {line}\n" for line in ([f"({hint})"] if hint else []) + lines)
 
 
 def _found(document: Mapping[str, Any]) -> list[str]:

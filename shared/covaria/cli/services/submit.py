@@ -66,7 +66,7 @@ def submit(
     from covaria.operations.submit import check_before, message_for
 
     request = build_request(options.values["out"], options)
-    line = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    line = shlex.join(["covaria", *sys.argv[1:]])
     message = message_for(request, job_class=job_class.value, command_line=line, job_id=job_id)
     check_before(message)
     try:
