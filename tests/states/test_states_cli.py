@@ -1,3 +1,10 @@
+import io
+import json
+import os
+import pickle
+import threading
+from pathlib import Path
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -72,4 +79,76 @@ def test_trajectory_writes_its_path_and_volumes(finished, tmp_path):
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert sorted(p.name for p in (tmp_path / "path").glob("state???.mrc")) == [f"state{i:03d}.mrc" for i in range(3)]
-    assert (tmp_path / "path" / "path.json").is_file()
+    folder = tmp_path / "path"
+    assert all((folder / name).is_file() for name in ("path.json", "job.json", "command.txt", "run.log", "README.txt"))
+
+
+def test_points_come_as_text_as_an_array_and_through_a_pipe(tmp_path, monkeypatch):
+    wanted = np.array([[1.0, 2.0], [3.0, 4.0]])
+    np.save(tmp_path / "points.npy", wanted.astype(np.float32))
+    assert read_points(tmp_path / "points.npy").tolist() == wanted.tolist()
+    np.save(tmp_path / "one.npy", wanted[0])
+    assert read_points(tmp_path / "one.npy").tolist() == [[1.0, 2.0]]
+    os.mkfifo(tmp_path / "pipe")
+    for sent in (b"1,2\n3,4\n", (tmp_path / "points.npy").read_bytes()):
+        writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(sent,))
+        writer.start()
+        assert read_points(tmp_path / "pipe").tolist() == wanted.tolist()
+        writer.join()
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(sent)))
+        assert read_points(Path("-")).tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (pickle.dumps([[1.0, 2.0]]), "is a pickle"),
+        (b"\x93NUMPY\x01\x00broken", "damaged .npy"),
+        (b"\xff\xfe\x00\x01", "neither text nor .npy"),
+        (b"1 2\nnan 3\n", "row 2: a number that is not finite"),
+        (b"x y\n1 2\n", "row 1: 'x y' is not a row of numbers"),
+    ],
+)
+def test_what_holds_no_points_is_refused_without_its_bytes(tmp_path, content, says):
+    (tmp_path / "points").write_bytes(content)
+    with pytest.raises(InvalidInput, match=says) as caught:
+        read_points(tmp_path / "points")
+    assert str(caught.value).isascii() and "\\x" not in str(caught.value)
+
+
+def test_an_array_of_another_kind_is_refused(tmp_path):
+    for values in (np.zeros((2, 2, 2)), np.array(["a"]), np.zeros(0), np.array([[1j]])):
+        np.save(tmp_path / "points.npy", values)
+        with pytest.raises(InvalidInput, match="shape"):
+            read_points(tmp_path / "points.npy")
+
+
+def test_a_folder_of_states_says_what_it_is(finished, tmp_path):
+    points = tmp_path / "points.txt"
+    far = 100 * np.abs(finished.simulated.latents).max()
+    np.savetxt(points, [finished.simulated.latents[1], [far]])
+    out = tmp_path / "new" / "states"
+    before = sorted(path for path in finished.tree.out.rglob("*"))
+    result = invoke("state", finished.tree.out, "--zdim", 1, "--points", points, "-o", out, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "point 2 lies far outside" in result.stderr and "point 1" not in result.stderr
+    assert sorted(path for path in finished.tree.out.rglob("*")) == before, "OUT is left as it is"
+    assert [path.name for path in out.parent.iterdir()] == ["states"], "nothing is left beside it"
+    document = json.loads((out / "job.json").read_text())
+    assert document["command"] == "state" and document["status"] == "succeeded"
+    assert document["parameters"]["zdim"] == 1 and document["parameters"]["out"] == str(finished.tree.out)
+    assert document["inputs"][0]["path"] == str(points) and len(document["inputs"][0]["sha256"]) == 64
+    assert document["outputs"]["states"][0] == "state000.mrc"
+    assert document["stages"]["state"]["device"] == "cpu" and document["stages"]["state"]["seconds"] > 0
+    assert (out / "command.txt").read_text().startswith("covaria ")
+    assert "states: 2 targets" in (out / "run.log").read_text()
+    readme = (out / "README.txt").read_text()
+    assert "state000.mrc ... " in readme and "open state000.mrc" in readme
+    assert np.loadtxt(out / "points.txt").tolist() == np.loadtxt(points).tolist()
+    assert not (out / ".covaria").exists()
+
+
+def test_a_path_between_equal_ends_is_refused(finished, tmp_path):
+    with pytest.raises(InvalidInput, match="are the same point"):
+        invoke("trajectory", finished.tree.out, "--zdim", 1, "--from", "0.5", "--to", "0.50", "-o", tmp_path / "p")
+    assert not (tmp_path / "p").exists()

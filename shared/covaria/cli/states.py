@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from covaria.cli import options as o
 from covaria.cli.options import Chosen, takes
+from covaria.cli.points import far_rows, read_end, read_points
 from covaria.cli.request import checked
 from covaria.cli.terminal import say
+from covaria.cli.volumes import NewFolder
+from covaria.errors import InvalidInput
 from covaria.request.model import AnalysisOptions
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from covaria.running.context import LocalContext
-    from covaria.tree import Tree
 
 Computed = Annotated[int, typer.Option("--zdim", metavar="K", help="Which latent coordinates: one that OUT holds.")]
 Folder = Annotated[Path, typer.Option("-o", "--outdir", metavar="DIR", help="A new folder for the volumes.")]
@@ -37,7 +31,9 @@ def register(app: typer.Typer) -> None:
 def state(
     out: o.Finished,
     zdim: Computed,
-    points: Annotated[Path, typer.Option(metavar="FILE.txt", help="Latent points: one a row, K numbers each.")],
+    points: Annotated[
+        Path, typer.Option(metavar="FILE", help="Latent points: one a row, K numbers each; text, .npy, - for a pipe.")
+    ],
     directory: Folder,
     options: Chosen,
     device: o.Device = "auto",
@@ -45,13 +41,24 @@ def state(
     overwrite: Replace = False,
 ) -> None:
     """Volumes at given latent points: DIR/state000.mrc ... with half-maps and diagnostics."""
-    from covaria.states.run import checked_targets
-    from covaria.tree import Tree
+    import numpy as np
+
+    from covaria.states import compute_states
+    from covaria.states.run import checked_targets, latent_coordinates
+    from covaria.tree import ChosenStatesTree, Tree
 
     asked, tree = _asked(options), Tree(out)
     targets = checked_targets(tree, zdim, read_points(points))
-    with staged(tree, directory, overwrite, device, memory_gb) as (folder, context):
-        _write_states(tree, zdim, targets, folder, asked.b_factor, context)
+    for row in far_rows(targets, latent_coordinates(tree, zdim)):
+        say(f"note: point {row} lies far outside the particles: its volume is an extrapolation", err=True)
+    new = NewFolder(
+        "state", out, directory, overwrite, device, memory_gb,
+        {"zdim": zdim, "points": str(points), "b_factor": asked.b_factor},
+        inputs=(points,) if points.is_file() else (),
+    )  # fmt: skip
+    with new.filled() as (folder, context):
+        np.savetxt(ChosenStatesTree(folder).points_txt, targets)
+        compute_states(tree, zdim, targets, folder, "state", b_factor=asked.b_factor, context=context)
     say(f"wrote {len(targets)} volumes to {directory}")
 
 
@@ -72,123 +79,33 @@ def trajectory(
     """The path of least cost through the density between two points, and volumes along it."""
     import numpy as np
 
+    from covaria.states import compute_states
     from covaria.states.run import checked_targets, latent_coordinates
     from covaria.trajectory import estimate_density, find_trajectory, read_density
-    from covaria.tree import StatesTree, Tree, atomic
+    from covaria.tree import ChosenStatesTree, Tree, atomic
 
     asked, tree = _asked(options), Tree(out)
     ends = checked_targets(tree, zdim, np.stack([read_end(tree, zdim, name) for name in (start, end)]))
+    if np.array_equal(ends[0], ends[1]):
+        raise InvalidInput(f"--from {start} and --to {end} are the same point", hint="a path needs two")
     latents = latent_coordinates(tree, zdim)
     if asked.density is not None:
         ground = read_density(asked.density)
     else:
         ground = read_density(tree.density_knee) if tree.density_knee.is_file() else estimate_density(latents)
     found = find_trajectory(ground, ends[0], ends[1], latents)
-    with staged(tree, directory, overwrite, device, memory_gb) as (folder, context):
-        atomic.write_json(StatesTree(folder).path_json, found.as_json(asked.n_vols_along_path))
-        _write_states(tree, zdim, found.targets(asked.n_vols_along_path), folder, asked.b_factor, context)
+    new = NewFolder(
+        "trajectory", out, directory, overwrite, device, memory_gb,
+        {"zdim": zdim, "from": start, "to": end, "density": str(asked.density) if asked.density else None,
+         "n_vols_along_path": asked.n_vols_along_path, "b_factor": asked.b_factor},
+        inputs=(asked.density,) if asked.density is not None else (),
+    )  # fmt: skip
+    with new.filled() as (folder, context):
+        atomic.write_json(ChosenStatesTree(folder).path_json, found.as_json(asked.n_vols_along_path))
+        targets = found.targets(asked.n_vols_along_path)
+        compute_states(tree, zdim, targets, folder, "state", b_factor=asked.b_factor, context=context)
     say(f"wrote {asked.n_vols_along_path} volumes along a path of cost {found.in_density.cost:.3g} to {directory}")
 
 
 def _asked(options: Chosen) -> AnalysisOptions:
     return checked(AnalysisOptions, options.of("analysis"), options.flags, "analysis")
-
-
-def _write_states(
-    tree: Tree, zdim: int, targets: NDArray[np.float64], folder: Path, b_factor: float, context: LocalContext
-) -> None:
-    from covaria.states import compute_states
-
-    compute_states(tree, zdim, targets, folder, "state", b_factor=b_factor, context=context)
-
-
-def read_points(path: Path) -> NDArray[np.float64]:
-    """The numbers of a text file as rows, (T, K). Raises MissingFile, InvalidInput naming the line."""
-    import numpy as np
-
-    from covaria.errors import InvalidInput, MissingFile
-
-    if not path.is_file():
-        raise MissingFile("is not there", file=path, hint="give a text file with one latent point a row")
-    rows: list[list[float]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        content = line.split("#")[0].replace(",", " ").split()
-        if not content:
-            continue
-        try:
-            rows.append([float(word) for word in content])
-        except ValueError as error:
-            raise InvalidInput(
-                f"{line.strip()[:60]!r} is not a row of numbers", file=path, row=number, hint="one latent point a row"
-            ) from error
-        if len(rows[-1]) != len(rows[0]):
-            raise InvalidInput(f"{len(rows[-1])} numbers, {len(rows[0])} in the rows above", file=path, row=number)
-    if not rows:
-        raise InvalidInput("holds no point", file=path, hint="one latent point a row")
-    return np.array(rows)
-
-
-def read_end(tree: Tree, zdim: int, text: str) -> NDArray[np.float64]:
-    """One end of a trajectory: the number of a k-means centre of OUT's analysis, or the point's `zdim` coordinates."""
-    import numpy as np
-
-    from covaria.errors import InvalidInput
-    from covaria.tree import AnalysisTree
-
-    words = text.replace(",", " ").split()
-    try:
-        numbers = [float(word) for word in words]
-    except ValueError as error:
-        raise InvalidInput(f"{text!r} is not a latent point", hint=f"give {zdim} numbers, as 0.5,-1.2") from error
-    if len(numbers) == zdim and not (zdim == 1 and text.strip().isdigit()):
-        return np.array(numbers)
-    centers = AnalysisTree(tree.analysis(zdim)).centers_txt
-    if len(words) != 1 or not text.strip().isdigit() or not centers.is_file():
-        raise InvalidInput(
-            f"{text!r} has {len(words)} numbers, zdim {zdim} needs {zdim}",
-            hint="give all coordinates, or the number of a k-means centre after `covaria analyze`",
-        )
-    known = read_points(centers)
-    number = int(text)
-    if number >= len(known):
-        raise InvalidInput(f"there is no centre {number}; the last is {len(known) - 1}", file=centers)
-    result: NDArray[np.float64] = known[number]
-    return result
-
-
-@contextlib.contextmanager
-def staged(
-    tree: Tree, directory: Path, overwrite: bool, device: str, memory_gb: float | None
-) -> Iterator[tuple[Path, LocalContext]]:
-    """A folder to fill, which becomes DIR when all went well, and a context with progress and a way to stop.
-
-    Raises RefusedOutput for a DIR that holds something, unless it is to be replaced and holds states.
-    """
-    from rich.console import Console
-
-    from covaria.errors import RefusedOutput
-    from covaria.running.context import LocalContext, Stopper
-    from covaria.running.devices import resolve_device
-    from covaria.tree import StatesTree
-    from covaria.tree.publish import remove
-
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        if not overwrite:
-            raise RefusedOutput("is not empty", file=directory, hint="give a new folder, or --overwrite")
-        if not list(directory.glob("state*.mrc")):
-            raise RefusedOutput("holds no states, so it is not replaced", file=directory, hint="give a new folder")
-    console = Console(stderr=True)
-    with Stopper(console) as stopper:
-        context = LocalContext(
-            tree,
-            "analysis",
-            "",
-            device=resolve_device(device),
-            memory_bytes=None if memory_gb is None else int(memory_gb * 1e9),
-            console=console,
-            stopper=stopper,
-        )
-        with context, tree.staging("states") as folder:
-            yield folder, context
-            tree.publish(folder, directory, StatesTree)
-            remove(tree.checkpoints("analysis"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from covaria.request.stages import STAGES
-from covaria.tree import StatesTree
+from covaria.tree import ChosenStatesTree
 from covaria.tree.entry import Entry, rows
 from covaria.tree.paths import STATE, Tree
 
@@ -64,7 +64,7 @@ def outputs_page() -> str:
     sections.append(
         "### covaria state, covaria trajectory\n\nIn the folder given with `-o` (`<name>` is `state000` ...):"
     )
-    sections.append(_table(list(rows(StatesTree))))
+    sections.append(_table(list(rows(ChosenStatesTree))))
     sections.append(f"### {STATE}/\n\nCovaria's own state; no other program should write here.")
     sections.append(_table([row for row in table if row.pattern.startswith(STATE)]))
     return "\n\n".join([*sections, REST]) + "\n"

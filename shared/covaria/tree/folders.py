@@ -77,6 +77,12 @@ class StatesTree(Folder):
         return VolumeFiles(self.root, f"state{index:03d}")
 
 
+class ChosenStatesTree(StatesTree, Documents):
+    """What `covaria state` and `covaria trajectory` write: volumes at points that a person chose."""
+
+    points_txt = Entry("points.txt", "", "", "the latent points of `covaria state`, for numpy.loadtxt")
+
+
 class DensityTree(Folder, Documents):
     """The folder density/."""
 

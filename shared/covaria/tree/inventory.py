@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from covaria.tree.entry import Entry, Part, find, owned
-from covaria.tree.folders import AnalysisTree, DensityTree
+from covaria.tree.folders import AnalysisTree, ChosenStatesTree, DensityTree
 from covaria.tree.paths import STATE, Tree
 
 
@@ -37,11 +37,12 @@ KINDS = (
     Kind("density", "the conformational density: a grid of probabilities, its bounds, and the regularisation alpha"),
     Kind("clusters", "volumes at the k-means centres; centers.txt has their coordinates"),
     Kind("trajectories", "volumes along a path of least cost between two centres; path.json has the path"),
+    Kind("states", "volumes at the chosen latent points; half1/2_unfil are the half-maps"),
     Kind("analysis_data", "labels and centres of the clusters, end points of the trajectories"),
     Kind("plots", "figures: start with these"),
 )
 
-FOLDERS: tuple[type[Part], ...] = (AnalysisTree, DensityTree)
+FOLDERS: tuple[type[Part], ...] = (AnalysisTree, DensityTree, ChosenStatesTree)
 """What a folder without Covaria's own state may be."""
 
 
@@ -73,7 +74,8 @@ def inventory(root: Path) -> dict[str, list[str]]:
 
 
 def kind_of(row: Entry) -> str:
-    """The kind of a line; volumes are clusters at centres and trajectories at the states of a path."""
+    """The kind of a line; volumes are clusters at centres, trajectories along a path, states in their own folder."""
     if row.kind != "volumes":
         return row.kind
-    return "clusters" if "kmeans/" in row.pattern else "trajectories"
+    folder = row.pattern.rpartition("{name}")[0]
+    return "clusters" if folder.endswith("kmeans/") else "trajectories" if folder else "states"

@@ -87,16 +87,18 @@ def read_findings(tree: Tree) -> Findings:
 
 
 def inputs(request: Request) -> list[dict[str, Any]]:
-    """path, size and sha256 of each file named in the request (no sum of maps and image stacks: they are large)."""
-    found = []
-    for path in (file.path for file in input_files(request)):
-        entry: dict[str, Any] = {"path": str(path.absolute())}
-        if path.is_file():
-            entry["size"] = path.stat().st_size
-            if path.suffix not in (".mrcs", ".mrc"):
-                entry["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-        found.append(entry)
-    return found
+    """Each file that the request names as its input."""
+    return [describe_file(file.path) for file in input_files(request)]
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """path, size and sha256 (not of maps and image stacks: they are large)."""
+    entry: dict[str, Any] = {"path": str(path.absolute())}
+    if path.is_file():
+        entry["size"] = path.stat().st_size
+        if path.suffix not in (".mrcs", ".mrc"):
+            entry["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return entry
 
 
 def error_record(error: BaseException) -> dict[str, str]:
@@ -168,13 +170,17 @@ def refresh_log(tree: Tree) -> None:
 
 def write_stage_folder_record(tree: Tree, stage: str, folder: Path) -> None:
     """The same four files for a folder that one stage made: density/, analysis_<zdim>/."""
-    document = job_document(tree, [stage], folder)
+    log = tree.stage_log(stage)
+    write_folder_record(folder, job_document(tree, [stage], folder), log.read_bytes() if log.is_file() else b"")
+
+
+def write_folder_record(folder: Path, document: Mapping[str, Any], log: bytes) -> None:
+    """job.json, command.txt, README.txt and run.log in `folder`."""
     part = Tree(folder)
     atomic.write_json(part.job_json, document)
     atomic.write_text(part.command_txt, document["command_line"] + "\n")
     atomic.write_text(part.readme, readme(document))
-    log = tree.stage_log(stage)
-    atomic.write_bytes(part.run_log, log.read_bytes() if log.is_file() else b"")
+    atomic.write_bytes(part.run_log, log)
 
 
 def _environment(states: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

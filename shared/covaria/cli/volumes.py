@@ -1,0 +1,104 @@
+"""A new folder of volumes, made whole or not at all, with job.json, command.txt, run.log and README.txt."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from covaria.errors import RefusedOutput
+
+if TYPE_CHECKING:
+    from covaria.running.context import LocalContext
+
+
+@dataclass(frozen=True)
+class NewFolder:
+    """What a command is to make, and from what. `inputs` are the files that it read."""
+
+    command: str
+    out: Path
+    directory: Path
+    overwrite: bool
+    device: str
+    memory_gb: float | None
+    parameters: Mapping[str, Any]
+    inputs: tuple[Path, ...] = ()
+
+    @contextlib.contextmanager
+    def filled(self) -> Iterator[tuple[Path, LocalContext]]:
+        """A folder to fill, which becomes `directory` when all went well; a context with progress and a way to stop.
+
+        Raises RefusedOutput for a directory that holds something, unless it is to be replaced and holds states.
+        """
+        from rich.console import Console
+
+        from covaria.running.context import LocalContext, Stopper
+        from covaria.running.devices import reset_peak_memory, resolve_device
+        from covaria.tree import ChosenStatesTree, Tree, record
+        from covaria.tree.publish import publish, refuse_unlisted, remove, staging
+
+        self._refuse_full()
+        place = self.directory.absolute().parent
+        place.mkdir(parents=True, exist_ok=True)
+        console = Console(stderr=True)
+        with staging(place, f".{self.directory.name}") as folder, Stopper(console) as stopper:
+            reset_peak_memory()
+            started, began = record.now(), time.monotonic()
+            device = resolve_device(self.device)
+            memory_bytes = None if self.memory_gb is None else int(self.memory_gb * 1e9)
+            inside = Tree(folder)
+            with LocalContext(inside, self.command, "", device=device, memory_bytes=memory_bytes, console=console,
+                              stopper=stopper) as context:  # fmt: skip
+                yield folder, context
+            log = inside.stage_log(self.command).read_bytes()
+            remove(inside.state)
+            record.write_folder_record(folder, self._document(folder, context, started, time.monotonic() - began), log)
+            refuse_unlisted(folder, ChosenStatesTree, "")
+            publish(folder, self.directory, place)
+
+    def _refuse_full(self) -> None:
+        if self.directory.exists() and (not self.directory.is_dir() or any(self.directory.iterdir())):
+            if not self.overwrite:
+                raise RefusedOutput("is not empty", file=self.directory, hint="give a new folder, or --overwrite")
+            if not list(self.directory.glob("state*.mrc")):
+                raise RefusedOutput(
+                    "holds no states, so it is not replaced", file=self.directory, hint="give a new folder"
+                )
+
+    def _document(self, folder: Path, context: LocalContext, started: str, seconds: float) -> dict[str, Any]:
+        """job.json of the folder, in the form of a job's."""
+        import covaria
+        from covaria.running import devices
+        from covaria.tree import Tree, record
+        from covaria.tree.inventory import inventory
+
+        asked = record.read_request(Tree(self.out))
+        stage = {
+            "status": "succeeded",
+            "started_at": started,
+            "finished_at": record.now(),
+            "seconds": round(seconds, 3),
+            "images_per_second": round(context.images / seconds, 2) if context.images else None,
+            "peak_memory_bytes": devices.peak_memory_bytes(),
+            "device": context.device,
+        }
+        return {
+            "covaria_version": covaria.__version__,
+            "schema_version": record.SCHEMA_VERSION,
+            "job_id": asked["job_id"] if asked else "",
+            "command": self.command,
+            "command_line": shlex.join(["covaria", *sys.argv[1:]]),
+            "submitted_at": started,
+            "parameters": {"out": str(self.out.absolute()), **self.parameters},
+            "inputs": [record.describe_file(path) for path in self.inputs],
+            "status": "succeeded",
+            "stages": {self.command: stage},
+            "environment": devices.environment(context.device),
+            "outputs": inventory(folder),
+        }
