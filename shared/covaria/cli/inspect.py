@@ -11,6 +11,8 @@ import typer
 from covaria.cli.options import Chosen, takes
 from covaria.cli.request import checked
 from covaria.cli.terminal import say
+from covaria.errors import CovariaError
+from covaria.plain import explain
 from covaria.request.model import IngestOptions
 
 NOT_READ = ("ingest.halfsets", "ingest.n_images", "ingest.downsample", "ingest.symmetry")
@@ -27,10 +29,15 @@ def register(app: typer.Typer) -> None:
 def inspect_command(
     options: Chosen,
     export: Annotated[Path | None, typer.Option(help="Write poses.pkl and ctf.pkl into this folder.")] = None,
-    picture: Annotated[Path | None, typer.Option(help="Write a .png of some images.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="The .png of some images (default: NAME.images.png here, where stacks are).")
+    ] = None,
+    no_picture: Annotated[bool, typer.Option("--no-picture", help="Make no picture.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Describe a particle file; with --export, write poses.pkl and ctf.pkl. Works without the image stacks.
+    """Describe a particle file and show some images; with --export, write poses.pkl and ctf.pkl.
+
+    Works without the image stacks, but for the picture.
 
     Exit status: 0 complete, 1 something is missing (what is there was written), 2 refused.
     """
@@ -41,6 +48,15 @@ def inspect_command(
     if picture is not None:
         gallery(asked, picture)
     say(json.dumps(inspection.summary, indent=2) if as_json else as_text(inspection.summary))
+    if picture is None and not (no_picture or as_json):
+        picture = Path(f"{asked.particles.name.partition('.')[0]}.images.png")
+        try:
+            gallery(asked, picture)
+        except (CovariaError, OSError) as error:  # nobody asked for it: what was understood is the answer
+            say(f"no picture: {explain(error).message}")
+            picture = None
+    if picture is not None and not as_json:
+        say(f"wrote {picture}")
     raise typer.Exit(inspection.exit_code)
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
 from covaria.cli.options import Chosen
+from covaria.cli.together import refuse_contradictions
 from covaria.errors import InvalidInput
 from covaria.request.model import Request
 from covaria.request.options import Part
 from covaria.request.paths import INPUTS, absolute
+from covaria.request.stages import STAGES
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -35,10 +37,13 @@ SAYINGS = {
 """What a refusal of the models means, in a person's words."""
 
 
-def build_request(out: Path, options: Chosen, stored: Mapping[str, Any] | None = None) -> Request:
-    """A Request from a command's options, over an earlier run's request where there is one.
+def build_request(
+    out: Path, options: Chosen, stored: Mapping[str, Any] | None = None, stages: Sequence[str] = STAGES
+) -> Request:
+    """A Request for `stages` from a command's options, over an earlier run's request where there is one.
 
-    What was not said is then as it was in that run. Raises InvalidInput for a value that the models refuse.
+    What was not said is then as it was in that run. Raises InvalidInput for a value that the models refuse, and for
+    options that cannot work together.
     """
     document: dict[str, Any] = {
         name: dict(value) if isinstance(value, Mapping) else value for name, value in (stored or {}).items()
@@ -49,12 +54,7 @@ def build_request(out: Path, options: Chosen, stored: Mapping[str, Any] | None =
         part, _, field = option.rpartition(".")
         (document.setdefault(part, {}) if part else document)[field] = value
     request = checked(Request, document, options.flags)
-    asked = request.analysis.zdim
-    if asked is not None and asked not in request.reconstruction.zdim and not stored:
-        raise InvalidInput(
-            f"--analysis-zdim {asked} is not among --zdim {','.join(map(str, request.reconstruction.zdim))}",
-            hint="add it to --zdim",
-        )
+    refuse_contradictions(request, options.given, options.flags, stages)
     return absolute(request, INPUTS)
 
 

@@ -12,7 +12,9 @@ from covaria.cli import options as o
 from covaria.cli.options import Chosen, takes
 from covaria.cli.request import build_request, stored_request, stored_with_motion
 from covaria.cli.summary import print_summary
+from covaria.cli.together import look_at_inputs
 from covaria.request.model import Request
+from covaria.request.stages import STAGES, StageName
 
 WHOLE_RUN = ("out", "ingest", "reconstruction", "density", "analysis", "seed", "overwrite")
 """The options of a command that goes through all stages."""
@@ -29,13 +31,15 @@ def register(app: typer.Typer) -> None:
 @takes(*WHOLE_RUN, without=ALONE)
 def run(options: Chosen, device: o.Device = "auto", memory_gb: o.MemoryGb = None, config: o.Config = None) -> None:
     """Particles in, ensemble out: all stages, resuming what an interrupted run left."""
-    _execute("run", None, build_request(options.values["out"], options), device, memory_gb)
+    request = build_request(options.values["out"], options)
+    _execute("run", STAGES, request, options, device, memory_gb)
 
 
 @takes("out", "ingest", "seed", "overwrite")
 def ingest(options: Chosen, memory_gb: o.MemoryGb = None, config: o.Config = None) -> None:
     """Read, check and downsample the particles: the first stage alone."""
-    _execute("ingest", "ingest", build_request(options.values["out"], options), "auto", memory_gb)
+    request = build_request(options.values["out"], options, None, ("ingest",))
+    _execute("ingest", ("ingest",), request, options, "auto", memory_gb)
 
 
 @takes("reconstruction", "seed", "overwrite")
@@ -50,7 +54,8 @@ def reconstruct(
 
     Options that are not given are those of OUT's last run.
     """
-    _execute("reconstruct", "reconstruction", build_request(out, options, stored_request(out)), device, memory_gb)
+    request = build_request(out, options, stored_request(out), ("reconstruction",))
+    _execute("reconstruct", ("reconstruction",), request, options, device, memory_gb)
 
 
 @takes("density", "seed", "overwrite", without=("density.enabled",))
@@ -58,7 +63,8 @@ def density(out: o.Finished, options: Chosen, memory_gb: o.MemoryGb = None, conf
     """The conformational density of a reconstructed OUT."""
     # Asked for by name, even where the earlier run had --no-density.
     asked = replace(options, given={**options.given, "density.enabled": True})
-    _execute("density", "density", build_request(out, asked, stored_with_motion(out)), "auto", memory_gb)
+    request = build_request(out, asked, stored_with_motion(out), ("density",))
+    _execute("density", ("density",), request, options, "auto", memory_gb)
 
 
 @takes("analysis", "seed", "overwrite", renamed={"analysis.zdim": "zdim"})
@@ -72,19 +78,24 @@ def analyze(
     """Clusters, volumes of states, paths and plots of a reconstructed OUT, in OUT/analysis_<zdim>."""
     stored = stored_with_motion(out)
     stored["analysis"] = dict(stored.get("analysis", {})) | {"output": None}
-    _execute("analyze", "analysis", build_request(out, options, stored), device, memory_gb)
+    request = build_request(out, options, stored, ("analysis",))
+    _execute("analyze", ("analysis",), request, options, device, memory_gb)
 
 
-def _execute(command: str, stage: str | None, request: Request, device: str, memory_gb: float | None) -> None:
+def _execute(
+    command: str, stages: tuple[StageName, ...], request: Request, options: Chosen, device: str, memory_gb: float | None
+) -> None:
     from covaria.job.ownership import stage_folder
     from covaria.operations.one_machine import run_stages
 
+    look_at_inputs(request, options.flags, stages)
+    alone = len(stages) == 1
     run_stages(
         request,
-        None if stage is None else (stage,),
+        stages if alone else None,
         command=command,
         command_line=shlex.join(["covaria", *sys.argv[1:]]),
         device=device,
         memory_bytes=None if memory_gb is None else int(memory_gb * 1e9),
     )
-    print_summary(request.out, None if stage is None else stage_folder(stage, request))
+    print_summary(request.out, stage_folder(stages[0], request) if alone else None)

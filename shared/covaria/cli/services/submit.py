@@ -17,6 +17,7 @@ from covaria.cli.options import Chosen, takes
 from covaria.cli.request import build_request
 from covaria.cli.stages import ALONE, WHOLE_RUN
 from covaria.cli.terminal import say
+from covaria.cli.together import look_at_inputs
 
 SERVICES = "Services"
 WAIT_POLL_S = 1.0
@@ -66,6 +67,7 @@ def submit(
     from covaria.operations.submit import check_before, message_for
 
     request = build_request(options.values["out"], options)
+    look_at_inputs(request, options.flags)
     line = shlex.join(["covaria", *sys.argv[1:]])
     message = message_for(request, job_class=job_class.value, command_line=line, job_id=job_id)
     check_before(message)
