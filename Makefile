@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | accuracy | soak | stack-smoke | requirements | clean
+# make demo | test | lint | bench | accuracy | soak | attack | stack-smoke | requirements | clean
 #
 # PYTHON       the interpreter that makes .venv (3.11 or newer)
 # TORCH_INDEX  where torch comes from; empty: pip's own index. For a CPU-only or a CUDA build: the
@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 QUIET := --quiet --root-user-action=ignore --progress-bar off
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench accuracy soak stack-smoke requirements clean rabbitmq
+.PHONY: help demo test lint format bench accuracy soak attack stack-smoke requirements clean rabbitmq
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -36,7 +36,7 @@ demo: $(VENV)/installed
 
 # ---- what a developer runs
 test: $(VENV)/installed rabbitmq
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST)
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term $(PYTEST)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -60,6 +60,9 @@ accuracy: $(VENV)/installed
 
 soak: $(VENV)/installed rabbitmq
 	$(BIN)/python -m pytest -m slow --timeout 3600 $(PYTEST)
+
+attack: $(VENV)/installed rabbitmq
+	$(BIN)/python -m pytest tests/hostile --timeout 3600 $(PYTEST)
 
 stack-smoke: $(VENV)/installed
 	deploy/smoke

@@ -1,6 +1,8 @@
 """The hot loops as fractions of their floors, all measured in the same run (1 is the floor: nothing can be faster).
 
-    python bench/bench_loops.py [--box 64] [--images 1000] [--channels 1 10 50] [--device cpu]
+    python bench/bench_loops.py [--box 64] [--images 1000] [--channels 1 10 50] [--device cpu] [--keep]
+
+It fails where a fraction is a fifth below the one kept in floors.json; --keep keeps those of this run.
 
 A loop's floor is the larger of two times: its arithmetic at the rate of a large matrix product (float32), and the bytes
 that it must move, each once, at the speed of a large copy. For project and backproject these are the pixels and, for
@@ -10,11 +12,13 @@ each image, every voxel that its slice touches, read (and, for backproject, writ
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
+from floors import Floors
 from scipy.spatial.transform import Rotation
 
 from covaria.estimation.components.sums import ComponentSums, LinearModel, gradient_of, m_step
@@ -35,6 +39,8 @@ class Machine:
 
     def __init__(self, device: str) -> None:
         self.device = device
+        self.floors = Floors(device.partition(":")[0])
+        self.box = 0
         source, target = (torch.ones(1 << 26, device=device) for _ in range(2))
         self.bytes = 2 * FLOAT * source.numel() / self.seconds(lambda: target.copy_(source))
         matrix = torch.rand(2048, 2048, device=device)
@@ -53,6 +59,7 @@ class Machine:
 
     def row(self, name: str, seconds: float, moved: float, operations: float, images: int) -> str:
         floor = max(moved / self.bytes, operations / self.operations)
+        self.floors.add(f"{self.box} px, {name}", floor / seconds)
         return f"| {name} | {1e3 * seconds / images:.3f} | {1e3 * floor / images:.3f} | {floor / seconds:.2f} |"
 
 
@@ -65,7 +72,7 @@ def touched(rotation: np.ndarray, plane: HalfPlane, side: int) -> int:
 
 
 def loops(machine: Machine, box: int, count: int, channels: list[int]) -> None:
-    plane = half_plane(box).prefix(box // 2 - 1)
+    plane, machine.box = half_plane(box).prefix(box // 2 - 1), box
     side, pixels = volumes.cube_side(box // 2 - 1), len(plane)
     matrices = Rotation.random(count, random_state=0).as_matrix()
     matrices = matrices[np.argsort(viewing_order(matrices[:, 2]))].astype(np.float32)
@@ -165,12 +172,17 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--channels", type=int, nargs="+", default=[1, 10, 50])
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--keep", action="store_true", help="keep this run's fractions in floors.json")
     given = parser.parse_args()
     machine = Machine(given.device)
     threads = "" if given.device.startswith("cuda") else f", {torch.get_num_threads()} threads"
     print(f"copy {machine.bytes / 1e9:.1f} GB/s, matrix product {machine.operations / 1e9:.0f} GFLOP/s{threads}")
     for box in given.box:
         loops(machine, box, given.images, given.channels)
+    if given.keep:
+        machine.floors.keep()
+    elif fallen := machine.floors.hold():
+        sys.exit("\n".join(["", "fallen:", *fallen]))
 
 
 if __name__ == "__main__":

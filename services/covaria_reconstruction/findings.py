@@ -45,7 +45,9 @@ def _warnings(images: Images, mean: MeanModel) -> list[str]:
     if sizes.max() > UNEVEN * sizes.min():
         found.append(f"half-sets of {sizes[0]:,} and {sizes[1]:,} particles: the smaller one limits what is confirmed")
     if resolution_at(mean.fsc, images.pixel_size_angstrom) < 2.1 * images.pixel_size_angstrom:
-        found.append("the mean map's resolution is limited by the pixel size: a larger --downsample would show more")
+        found.append(
+            "the mean map's resolution is limited by the pixel size: images with a smaller one would show more"
+        )
     if float(mean.contrast_sd) > WIDE_CONTRAST:
         percent = 100 * float(mean.contrast_sd)
         found.append(f"the contrast varies by {percent:.0f} % between particles: look for empty or bad images")

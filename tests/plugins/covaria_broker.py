@@ -87,16 +87,16 @@ class BrokerServer:
 
     def start(self, timeout_s: float = 120) -> None:
         """Start the node and wait until AMQP answers."""
-        output = (self.folder / "console").open("ab")
-        self.process = subprocess.Popen(
-            [str(RABBIT / "rabbitmq-server")],
-            env=self.environment,
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with (self.folder / "console").open("ab") as output:
+            self.process = subprocess.Popen(
+                [str(RABBIT / "rabbitmq-server")],
+                env=self.environment,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         self.wait(timeout_s)
 
     def wait(self, timeout_s: float = 120) -> None:
