@@ -1,0 +1,69 @@
+"""What a small error of an image's pose adds to it: five slices beside the mean's.
+
+With M the transform of the map, S(k) = M(R^T k) its slice and k = (kx, ky, 0), a rotation of the particle by the small
+vector w about the image's axes (true rotation exp([w]x) R) and a shift d that is missing from the translation give
+
+    dS / dd_x = 2 pi i kx / D S,                                dS / dd_y = 2 pi i ky / D S
+    dS / dw_x = -ky G_z,   dS / dw_y = kx G_z,   dS / dw_z = ky G_x - kx G_y,     G = R grad M
+
+and grad M is -2 pi i times the transform of (x mu / d, y mu / d, z mu / d), d the side of the map's cube: three more
+volumes to slice. (Chain rule; each is tested against finite differences.)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from covaria.imaging.plane import HalfPlane
+
+COUNT = 5
+"""Shift x, y in pixels of the image; rotations about the image's x, y, z in radians."""
+MOMENTS = 3
+
+
+def moments(mean: np.ndarray) -> np.ndarray:
+    """x mu / d, y mu / d and z mu / d of a cube mu (d, d, d): (3, d, d, d) float32, origin at the centre voxel."""
+    side = len(mean)
+    axis = ((np.arange(side) - side // 2) / side).astype(np.float32)
+    return np.stack([mean * axis, mean * axis[:, None], mean * axis[:, None, None]])
+
+
+def with_errors(
+    found: torch.Tensor, rotations: torch.Tensor, ctf: torch.Tensor, plane: HalfPlane, scale: torch.Tensor
+) -> torch.Tensor:
+    """CTF-applied slices of the mean, of the five errors, each times its `scale` (5,), and of the components.
+
+    found (b, n, 2, 1+K+3): slices of mean, components and moments; rotations (b, 3, 3); ctf (b, n).
+    Returns (b, n, 2, 1+5+K) float32.
+    """
+    out = torch.empty((*found.shape[:3], found.shape[3] - MOMENTS + COUNT), device=found.device)
+    if found.device.type == "cpu":
+        from covaria.estimation.pose_errors.kernels import expand
+
+        per_box = scale.numpy() / np.array([plane.box, plane.box, 1, 1, 1], np.float32)
+        expand(found.numpy(), rotations.numpy(), plane.kx, plane.ky, ctf.numpy(), per_box, out.numpy())
+        return out
+    out[..., 0] = found[..., 0]
+    out[..., 1 : 1 + COUNT] = _errors(found, rotations, plane, scale)
+    out[..., 1 + COUNT :] = found[..., 1:-MOMENTS]
+    out *= ctf[:, :, None, None]
+    return out
+
+
+def _errors(found: torch.Tensor, rotations: torch.Tensor, plane: HalfPlane, scale: torch.Tensor) -> torch.Tensor:
+    """The five slices (b, n, 2, 5) in plain torch."""
+    kx, ky = (
+        torch.as_tensor(k, dtype=torch.float32, device=found.device)[:, None] * (2 * np.pi)
+        for k in (plane.kx, plane.ky)
+    )
+    slope = _times_i(torch.matmul(found[..., -MOMENTS:], rotations.transpose(1, 2)[:, None]))
+    gx, gy, gz = (-slope).unbind(-1)  # the gradient in the image's axes: G / 2 pi
+    s = _times_i(found[..., :1])[..., 0]
+    columns = [kx * s / plane.box, ky * s / plane.box, -ky * gz, kx * gz, ky * gx - kx * gy]
+    return torch.stack(columns, -1) * scale
+
+
+def _times_i(values: torch.Tensor) -> torch.Tensor:
+    """i x values, real and imaginary parts on the third axis: (b, n, 2, K)."""
+    return torch.stack([-values[:, :, 1], values[:, :, 0]], 2)

@@ -1,0 +1,1 @@
+"""How far to trust each image: its noise by band and level, outlying bands, empty images."""
