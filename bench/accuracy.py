@@ -30,6 +30,7 @@ from covaria.estimation.components.expectation_maximisation import Problem
 from covaria.estimation.components.latent_regression import regress_on_latents
 from covaria.estimation.latents.embedding import embed, embedding_statistics
 from covaria.estimation.latents.posterior import ImageStatistics
+from covaria.estimation.linear_model import LinearModel
 from covaria.imaging.images import Images, read_images
 from covaria.imaging.noise import Noise
 from covaria.maps import crossing, fsc, fsc_area, read_volume
@@ -173,9 +174,8 @@ class Case:
 def compare(case: Case, zdim: int) -> list[Figure]:
     """Every figure of one run against its oracle."""
     truth, tree, values, states = case.truth, case.tree, case.values, case.states
-    stats = embedding_statistics(
-        case.images, case.true_noise, truth.mean.astype(np.float32), case.eigenvolumes.astype(np.float32), PASSES
-    )
+    true = LinearModel(truth.mean.astype(np.float32), case.eigenvolumes.astype(np.float32), 1.0)
+    stats = embedding_statistics(case.images, case.true_noise, true, PASSES)
     gram, overlap = stats.gram.double().numpy(), stats.overlap.double().numpy()
     c = truth.contrast
     with_state = np.concatenate([np.ones((len(c), 1)), case.state], 1)
@@ -221,12 +221,13 @@ def ablate(case: Case, zdim: int, other: Path) -> dict[str, dict[str, float]]:
     }
     out = {}
     for name, (volume, noise, (vectors, values), known) in trials.items():
-        stats = embedding_statistics(images, noise, volume.astype(np.float32), vectors.astype(np.float32), PASSES)
+        model = LinearModel(volume.astype(np.float32), vectors.astype(np.float32), 1.0)
+        stats = embedding_statistics(images, noise, model, PASSES)
         if known:
             fisher, data = known_contrast(stats, truth.contrast)
             found = np.linalg.solve(fisher + np.diag(1 / values), data[..., None])[..., 0]
         else:
-            found = embed(stats, values, len(values), spread).coordinates
+            found = embed(stats, values, len(values), spread).regularised.coordinates
         out[name] = case.latent_figures(found)
     return out
 

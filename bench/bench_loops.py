@@ -21,8 +21,9 @@ import torch
 from floors import Floors
 from scipy.spatial.transform import Rotation
 
-from covaria.estimation.components.sums import ComponentSums, LinearModel, gradient_of, m_step
+from covaria.estimation.components.sums import ComponentSums, gradient_of, m_step
 from covaria.estimation.latents.posterior import posterior, statistics
+from covaria.estimation.linear_model import LinearModel
 from covaria.imaging import volumes
 from covaria.imaging.images import Batch, viewing_order
 from covaria.imaging.noise import Noise
@@ -127,7 +128,7 @@ def _m_step(machine: Machine, random: Callable[..., torch.Tensor], box: int, k: 
     """A whole solve, not by image. One half-set's sums serve for both: they are read and transformed once, not twice;
     components read, components and halves written."""
     side = box
-    model = LinearModel(box // 2 - 1, np.zeros((side,) * 3, np.float32), random(k, side, side, side).cpu().numpy(), 0.2)
+    model = LinearModel(np.zeros((side,) * 3, np.float32), random(k, side, side, side).cpu().numpy(), 1.0, 0.2)
     sums = ComponentSums(model, Noise.white(box, 1), torch.device(machine.device))
     sums.grid += random(*sums.grid.shape)
     mask = np.ones((side,) * 3, np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
-from covaria_analysis.latents import Array, Latents
+from covaria_analysis.latents import Array, ConfirmedLatents
 
 RESTARTS = 10
 
@@ -20,14 +20,14 @@ class Clusters:
     centers: Array
     labels: NDArray[np.int64]
 
-    def nearest_rows(self, latents: Latents) -> NDArray[np.int64]:
+    def nearest_rows(self, latents: ConfirmedLatents) -> NDArray[np.int64]:
         """(K,) the particle nearest to each centre."""
         points = latents.in_deviations(latents.coordinates[latents.rows])
         centers = latents.in_deviations(self.centers)
         return np.array([latents.rows[((points - center) ** 2).sum(axis=1).argmin()] for center in centers])
 
 
-def find_clusters(latents: Latents, count: int, seed: int) -> Clusters:
+def find_clusters(latents: ConfirmedLatents, count: int, seed: int) -> Clusters:
     """The best of ten k-means runs on the confirmed components, each in standard deviations of its motion.
 
     Centres are ordered along the leaves of their average-linkage tree. Raises InvalidInput where there are fewer
@@ -49,7 +49,7 @@ def find_clusters(latents: Latents, count: int, seed: int) -> Clusters:
     return Clusters(latents.from_deviations(np.asarray(fitted.cluster_centers_[order], dtype=float)), labels)
 
 
-def one_cluster(latents: Latents) -> Clusters:
+def one_cluster(latents: ConfirmedLatents) -> Clusters:
     """Where nothing is confirmed: every particle in use belongs to the mean."""
     return Clusters(np.zeros((1, latents.zdim)), np.where(latents.used, 0, -1).astype(np.int64))
 

@@ -15,13 +15,13 @@ from covaria.plots.latent import LATENT_UNIT
 from covaria.trajectory import DensityGrid, Trajectory
 from covaria.tree import AnalysisTree
 from covaria_analysis.clusters import Clusters
-from covaria_analysis.latents import Array, Latents
+from covaria_analysis.latents import Array, ConfirmedLatents
 
 MOST_COMPONENTS = 6
 
 
 def draw_components(
-    tree: AnalysisTree, latents: Latents, clusters: Clusters, trajectories: Sequence[Trajectory]
+    tree: AnalysisTree, latents: ConfirmedLatents, clusters: Clusters, trajectories: Sequence[Trajectory]
 ) -> None:
     """Contrast histogram; neighbouring pairs of the confirmed components with the centres and paths."""
     plot_contrast_histogram(tree.contrast_histogram, latents.contrasts)
@@ -43,7 +43,7 @@ def draw_components(
         )
 
 
-def draw_flat_map(tree: AnalysisTree, flat: Array, latents: Latents, clusters: Clusters) -> None:
+def draw_flat_map(tree: AnalysisTree, flat: Array, latents: ConfirmedLatents, clusters: Clusters) -> None:
     """UMAP as counts and coloured by cluster; a centre is drawn at the particle nearest to it."""
     centers = flat[clusters.nearest_rows(latents)]
     for path, title, labels in (
@@ -64,7 +64,7 @@ def draw_flat_map(tree: AnalysisTree, flat: Array, latents: Latents, clusters: C
 def draw_density(
     tree: AnalysisTree,
     density: DensityGrid,
-    latents: Latents,
+    latents: ConfirmedLatents,
     clusters: Clusters,
     trajectories: Sequence[Trajectory],
 ) -> None:

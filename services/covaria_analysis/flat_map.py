@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from covaria_analysis.latents import Array, Latents
+from covaria_analysis.latents import Array, ConfirmedLatents
 
 FEWEST_PARTICLES = 15
 FEWEST_COMPONENTS = 3
@@ -14,7 +14,7 @@ NEIGHBOURS = 15
 EPOCHS = 200
 
 
-def embed_flat(latents: Latents, seed: int) -> Array | None:
+def embed_flat(latents: ConfirmedLatents, seed: int) -> Array | None:
     """(N, 2) UMAP coordinates of the confirmed components, NaN where excluded; None where there is little to lay out.
 
     Above 50,000 particles a seeded sample is laid out and the others are placed into its map.

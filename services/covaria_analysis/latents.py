@@ -1,14 +1,14 @@
-"""The particles' latent coordinates as the analysis uses them: on the confirmed components, in standard deviations."""
+"""The particles' latent coordinates as the analysis uses them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from covaria.errors import InvalidInput, MissingFile
+from covaria.errors import InvalidInput
+from covaria.results.latents import RECONSTRUCT_AGAIN, read_latents, stored_zdim
 from covaria.tree import Tree
 from covaria.tree.components import read_component_sizes
 
@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Latents:
+class ConfirmedLatents:
     """Rows in the input file's order, NaN where excluded.
 
     coordinates  (N, k)  with prior, in density x voxel^(1/2); zero along components that are not confirmed
@@ -51,37 +51,15 @@ class Latents:
         return whole
 
 
-def load_latents(tree: Tree, zdim: int) -> Latents:
+def load_latents(tree: Tree, zdim: int) -> ConfirmedLatents:
     """Raises MissingFile or InvalidInput where OUT holds no such latent coordinates."""
-    stored = tree.zdims()
-    if zdim not in stored:
-        words = ", ".join(map(str, stored)) or "none"
-        raise InvalidInput(
-            f"zdim {zdim} was not computed; stored: {words}", file=tree.model, hint="choose one of them with --zdim"
-        )
-    coordinates = _load(tree.latent_coords(zdim))
-    contrasts = _load(tree.contrasts(zdim))
-    if coordinates.ndim != 2 or coordinates.shape[1] != zdim or contrasts.shape != (len(coordinates),):
-        raise InvalidInput(
-            f"has shape {coordinates.shape} beside contrasts {contrasts.shape}, expected (N, {zdim}) and (N,)",
-            file=tree.latent_coords(zdim),
-            hint="run `covaria reconstruct` again",
-        )
+    found = read_latents(tree, stored_zdim(tree, zdim))
     sizes = read_component_sizes(tree)
     if len(sizes.eigenvalues) < zdim:
         raise InvalidInput(
-            f"has {len(sizes.eigenvalues)} eigenvalues for zdim {zdim}",
-            file=tree.params,
-            hint="run `covaria reconstruct` again",
+            f"has {len(sizes.eigenvalues)} eigenvalues for zdim {zdim}", file=tree.params, hint=RECONSTRUCT_AGAIN
         )
-    used = np.asarray(np.isfinite(coordinates).all(axis=1))
-    confirmed = min(sizes.confirmed, zdim)
-    coordinates[np.ix_(used, np.arange(zdim) >= confirmed)] = 0
-    return Latents(coordinates, sizes.deviations[:zdim], confirmed, contrasts, used)
-
-
-def _load(path: Path) -> Array:
-    if not path.is_file():
-        raise MissingFile("is not there", file=path, hint="run `covaria reconstruct` first")
-    result: Array = np.load(path, allow_pickle=False).astype(float)
-    return result
+    coordinates, confirmed = found.coordinates.astype(float), min(sizes.confirmed, zdim)
+    coordinates[np.ix_(found.used, np.arange(zdim) >= confirmed)] = 0
+    contrasts = found.contrasts.astype(float)
+    return ConfirmedLatents(coordinates, sizes.deviations[:zdim], confirmed, contrasts, found.used)

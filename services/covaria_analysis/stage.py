@@ -27,7 +27,7 @@ from covaria_analysis.clusters import Clusters, find_clusters, one_cluster
 from covaria_analysis.endpoints import choose_endpoints
 from covaria_analysis.figures import draw_components, draw_density, draw_flat_map
 from covaria_analysis.flat_map import embed_flat
-from covaria_analysis.latents import Latents, load_latents
+from covaria_analysis.latents import ConfirmedLatents, load_latents
 
 MOST_DENSITY_DIMENSIONS = 3
 
@@ -49,7 +49,12 @@ def run(job: Job, context: Context) -> None:
 
 
 def _analyse(
-    request: Request, tree: Tree, out: AnalysisTree, latents: Latents, density: DensityGrid | None, context: Context
+    request: Request,
+    tree: Tree,
+    out: AnalysisTree,
+    latents: ConfirmedLatents,
+    density: DensityGrid | None,
+    context: Context,
 ) -> None:
     options = request.analysis
     if latents.confirmed == 0:
@@ -88,7 +93,7 @@ def _resolution(parameters: Path) -> float:
     return resolution
 
 
-def _nothing_found(tree: Tree, out: AnalysisTree, latents: Latents, context: Context) -> None:
+def _nothing_found(tree: Tree, out: AnalysisTree, latents: ConfirmedLatents, context: Context) -> None:
     """The documented files with what is true: one centre, the mean. No path, no UMAP, no maps of noise."""
     context.log.warning("no component is confirmed: one centre, the mean map; no clusters, no path")
     write_tables(out, one_cluster(latents), {}, 0)
@@ -102,7 +107,7 @@ def _nothing_found(tree: Tree, out: AnalysisTree, latents: Latents, context: Con
         copyfile(source, target)
 
 
-def _cluster_count(asked: int, latents: Latents, context: Context) -> int:
+def _cluster_count(asked: int, latents: ConfirmedLatents, context: Context) -> int:
     """As asked, or as many as there are particles."""
     count = min(asked, len(latents.rows))
     if count < asked:
@@ -111,7 +116,7 @@ def _cluster_count(asked: int, latents: Latents, context: Context) -> int:
 
 
 def find_trajectories(
-    clusters: Clusters, count: int, latents: Latents, density: DensityGrid | None, context: Context
+    clusters: Clusters, count: int, latents: ConfirmedLatents, density: DensityGrid | None, context: Context
 ) -> dict[tuple[int, int], Trajectory]:
     """The cheapest path for each chosen pair of centres; without a density, through that of the estimates."""
     pairs = choose_endpoints(latents.in_deviations(clusters.centers), count)
@@ -160,7 +165,7 @@ def make_volumes(
     compute_state_groups(tree, zdim, groups, b_factor=request.analysis.b_factor, context=context)
 
 
-def _lay_flat(out: AnalysisTree, latents: Latents, clusters: Clusters, seed: int, context: Context) -> None:
+def _lay_flat(out: AnalysisTree, latents: ConfirmedLatents, clusters: Clusters, seed: int, context: Context) -> None:
     context.progress("UMAP", 0, 1, "maps")
     flat = embed_flat(latents, seed)
     context.progress("UMAP", 1, 1, "maps")

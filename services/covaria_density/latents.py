@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
-from covaria.errors import InvalidInput, MissingFile
-from covaria.estimation.density.latents import Latents, keep_precise, marginal_covariances
+from covaria.errors import InvalidInput
+from covaria.estimation.density.latents import UncertainPoints, keep_precise, marginal_covariances
 from covaria.request.model import DensityOptions
+from covaria.results.latents import read_unregularised
 from covaria.tree import Tree
 
 FEWEST_PARTICLES = 40
@@ -40,24 +39,11 @@ def choose_dimensions(options: DensityOptions, confirmed: int, tree: Tree) -> tu
     return dim, options.zdim or next(zdim for zdim in stored if zdim >= dim)
 
 
-def load_latents(tree: Tree, zdim: int, dim: int) -> Latents:
+def load_points(tree: Tree, zdim: int, dim: int) -> UncertainPoints:
     """Read zdim's unregularised estimates and keep the first `dim` coordinates of the better-known particles."""
-    coordinates = _load(tree.latent_coords_noreg(zdim), (None, zdim))
-    precisions = _load(tree.latent_precision_noreg(zdim), (len(coordinates), zdim, zdim))
-    finite = np.isfinite(coordinates).all(axis=1) & np.isfinite(precisions).all(axis=(1, 2))
-    rows = np.flatnonzero(finite)
+    found = read_unregularised(tree, zdim)
+    coordinates, precisions = found.coordinates.astype(float), found.precision.astype(float)
+    rows = np.flatnonzero(found.used & np.isfinite(precisions).all(axis=(1, 2)))
     covariances = marginal_covariances(precisions[rows], dim)
     kept = keep_precise(covariances)
-    return Latents(zdim, coordinates[rows[kept], :dim], covariances[kept], int(np.count_nonzero(~kept)))
-
-
-def _load(path: Path, shape: tuple[int | None, ...]) -> Array:
-    if not path.is_file():
-        raise MissingFile("is not there", file=path, hint="run `covaria reconstruct` first")
-    array = np.load(path, allow_pickle=False).astype(float)
-    if array.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, array.shape, strict=True)):
-        wanted = " x ".join("N" if length is None else str(length) for length in shape)
-        found = " x ".join(map(str, array.shape))
-        raise InvalidInput(f"has shape {found}, expected {wanted}", file=path, hint="run `covaria reconstruct` again")
-    result: Array = array
-    return result
+    return UncertainPoints(zdim, coordinates[rows[kept], :dim], covariances[kept], int(np.count_nonzero(~kept)))

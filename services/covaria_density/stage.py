@@ -9,16 +9,16 @@ from threadpoolctl import threadpool_limits
 
 from covaria.errors import MissingFile
 from covaria.estimation.density.blur import Blur, LatentGrid, build_blur
-from covaria.estimation.density.choice import FOLDS, Choice, choose_alpha
+from covaria.estimation.density.choice import FOLDS, Knee, choose_alpha
 from covaria.estimation.density.extent import find_grid
-from covaria.estimation.density.latents import Latents
+from covaria.estimation.density.latents import UncertainPoints
 from covaria.estimation.density.solver import Array, Deconvolution, solve_path
 from covaria.plots import plot_all_densities, plot_l_curve
 from covaria.stage import Context, Job
 from covaria.tree import DensityTree, Tree
 from covaria.tree.atomic import write_json, write_pickle
 from covaria.tree.components import read_component_sizes
-from covaria_density.latents import FEWEST_PARTICLES, choose_dimensions, load_latents
+from covaria_density.latents import FEWEST_PARTICLES, choose_dimensions, load_points
 
 ALPHAS = tuple(10.0**power for power in range(1, -10, -1))
 
@@ -39,7 +39,7 @@ def run(job: Job, context: Context) -> None:
     dim, zdim = choose_dimensions(request.density, sizes.confirmed, tree)
     if request.density.dim is not None and dim < request.density.dim:
         context.log.warning("a density in %d dimensions: no more components are confirmed", dim)
-    latents = load_latents(tree, zdim, dim)
+    latents = load_points(tree, zdim, dim)
     if len(latents.coordinates) < FEWEST_PARTICLES:
         context.log.warning(
             "%d particles are too few for a density (needed: %d)", len(latents.coordinates), FEWEST_PARTICLES
@@ -68,10 +68,10 @@ def run(job: Job, context: Context) -> None:
 
 def write_results(
     tree: DensityTree,
-    latents: Latents,
+    latents: UncertainPoints,
     blur: Blur,
     answers: list[Deconvolution],
-    choice: Choice,
+    choice: Knee,
     deviations: Array,
 ) -> None:
     """Every density, the chosen one, the curve as numbers and as a plot; plots in standard deviations (dim,)."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from covaria import __version__
 from covaria.estimation.latents.embedding import Embedding
+from covaria.estimation.linear_model import LinearModel
 from covaria.estimation.mean.model import MeanModel
 from covaria.imaging.images import Images
 from covaria.maps import local_filter, write_volume
@@ -20,10 +20,11 @@ from covaria.plots import (
     plot_noise_spectrum,
     plot_volumes_overview,
 )
+from covaria.results.latents import write_latents
+from covaria.results.model import write_half_models, write_half_sets
+from covaria.results.parameters import Parameters, write_parameters
 from covaria.stage import Job
-from covaria.tree import Tree, atomic
-
-SCHEMA_VERSION = 1
+from covaria.tree import Tree
 
 
 @dataclass(frozen=True)
@@ -106,51 +107,38 @@ def _write_model(
     components: Components | None,
     embeddings: dict[int, Embedding] | None,
 ) -> None:
-    shells = images.box // 2 - 1
-    bright = images.sign > 0
-    params = {
-        "schema_version": SCHEMA_VERSION,
-        "covaria_version": __version__,
-        "volume_shape": (images.box,) * 3,
-        "voxel_size": float(images.pixel_size_angstrom),
-        "s": np.zeros(0) if components is None else components.eigenvalues.astype(np.float64),
-        "noise_var_used": mean.spectrum[:shells] * images.scale**2,
-        "noise_group_factor": mean.group_factor,
-        "data_sign": int(images.sign),
-        "uninvert_data": "true" if bright else "false",
-        "mean_fsc": mean.fsc,
-        "mean_fsc_unmasked": mean.fsc_unmasked,
-        "component_fsc": np.zeros((0, images.box // 2)) if components is None else components.fsc,
-        "significant_components": 0 if components is None else int(components.significant),
-        "component_z_score": np.zeros(0) if components is None else components.z_score,
-        "contrast_sd": float(mean.contrast_sd),
-        "image_scale": float(images.scale),
-        "input_args": job.request.model_dump(mode="json"),
-    }
-    atomic.write_pickle(staged.params, params)
-    atomic.write_pickle(staged.halfsets, [images.rows[images.half == half].astype(np.int64) for half in (0, 1)])
-    halves = mean.regularised_halves * mean.dilated_mask * images.scale
-    arrays = {"mean_half1": halves[0], "mean_half2": halves[1]}
-    if components is not None:
-        arrays |= {"components_half1": components.half1, "components_half2": components.half2}
-    np.savez(staged.half_components, **{name: value.astype(np.float32) for name, value in arrays.items()})
-    for q, found in (embeddings or {}).items():
-        staged.zdim(q).mkdir()
-        for name, value in {
-            staged.latent_coords(q): found.coordinates,
-            staged.latent_coords_noreg(q): found.coordinates_noreg,
-            staged.latent_precision(q): found.precision,
-            staged.latent_precision_noreg(q): found.precision_noreg,
-            staged.contrasts(q): found.contrasts,
-        }.items():
-            atomic.save_npy(name, in_input_order(value, images.rows, len(particles)))
+    write_parameters(staged, parameters_of(job, images, mean, components))
+    first, second = (images.rows[images.half == half] for half in (0, 1))
+    write_half_sets(staged, (first, second))
+    means = mean.regularised_halves * mean.dilated_mask * images.scale
+    none = np.zeros((0, *means.shape[1:]), np.float32)
+    own = (none, none) if components is None else (components.half1, components.half2)
+    write_half_models(staged, (LinearModel(means[0], own[0], 1.0), LinearModel(means[1], own[1], 1.0)))
+    for found in (embeddings or {}).values():
+        both = (one.in_input_order(images.rows, len(particles)) for one in (found.regularised, found.unregularised))
+        write_latents(staged, *both)
 
 
-def in_input_order(values: np.ndarray, rows: np.ndarray, total: int) -> np.ndarray:
-    """Rows of used images placed in the input file's order, NaN where an image was not used; float32."""
-    out = np.full((total, *values.shape[1:]), np.nan, np.float32)
-    out[rows] = values
-    return out
+def parameters_of(job: Job, images: Images, mean: MeanModel, components: Components | None) -> Parameters:
+    """What params.pkl says of a reconstruction."""
+    box = images.box
+    return Parameters(
+        volume_shape=(box, box, box),
+        voxel_size=float(images.pixel_size_angstrom),
+        s=np.zeros(0) if components is None else components.eigenvalues.astype(np.float64),
+        noise_var_used=mean.spectrum[: box // 2 - 1] * images.scale**2,
+        noise_group_factor=mean.group_factor,
+        data_sign=int(images.sign),
+        uninvert_data="true" if images.sign > 0 else "false",
+        mean_fsc=mean.fsc,
+        mean_fsc_unmasked=mean.fsc_unmasked,
+        component_fsc=np.zeros((0, box // 2)) if components is None else components.fsc,
+        significant_components=0 if components is None else int(components.significant),
+        component_z_score=np.zeros(0) if components is None else components.z_score,
+        contrast_sd=float(mean.contrast_sd),
+        image_scale=float(images.scale),
+        input_args=job.request.model_dump(mode="json"),
+    )
 
 
 def _plot(
@@ -168,7 +156,7 @@ def _plot(
     contrasts = mean.contrasts
     if components is not None and embeddings:
         q = max(embeddings)
-        contrasts = embeddings[q].contrasts
+        contrasts = embeddings[q].regularised.contrasts
         plot_eigenvalues(
             staged.eigenvalues_plot,
             components.eigenvalues,
@@ -189,6 +177,6 @@ def _plot(
         if count:
             deviations = np.sqrt(components.eigenvalues[:count])
             plot_latent_pairs(
-                staged.latent_pairs_plot, embeddings[q].coordinates[:, :count] / deviations, np.ones(count)
+                staged.latent_pairs_plot, embeddings[q].regularised.coordinates[:, :count] / deviations, np.ones(count)
             )
     plot_contrast_histogram(staged.contrast_histogram, contrasts)

@@ -13,6 +13,7 @@ from covaria.errors import InvalidInput
 from covaria.estimation.components.confirmation import Significance, significant_components
 from covaria.estimation.components.expectation_maximisation import Problem, Step, fit_components
 from covaria.estimation.latents.embedding import Embedding, embed, embedding_statistics
+from covaria.estimation.linear_model import LinearModel
 from covaria.estimation.mean.model import MeanModel, estimate_mean_model
 from covaria.imaging import volumes
 from covaria.imaging.images import Images, read_images
@@ -66,8 +67,8 @@ def run(job: Job, context: Context) -> None:
         problem = problem_of(images, mean, passes)
         components = once(context, "components", Components, partial(find_components, problem, count, request.seed))
         context.log.info(f"components: {components.significant} significant of {count}")
-        scaled_mean = mean.residual_mean * images.scale
-        stats = embedding_statistics(images, mean.noise, scaled_mean, components.eigenvolumes, passes)
+        model = LinearModel(mean.residual_mean * images.scale, components.eigenvolumes, 1.0)
+        stats = embedding_statistics(images, mean.noise, model, passes)
         embeddings = {
             q: embed(stats, components.eigenvalues, q, float(mean.contrast_sd)) for q in sorted(set(options.zdim))
         }

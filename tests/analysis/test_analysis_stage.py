@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from covaria.errors import Cancelled, InvalidInput, RefusedOutput
+from covaria.estimation.latents.model import Latents
 from covaria.request.model import AnalysisOptions, IngestOptions, ReconstructionOptions, Request
+from covaria.results.latents import write_latents
 from covaria.stage import Job
 from covaria.tree import AnalysisTree, Tree, record
 from covaria.tree.atomic import write_json, write_pickle
@@ -30,10 +32,9 @@ def out_fixture(tmp_path):
     contrasts = 1 + 0.1 * rng.standard_normal(COUNT)
     contrasts[::20] = np.nan
     for zdim in (1, 3):
-        folder = tmp_path / "out" / "model" / f"zdim_{zdim}"
-        folder.mkdir(parents=True)
-        np.save(folder / "latent_coords.npy", latent[:, :zdim].astype(np.float32))
-        np.save(folder / "contrasts.npy", contrasts.astype(np.float32))
+        precision = np.tile(np.eye(zdim), (COUNT, 1, 1))
+        found = Latents(latent[:, :zdim], precision, contrasts).in_input_order(np.arange(COUNT), COUNT)
+        write_latents(Tree(tmp_path / "out"), found, found)
     confirm(tmp_path / "out", 3)
     return tmp_path / "out"
 

@@ -9,12 +9,13 @@ from covaria.errors import InvalidInput
 from covaria_analysis.clusters import find_clusters, leaf_order
 from covaria_analysis.endpoints import choose_endpoints
 from covaria_analysis.flat_map import embed_flat
-from covaria_analysis.latents import Latents
+from covaria_analysis.latents import ConfirmedLatents
 
 
 def _latents(points):
+    zdim = points.shape[1]
     used = np.isfinite(points).all(axis=1)
-    return Latents(points, np.ones(points.shape[1]), points.shape[1], np.where(used, 1.0, np.nan), used)
+    return ConfirmedLatents(points, np.ones(zdim), zdim, np.where(used, 1.0, np.nan), used)
 
 
 @pytest.fixture(name="four")

@@ -13,10 +13,11 @@ from latent_sets import three_states, two_wells, weights_near, write_model
 
 from covaria.errors import Cancelled, InvalidInput, MissingFile
 from covaria.request.model import DensityOptions, IngestOptions, ReconstructionOptions, Request
+from covaria.results.parameters import write_parameters
 from covaria.stage import Job
+from covaria.testing import some_parameters
 from covaria.tree import Tree
-from covaria.tree.atomic import write_pickle
-from covaria_density.latents import keep_precise, load_latents, marginal_covariances
+from covaria_density.latents import keep_precise, load_points, marginal_covariances
 from covaria_density.stage import ALPHAS, run
 
 
@@ -98,14 +99,14 @@ def test_what_is_not_there_is_named(out, tmp_path_factory):
 
 
 def test_no_density_of_noise(out, caplog):
-    write_pickle(Tree(out).params, {"s": np.ones(3), "significant_components": 0})
+    write_parameters(Tree(out), some_parameters(s=np.ones(3), significant_components=0))
     run(Job("j", _request(out, dim=1)), _context())
     assert "no component is confirmed" in caplog.text
     assert not (out / "density").exists()
 
 
 def test_no_more_dimensions_than_are_confirmed(out, caplog):
-    write_pickle(Tree(out).params, {"s": np.ones(3), "significant_components": 1})
+    write_parameters(Tree(out), some_parameters(s=np.ones(3)))
     run(Job("j", _request(out, dim=2)), _context())
     assert "a density in 1 dimensions: no more components are confirmed" in caplog.text
     assert pickle.loads(Tree(out).density_knee.read_bytes())["density"].shape == (400,)
@@ -151,6 +152,6 @@ def test_marginal_is_the_block_of_the_inverse():
 
 
 def test_excluded_rows_are_left_out(out):
-    latents = load_latents(Tree(out), 3, 2)
+    latents = load_points(Tree(out), 3, 2)
     assert len(latents.coordinates) + latents.rejected == 1470
     assert latents.rejected == pytest.approx(147, abs=1)

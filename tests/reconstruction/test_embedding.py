@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from covaria.estimation.latents.embedding import _solve, embed, embedding_statistics
+from covaria.estimation.linear_model import LinearModel
 from covaria.imaging.noise import Noise
 from covaria.running.passes import Pass
 from covaria.testing import MemoryContext
@@ -18,7 +19,8 @@ def true_statistics(moving):
     noise = Noise(spectrum, np.ones(images.groups))
     values, eigenvolumes = moving.components()
     mean = moving.mean.astype(np.float32)
-    return values, embedding_statistics(images, noise, mean, eigenvolumes[:2].astype(np.float32), Pass(MemoryContext()))
+    model = LinearModel(mean, eigenvolumes[:2].astype(np.float32), 1.0)
+    return values, embedding_statistics(images, noise, model, Pass(MemoryContext()))
 
 
 def test_precision_is_calibrated(moving, true_statistics):
@@ -33,7 +35,7 @@ def test_precision_is_calibrated(moving, true_statistics):
 
 def test_coordinates_follow_the_truth(moving, true_statistics):
     values, stats = true_statistics
-    found = embed(stats, values, 2, contrast_sd=0.15)
+    found = embed(stats, values, 2, contrast_sd=0.15).regularised
     true = moving.coordinates()[:, :2]
     for k in range(2):
         assert np.corrcoef(found.coordinates[:, k], true[:, k])[0, 1] > 0.9
@@ -44,15 +46,15 @@ def test_coordinates_follow_the_truth(moving, true_statistics):
 def test_precision_of_the_regularised_estimate(true_statistics):
     values, stats = true_statistics
     found = embed(stats, values, 2, contrast_sd=0.15)
-    h = found.precision_noreg[0].astype(np.float64)
+    h = found.unregularised.precision[0].astype(np.float64)
     regularised = h + np.diag(1 / values[:2])
-    np.testing.assert_allclose(found.precision[0], regularised @ np.linalg.inv(h) @ regularised, rtol=1e-3)
+    np.testing.assert_allclose(found.regularised.precision[0], regularised @ np.linalg.inv(h) @ regularised, rtol=1e-3)
 
 
 def test_smaller_dimension_uses_the_leading_block(true_statistics):
     values, stats = true_statistics
-    one, two = (embed(stats, values, q, contrast_sd=0.0) for q in (1, 2))
-    np.testing.assert_allclose(one.precision_noreg[:, 0, 0], two.precision_noreg[:, 0, 0], rtol=1e-5)
+    one, two = (embed(stats, values, q, contrast_sd=0.0).unregularised for q in (1, 2))
+    np.testing.assert_allclose(one.precision[:, 0, 0], two.precision[:, 0, 0], rtol=1e-5)
 
 
 def stats_as_double(stats):

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from covaria.estimation.latents.model import Latents
+from covaria.estimation.linear_model import LinearModel
 from covaria.estimation.states.estimates import residual_map
-from covaria.estimation.states.model import LinearModel
+from covaria.estimation.states.model import HalfSetModels
 from covaria.estimation.states.neighbourhoods import neighbourhoods
 from covaria.estimation.states.sums import ring_sums
 from covaria.imaging.images import Images, read_images
@@ -18,11 +20,14 @@ from covaria.imaging.volumes import completed
 from covaria.maps import read_volume, solvent_mask, write_volume
 from covaria.particles import read_particles, save
 from covaria.request.model import IngestOptions
+from covaria.results.latents import write_latents
+from covaria.results.model import write_half_models, write_half_sets
+from covaria.results.parameters import write_parameters
 from covaria.running.passes import Pass
 from covaria.simulation.dataset import SimulationOptions, simulate, volume_path
 from covaria.simulation.ensemble import BUILT_IN
-from covaria.testing import MemoryContext
-from covaria.tree import Tree, atomic
+from covaria.testing import MemoryContext, some_parameters
+from covaria.tree import Tree
 
 LATENT_NOISE = 0.15
 """Standard error of the latents, relative to their spread."""
@@ -33,16 +38,21 @@ class Simulated:
     """volumes (S, D, D, D), state latents (S, q) in density units, each image's state, and everything a run finds."""
 
     images: Images
-    model: LinearModel
+    model: HalfSetModels
     volumes: np.ndarray
     latents: np.ndarray
     labels: np.ndarray
     mask: np.ndarray
 
 
+def mean_of(model):
+    """The mean of the two half-sets, (D, D, D) densities."""
+    return 0.5 * (model.halves[0].mean + model.halves[1].mean)
+
+
 def everyone_map(images, model, half):
     """The map of all images' residuals of one half-set, density units."""
-    near = neighbourhoods(np.zeros(model.latents.shape[1]), model.latents, model.precision)
+    near = neighbourhoods(np.zeros(model.latents.zdim), model.latents.coordinates, model.latents.precision)
     sums = ring_sums(images, model, half, [near], Pass(MemoryContext()), with_everyone=True)
     return residual_map(completed(sums.everyone, 1)).numpy() * images.scale
 
@@ -62,19 +72,22 @@ def make(folder, states, *, n_images, snr, box=32, seed=0, n_states=8):
     sigma = LATENT_NOISE * max(float(state_latents[labels].std()), 1e-3)
     noisy = state_latents[labels] + np.random.default_rng(seed).normal(0, sigma, (len(labels), 1))
     spectrum = np.loadtxt(folder / "gt" / "noise_variance.txt")[: box // 2] / images.scale**2
-    blank = LinearModel(
-        np.zeros((2, box, box, box), np.float32),
-        np.zeros((2, 1, box, box, box), np.float32),
-        noisy.astype(np.float32),
-        np.full((len(labels), 1, 1), 1 / sigma**2, np.float32),
-        np.loadtxt(folder / "gt" / "contrast.txt").astype(np.float32),
+    nothing = LinearModel(np.zeros((box,) * 3, np.float32), np.zeros((1, box, box, box), np.float32), 1.0)
+    blank = HalfSetModels(
+        (nothing, nothing),
+        Latents(
+            noisy.astype(np.float32),
+            np.full((len(labels), 1, 1), 1 / sigma**2, np.float32),
+            np.loadtxt(folder / "gt" / "contrast.txt").astype(np.float32),
+        ),
         Noise(spectrum, np.ones(images.groups)),
         np.ones((box,) * 3, np.float32),
     )
     means = np.stack([everyone_map(images, blank, half) for half in (0, 1)])
     masks = solvent_mask("from_halfmaps", means[0], means[1], options.pixel_size_angstrom)
-    components = np.stack([axis.reshape(1, box, box, box)] * 2).astype(np.float32)
-    model = replace(blank, means=means * masks.dilated_mask, components=components, mask=masks.dilated_mask)
+    component = axis.reshape(1, box, box, box).astype(np.float32)
+    first, second = (LinearModel(mean * masks.dilated_mask, component, 1.0) for mean in means)
+    model = replace(blank, halves=(first, second), mask=masks.dilated_mask)
     return Simulated(images, model, volumes, state_latents, labels, masks.mask)
 
 
@@ -94,7 +107,12 @@ def rigid(tmp_path_factory):
 @pytest.fixture(scope="session")
 def without_components():
     """`without_components(simulated)`: the same set with a linear model that knows the mean alone."""
-    return lambda s: replace(s, model=replace(s.model, components=np.zeros_like(s.model.components)))
+
+    def without(simulated):
+        first, second = (replace(h, components=np.zeros_like(h.components)) for h in simulated.model.halves)
+        return replace(simulated, model=replace(simulated.model, halves=(first, second)))
+
+    return without
 
 
 @dataclass(frozen=True)
@@ -124,32 +142,22 @@ def finished(tmp_path_factory):
 def write_run(tree, simulated, excluded, half_set):
     """model/ and output/volumes as reconstruction writes them, as far as states read them."""
     model, images = simulated.model, simulated.images
-    tree.zdim(1).mkdir(parents=True)
     tree.volumes.mkdir(parents=True)
-    params = {
-        "data_sign": 1,
-        "noise_var_used": model.noise.spectrum[:-1] * images.scale**2,
-        "noise_group_factor": model.noise.factor,
-    }
-    atomic.write_pickle(tree.params, params)
-    keep = np.setdiff1d(np.arange(len(half_set)), excluded)
-    atomic.write_pickle(tree.halfsets, [keep[half_set[keep] == h].astype(np.int64) for h in (0, 1)])
-    np.savez(
-        tree.half_components,
-        mean_half1=model.means[0],
-        mean_half2=model.means[1],
-        components_half1=model.components[0],
-        components_half2=model.components[1],
+    write_parameters(
+        tree,
+        some_parameters(
+            images.box,
+            noise_var_used=model.noise.spectrum[:-1] * images.scale**2,
+            noise_group_factor=model.noise.factor,
+        ),
     )
-    for path, values in (
-        (tree.latent_coords(1), model.latents),
-        (tree.latent_precision(1), model.precision),
-        (tree.contrasts(1), model.contrasts),
-    ):
-        hidden = values.copy()
-        hidden[excluded] = np.nan
-        atomic.save_npy(path, hidden)
+    keep = np.setdiff1d(np.arange(len(half_set)), excluded)
+    first, second = (keep[half_set[keep] == half] for half in (0, 1))
+    write_half_sets(tree, (first, second))
+    write_half_models(tree, model.halves)
+    latents = model.latents.take(keep).in_input_order(keep, len(half_set))
+    write_latents(tree, latents, latents)
     pixel = images.pixel_size_angstrom
     write_volume(tree.dilated_mask, model.mask, pixel)
-    write_volume(tree.mean_filtered, model.means.mean(0), pixel)
-    write_volume(tree.eigenvolume(0), model.components[0, 0], pixel)
+    write_volume(tree.mean_filtered, mean_of(model), pixel)
+    write_volume(tree.eigenvolume(0), model.halves[0].components[0], pixel)

@@ -72,7 +72,8 @@ def test_a_positive_b_factor_sharpens(finished, tmp_path):
 def test_preview_is_the_linear_model(finished):
     model = finished.simulated.model
     volume = preview_volume(finished.tree, np.array([[2.0]]))[0]
-    assert volume == pytest.approx(model.means.mean(0) + 2 * model.components[0, 0], abs=1e-5)
+    mean = 0.5 * (model.halves[0].mean + model.halves[1].mean)
+    assert volume == pytest.approx(mean + 2 * model.halves[0].components[0], abs=1e-5)
 
 
 def test_what_cannot_be_used_is_refused(finished, tmp_path):

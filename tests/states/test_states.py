@@ -16,7 +16,7 @@ from covaria.testing import MemoryContext
 
 def states_at(simulated, targets):
     images, model = simulated.images, simulated.model
-    near = [neighbourhoods(target, model.latents, model.precision) for target in targets]
+    near = [neighbourhoods(target, model.latents.coordinates, model.latents.precision) for target in targets]
     residuals, everyone = [], []
     for half in (0, 1):
         sums = ring_sums(images, model, half, near, Pass(MemoryContext()), with_everyone=True)
@@ -39,15 +39,16 @@ def test_states_beat_the_mean_map_and_the_average_of_nearest_images(moving, with
     simulated = moving if linear else without_components(moving)
     chosen = [1, 4, 6]
     states, residuals = states_at(simulated, simulated.latents[chosen])
-    blank_mean = simulated.model.means.mean(0)
+    halves = simulated.model.halves
+    blank_mean = 0.5 * (halves[0].mean + halves[1].mean)
     for t, (state, number) in enumerate(zip(states, chosen, strict=True)):
         truth, mask = simulated.volumes[number], simulated.mask
         nearest = np.mean(
-            [simulated.model.means[h] + residuals[h][t].maps[0].numpy() * simulated.images.scale for h in (0, 1)],
+            [halves[h].mean + residuals[h][t].maps[0].numpy() * simulated.images.scale for h in (0, 1)],
             axis=0,
         )
         if linear:
-            nearest = nearest + sum(simulated.model.at(h, simulated.latents[number]) for h in (0, 1)) / 2 - blank_mean
+            nearest = nearest + sum(halves[h].at(simulated.latents[number]) for h in (0, 1)) / 2 - blank_mean
         assert area(state.filtered, truth, mask) > area(blank_mean, truth, mask) + 0.005
         assert area(state.filtered, truth, mask) > area(nearest, truth, mask) + 0.005
 

@@ -14,7 +14,8 @@ from covaria.testing import MemoryContext
 
 
 def sums_of(simulated, half, memory_bytes=2 << 30):
-    near = neighbourhoods(simulated.latents[1], simulated.model.latents, simulated.model.precision)
+    latents = simulated.model.latents
+    near = neighbourhoods(simulated.latents[1], latents.coordinates, latents.precision)
     passes = Pass(MemoryContext(memory_bytes=memory_bytes))
     sums = ring_sums(simulated.images, simulated.model, half, [near], passes, with_everyone=True)
     return near, sums
@@ -24,7 +25,7 @@ def test_held_out_terms_are_those_of_the_images_themselves(moving):
     """sum |A d|^2 and sum <A d, residual> over the smallest neighbourhood, from its sums and image by image."""
     near, sums = sums_of(moving, 0)
     terms = held_out(completed(sums.rings[0][0], 1))
-    map_ = torch.as_tensor(moving.model.components[0, 0] / moving.images.scale)
+    map_ = torch.as_tensor(moving.model.halves[0].components[0] / moving.images.scale)
     transform = torch.fft.rfftn(map_)
     weights = torch.full((transform.shape[-1],), 2.0)
     weights[0] = weights[-1] = 1.0
@@ -56,5 +57,6 @@ def test_sums_do_not_depend_on_the_batches_and_rings_hold_their_images(moving):
 
 def test_a_blank_models_residual_is_the_mean_map(moving):
     mean = np.mean(moving.volumes[moving.labels], axis=0)
-    curve = fsc(moving.model.means.mean(0), mean, moving.mask)
+    halves = moving.model.halves
+    curve = fsc(0.5 * (halves[0].mean + halves[1].mean), mean, moving.mask)
     assert curve[1:12].min() > 0.9

@@ -43,13 +43,14 @@ def state(
     """Volumes at given latent points: DIR/state000.mrc ... with half-maps and diagnostics."""
     import numpy as np
 
+    from covaria.results.latents import read_latents
     from covaria.states import compute_states
-    from covaria.states.run import checked_targets, latent_coordinates
+    from covaria.states.run import checked_targets
     from covaria.tree import ChosenStatesTree, Tree
 
     asked, tree = _asked(options), Tree(out)
     targets = checked_targets(tree, zdim, read_points(points))
-    for row in far_rows(targets, latent_coordinates(tree, zdim)):
+    for row in far_rows(targets, np.array(read_latents(tree, zdim).coordinates)):
         say(f"note: point {row} lies far outside the particles: its volume is an extrapolation", err=True)
     new = NewFolder(
         "state", out, directory, overwrite, device, memory_gb,
@@ -79,8 +80,9 @@ def trajectory(
     """The path of least cost through the density between two points, and volumes along it."""
     import numpy as np
 
+    from covaria.results.latents import read_latents
     from covaria.states import compute_states
-    from covaria.states.run import checked_targets, latent_coordinates
+    from covaria.states.run import checked_targets
     from covaria.trajectory import estimate_density, find_trajectory, read_density
     from covaria.tree import ChosenStatesTree, Tree, atomic
 
@@ -88,7 +90,7 @@ def trajectory(
     ends = checked_targets(tree, zdim, np.stack([read_end(tree, zdim, name) for name in (start, end)]))
     if np.array_equal(ends[0], ends[1]):
         raise InvalidInput(f"--from {start} and --to {end} are the same point", hint="a path needs two")
-    latents = latent_coordinates(tree, zdim)
+    latents = np.array(read_latents(tree, zdim).coordinates)
     if asked.density is not None:
         ground = read_density(asked.density)
     else:

@@ -83,7 +83,7 @@ def compute_state_groups(
     context.log.info("states: %d targets, %d in each pass over %d images", len(wanted), together, len(run.images))
     paths: list[list[Path]] = [[] for _ in groups]
     everyone: torch.Tensor | None = None
-    latents, precision = leading(run.model.latents, run.model.precision, run.confirmed)
+    latents, precision = leading(run.model.latents.coordinates, run.model.latents.precision, run.confirmed)
     for number, part in enumerate(passes):
         neighbours = [neighbourhoods(t.point[: run.confirmed], latents, precision) for t in part]
         residuals, found = _accumulate(run, neighbours, context, number, len(passes), with_everyone=everyone is None)
@@ -145,7 +145,7 @@ def targets_together(run: Run, memory_bytes: int) -> int:
     maps = 4 * box**3
     held = 12 * box**2 * (box // 2 + 1)
     each = 4 * CHANNELS * cells * (candidates - 1) + 2 * (candidates - 1) * maps + 2 * held
-    components = 1 + run.model.components.shape[1]
+    components = 1 + run.model.halves[0].count
     if images.device.type == "cuda":
         memory_bytes, held_already = int(0.8 * torch.cuda.mem_get_info(images.device)[0]), 0
     else:

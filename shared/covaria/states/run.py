@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput, MissingFile
-from covaria.estimation.states.model import LinearModel
+from covaria.estimation.states.model import HalfSetModels
 from covaria.imaging.images import Images, read_images
-from covaria.imaging.noise import Noise
 from covaria.maps.volume import read_volume
 from covaria.particles import load
-from covaria.pickles import load_pickle
+from covaria.results.latents import RECONSTRUCT_FIRST, read_latents, stored_zdim
+from covaria.results.model import read_half_models, read_half_sets
+from covaria.results.parameters import read_parameters
 from covaria.stage import Context
 from covaria.tree import Tree
-
-RUN_FIRST = "run `covaria reconstruct` first"
 
 
 @dataclass(frozen=True)
@@ -31,24 +28,14 @@ class Run:
     """
 
     images: Images
-    model: LinearModel
+    model: HalfSetModels
     total: int
     confirmed: int
 
 
-def _require(path: Path) -> None:
-    if not path.is_file():
-        raise MissingFile("is not there", file=path, hint=RUN_FIRST)
-
-
 def checked_targets(tree: Tree, zdim: int, targets: NDArray[np.floating]) -> NDArray[np.float64]:
     """Latent points as (T, zdim) float64. Raises InvalidInput for a zdim that OUT lacks, another width, or NaN."""
-    stored = tree.zdims()
-    if zdim not in stored:
-        words = ", ".join(map(str, stored)) or "none"
-        raise InvalidInput(
-            f"zdim {zdim} was not computed; stored: {words}", file=tree.model, hint="choose one of them with --zdim"
-        )
+    stored_zdim(tree, zdim)
     points = np.asarray(targets, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != zdim or len(points) == 0:
         raise InvalidInput(
@@ -65,21 +52,18 @@ def load_run(tree: Tree, zdim: int, context: Context) -> Run:
 
     Raises MissingFile and InvalidInput where OUT is not a finished reconstruction.
     """
-    _require(tree.particles)
-    params = load_pickle(tree.params, hint=RUN_FIRST)
-    halves = load_pickle(tree.halfsets, hint=RUN_FIRST)
-    latents, precision, contrasts = (
-        _array(path) for path in (tree.latent_coords(zdim), tree.latent_precision(zdim), tree.contrasts(zdim))
-    )
-    particles = load(tree.particles)
+    if not tree.particles.is_file():
+        raise MissingFile("is not there", file=tree.particles, hint=RECONSTRUCT_FIRST)
+    parameters = read_parameters(tree)
+    particles, latents = load(tree.particles), read_latents(tree, zdim)
     if len(latents) != len(particles):
         raise InvalidInput(
-            f"holds {len(latents)} rows, the particles {len(particles)}", file=tree.latent_coords(zdim), hint=RUN_FIRST
+            f"holds {len(latents)} rows, the particles {len(particles)}",
+            file=tree.latent_coords(zdim),
+            hint=RECONSTRUCT_FIRST,
         )
-    half_set = np.full(len(particles), -1, np.int8)
-    for half in (0, 1):
-        half_set[np.asarray(halves[half])] = half
-    used = particles.used & (half_set >= 0) & np.isfinite(latents).all(1) & np.isfinite(contrasts)
+    half_set = read_half_sets(tree, len(particles))
+    used = particles.used & (half_set >= 0) & latents.used & np.isfinite(latents.contrasts)
     images = read_images(
         replace(particles, half_set=half_set, used=used),
         device=context.device,
@@ -87,54 +71,11 @@ def load_run(tree: Tree, zdim: int, context: Context) -> Run:
         rank=context.ranks.rank,
         ranks=context.ranks.size,
         progress=lambda done, total: context.progress("reading images", done, total),
-    ).signed(params["data_sign"])
-    means, components = _half_volumes(tree, zdim, images.box)
-    model = LinearModel(
-        means,
-        components,
-        latents[images.rows],
-        precision[images.rows],
-        contrasts[images.rows],
-        _noise(params, images),
+    ).signed(parameters.data_sign)
+    model = HalfSetModels(
+        read_half_models(tree, zdim, images.box),
+        latents.take(images.rows),
+        parameters.noise(images.scale, images.groups),
         read_volume(tree.dilated_mask)[0],
     )
-    return Run(images, model, len(particles), min(zdim, int(params.get("significant_components", zdim))))
-
-
-def latent_coordinates(tree: Tree, zdim: int) -> NDArray[np.float32]:
-    """(N, zdim) in the input file's row order, NaN where excluded. Raises MissingFile."""
-    return _array(tree.latent_coords(zdim))
-
-
-def _array(path: Path) -> NDArray[np.float32]:
-    _require(path)
-    result: NDArray[np.float32] = np.load(path, allow_pickle=False).astype(np.float32)
-    return result
-
-
-def _half_volumes(tree: Tree, zdim: int, box: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(2, D, D, D) means and (2, zdim, D, D, D) components of the two half-sets."""
-    _require(tree.half_components)
-    with np.load(tree.half_components, allow_pickle=False) as stored:
-        missing = {f"{kind}_half{h}" for kind in ("mean", "components") for h in (1, 2)} - set(stored)
-        if missing:
-            raise InvalidInput(
-                f"lacks {', '.join(sorted(missing))}",
-                file=tree.half_components,
-                hint="`covaria reconstruct` without --only-mean",
-            )
-        means = np.stack([stored[f"mean_half{h}"] for h in (1, 2)])
-        components = np.stack([stored[f"components_half{h}"][:zdim] for h in (1, 2)])
-    if means.shape[1:] != (box,) * 3 or components.shape[1:] != (zdim, *(box,) * 3):
-        raise InvalidInput(
-            f"holds means {means.shape} and components {components.shape} for images of {box} pixels",
-            file=tree.half_components,
-            hint=RUN_FIRST,
-        )
-    return means.astype(np.float32), components.astype(np.float32)
-
-
-def _noise(params: dict[str, Any], images: Images) -> Noise:
-    spectrum = np.asarray(params["noise_var_used"], np.float64) / images.scale**2
-    factor = np.asarray(params.get("noise_group_factor", np.ones(images.groups)), np.float64)
-    return Noise(spectrum, np.resize(factor, max(images.groups, len(factor))))
+    return Run(images, model, len(particles), min(zdim, parameters.significant_components))

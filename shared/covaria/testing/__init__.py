@@ -1,6 +1,7 @@
 """What tests and benches need instead of a whole run: a context, a stack, a small set with known truth, the adjoint."""
 
 from covaria.testing.context import MemoryCheckpoints, MemoryContext
+from covaria.testing.results import some_parameters
 from covaria.testing.stack import MemoryStack
 
-__all__ = ["MemoryCheckpoints", "MemoryContext", "MemoryStack"]
+__all__ = ["MemoryCheckpoints", "MemoryContext", "MemoryStack", "some_parameters"]

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from covaria.estimation.components.expectation_maximisation import Problem, fit_components
-from covaria.estimation.components.sums import LinearModel
-from covaria.estimation.latents.posterior import posterior, slices_of, statistics
+from covaria.estimation.latents.posterior import posterior, statistics
+from covaria.estimation.linear_model import LinearModel, slices_of
 from covaria.imaging.images import Batch
 from covaria.running.sums import Rows
 
@@ -40,12 +40,12 @@ class GainRows(Rows):
     """What each component adds to an image's log likelihood when its predecessors are there: gain (b, K)."""
 
     def __init__(self, problem: Problem, model: LinearModel) -> None:
-        super().__init__(problem.noise, model.radius, 10 * (len(model.components) + 1), model)
-        self._grid = model.grid.to(problem.images.device)
+        super().__init__(problem.noise, model.radius, 10 * (model.count + 1), model)
+        self._padded = model.padded(problem.images.device)
         self._model = model
 
     def of(self, batch: Batch) -> dict[str, torch.Tensor]:
-        stats, count = statistics(batch, slices_of(batch, self._grid)), len(self._model.components)
+        stats, count = statistics(batch, slices_of(batch, self._padded)), self._model.count
         levels = [posterior(stats.leading(q), self._model.contrast_sd).log_likelihood for q in range(count + 1)]
         return {"gain": torch.stack(levels, 1).diff(dim=1)}
 

@@ -15,11 +15,11 @@ import torch
 from covaria.estimation.components.sums import (
     ComponentSums,
     Gradient,
-    LinearModel,
     MStep,
     gradient_of,
     m_step,
 )
+from covaria.estimation.linear_model import LinearModel
 from covaria.imaging import volumes
 from covaria.imaging.images import Images
 from covaria.imaging.noise import Noise
@@ -84,7 +84,7 @@ class Problem:
             volumes.resize_fourier(torch.as_tensor(v, dtype=torch.float32), side).numpy()
             for v in (self.mean, components)
         )
-        return LinearModel(radius, mean, resized, self.contrast_sd)
+        return LinearModel(mean, resized, self.images.scale, self.contrast_sd)
 
     def null_model(self, radius: int) -> LinearModel:
         return self.model(radius, np.zeros((0, *self.mean.shape), np.float32))

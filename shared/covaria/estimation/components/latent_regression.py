@@ -12,10 +12,11 @@ import torch
 
 from covaria.estimation.components.expectation_maximisation import Problem
 from covaria.estimation.components.shrinkage import shrunk
+from covaria.estimation.linear_model import residual_of, slices_of
 from covaria.estimation.mean.sums import padded_shell_means, signal_to_noise
 from covaria.imaging import volumes
 from covaria.imaging.images import Batch
-from covaria.imaging.slices import backproject, project
+from covaria.imaging.slices import backproject
 from covaria.maps import fsc
 from covaria.running.sums import Sums
 
@@ -31,7 +32,7 @@ class RegressionSums(Sums):
         channels = 2 * self.count + len(self.pairs[0])
         super().__init__(problem.noise, radius, 10 * channels, problem.mean, latents, contrasts)
         self.grid = torch.zeros(volumes.padded_shape(radius, channels), device=device)
-        self._mean = volumes.to_padded(torch.as_tensor(problem.mean[None], device=device))
+        self._mean = problem.null_model(radius).padded(device)
         self._latents, self._contrasts = latents, contrasts
 
     def add(self, batch: Batch) -> None:
@@ -39,7 +40,7 @@ class RegressionSums(Sums):
         contrast = torch.as_tensor(self._contrasts[batch.index], dtype=torch.float32, device=device)
         z = torch.as_tensor(self._latents[batch.index], dtype=torch.float32, device=device)
         ctf = batch.ctf * contrast[:, None]
-        residual = batch.pixels - project(self._mean, batch.rotations, batch.plane)[..., 0] * ctf[..., None]
+        residual = residual_of(batch, slices_of(batch, self._mean), contrast[:, None]).view_as(batch.pixels)
         values = (residual * ctf[..., None])[..., None] * z[:, None, None]
         moments = z[:, self.pairs[0]] * z[:, self.pairs[1]]
         backproject(self.grid, values, (ctf * ctf)[..., None] * moments[:, None], batch.rotations, batch.plane)

@@ -22,7 +22,8 @@ import scipy.fft
 import torch
 
 from covaria.estimation.components.shrinkage import shrunk
-from covaria.estimation.latents.posterior import posterior, slices_of, statistics
+from covaria.estimation.latents.posterior import posterior, statistics
+from covaria.estimation.linear_model import LinearModel, residual_of, slices_of
 from covaria.imaging import volumes
 from covaria.imaging.images import Batch
 from covaria.imaging.noise import Noise
@@ -35,25 +36,6 @@ LEAST_DENSITY = 0.1
 """Of its shell's average: no cell is divided by less."""
 
 
-@dataclass(frozen=True)
-class LinearModel:
-    """Mean and components on the cube of `radius`, cache units.
-
-    mean (d, d, d), components (K, d, d, d) = sqrt(eigenvalue) x eigenvolume; contrast_sd 0 = contrast fixed to 1
-    """
-
-    radius: int
-    mean: np.ndarray
-    components: np.ndarray
-    contrast_sd: float
-
-    @property
-    def grid(self) -> torch.Tensor:
-        return volumes.to_padded(
-            torch.as_tensor(np.concatenate([self.mean[None], self.components]), dtype=torch.float32)
-        )
-
-
 class ComponentSums(Sums):
     """E-step and gradient sums of one half-set under a frozen model, on the device where they are taken.
 
@@ -64,23 +46,22 @@ class ComponentSums(Sums):
     SUMMED = ("grid", "second_moment", "scalars")
 
     def __init__(self, model: LinearModel, noise: Noise, device: torch.device) -> None:
-        count = len(model.components)
+        count = model.count
         super().__init__(noise, model.radius, 10 * (count + 1), model)
         self._sd = model.contrast_sd
-        self._slicing = model.grid.to(device)
+        self._padded = model.padded(device)
         self.grid = torch.zeros(volumes.padded_shape(model.radius, 2 * count + 1), device=device)
         self.second_moment = torch.zeros((count, count), dtype=torch.float64, device=device)
         self.scalars = torch.zeros(3, dtype=torch.float64, device=device)
 
     def add(self, batch: Batch) -> None:
-        slices = slices_of(batch, self._slicing)
+        slices = slices_of(batch, self._padded)
         stats = statistics(batch, slices)
         found = posterior(stats, self._sd)
         weights, mean, covariance = found.weights.float(), found.mean.float(), found.covariance.float()
         coefficients = weights * mean
         coefficients[:, 0] += 1
-        residual = batch.pixels.flatten(1) - torch.bmm(slices, coefficients[..., None])[..., 0]
-        values = residual[..., None] * mean[:, None, 1:]
+        values = residual_of(batch, slices, coefficients)[..., None] * mean[:, None, 1:]
         values -= torch.bmm(slices, (weights[:, :, None] * covariance)[:, :, 1:])
         b, n = batch.ctf.shape
         ctf = batch.ctf * weights[:, -1:]  # the contrast, where there are components

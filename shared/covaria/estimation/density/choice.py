@@ -24,7 +24,7 @@ INDIFFERENCE_NATS = 3.0
 
 
 @dataclass(frozen=True)
-class Choice:
+class Knee:
     """The knee and the curve behind it.
 
     held_out_loss   (A,)  log-likelihood of unseen particles lost to the best alpha, in nats, all particles together
@@ -42,7 +42,7 @@ def choose_alpha(
     seed: int,
     weights: Array | None = None,
     on_step: Callable[[int], None] = lambda done: None,
-) -> Choice:
+) -> Knee:
     """Cross-validate a descending list of alphas. `weights` (N,) counts each particle (for a bootstrap).
 
     `on_step` hears how many of FOLDS * len(alphas) problems are solved.
@@ -64,7 +64,7 @@ def _shifted(on_step: Callable[[int], None], before: int, done: int) -> None:
     on_step(before + done)
 
 
-def _choose(tests: list[Observed], terms: list[list[tuple[Array, ...]]]) -> Choice:
+def _choose(tests: list[Observed], terms: list[list[tuple[Array, ...]]]) -> Knee:
     alphas = len(terms[0])
     totals = [sum(_total(test, path[a]) for test, path in zip(tests, terms, strict=True)) for a in range(alphas)]
     best = int(np.argmax(totals))
@@ -80,7 +80,7 @@ def _choose(tests: list[Observed], terms: list[list[tuple[Array, ...]]]) -> Choi
         loss[a] = first
         error[a] = np.sqrt(max(second - first**2 / count, 0.0))
     knee = int(np.flatnonzero(loss <= np.maximum(error, INDIFFERENCE_NATS))[0])
-    return Choice(knee, loss, error)
+    return Knee(knee, loss, error)
 
 
 def _total(test: Observed, logs: tuple[Array, ...]) -> float:

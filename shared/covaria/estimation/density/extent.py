@@ -10,7 +10,7 @@ import numpy as np
 
 from covaria.errors import InvalidInput
 from covaria.estimation.density.blur import LatentGrid, build_blur
-from covaria.estimation.density.latents import Latents
+from covaria.estimation.density.latents import UncertainPoints
 from covaria.estimation.density.solver import Array, solve_path
 
 POINTS = {1: 400, 2: 128, 3: 48, 4: 20}
@@ -20,14 +20,14 @@ TAIL = 0.005
 MARGIN = 0.2
 
 
-def find_grid(latents: Latents, seed: int) -> LatentGrid:
+def find_grid(latents: UncertainPoints, seed: int) -> LatentGrid:
     """The grid for the density of `latents`: bounds that hold 99 % of each axis's deconvolved mass, and a margin."""
     dim = latents.coordinates.shape[1]
     bounds = np.stack([axis_bounds(latents, axis, seed) for axis in range(dim)])
     return LatentGrid(bounds, POINTS[dim])
 
 
-def axis_bounds(latents: Latents, axis: int, seed: int) -> Array:
+def axis_bounds(latents: UncertainPoints, axis: int, seed: int) -> Array:
     """[low, high] for one axis. Raises InvalidInput where the coordinates do not vary."""
     values = latents.coordinates[:, axis]
     variances = latents.covariances[:, axis, axis]

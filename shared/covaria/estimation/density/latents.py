@@ -14,8 +14,8 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Latents:
-    """Particles that are used.
+class UncertainPoints:
+    """The particles that a density is made from: where they seem to lie, and how far off that may be.
 
     coordinates  (N, d)     unregularised estimates of the first d latent coordinates
     covariances  (N, d, d)  of their errors, the other coordinates of the same fit integrated out

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from covaria.estimation.latents.posterior import ImageStatistics, best_contrast, slices_of, statistics
-from covaria.imaging import volumes
+from covaria.estimation.latents.model import Latents
+from covaria.estimation.latents.posterior import ImageStatistics, best_contrast, statistics
+from covaria.estimation.linear_model import LinearModel, slices_of
 from covaria.imaging.images import Batch, Images
 from covaria.imaging.noise import Noise
 from covaria.running.passes import Pass
@@ -29,36 +30,28 @@ _CHUNK = 4096
 
 @dataclass(frozen=True)
 class Embedding:
-    """Latent coordinates at one dimension q: all float32, N used images, density units.
+    """The latents of all used images at one dimension, float32: with prior and without, at the same contrasts."""
 
-    contrasts (N,); coordinates, coordinates_noreg (N, q); precision, precision_noreg (N, q, q)
-    """
-
-    contrasts: np.ndarray
-    coordinates: np.ndarray
-    coordinates_noreg: np.ndarray
-    precision: np.ndarray
-    precision_noreg: np.ndarray
+    regularised: Latents
+    unregularised: Latents
 
 
 class StatisticsRows(Rows):
-    """`ImageStatistics` of each image for volumes (1 + q, D, D, D) in units of the cache, the mean first."""
+    """`ImageStatistics` of each image for the mean and the components of a model in units of the cache."""
 
-    def __init__(self, images: Images, noise: Noise, stack: torch.Tensor) -> None:
-        super().__init__(noise, images.box // 2 - 1, 6 * len(stack), stack)
-        self._grid = volumes.to_padded(stack).to(images.device)
+    def __init__(self, images: Images, noise: Noise, model: LinearModel) -> None:
+        super().__init__(noise, images.box // 2 - 1, 6 * (1 + model.count), model)
+        self._padded = model.padded(images.device)
 
     def of(self, batch: Batch) -> dict[str, torch.Tensor]:
-        found = statistics(batch, slices_of(batch, self._grid))
+        found = statistics(batch, slices_of(batch, self._padded))
         return {"gram": found.gram, "overlap": found.overlap, "energy": found.energy}
 
 
-def embedding_statistics(
-    images: Images, noise: Noise, mean: np.ndarray, eigenvolumes: np.ndarray, passes: Pass
-) -> ImageStatistics:
-    """One pass: statistics of every used image for the mean and all eigenvolumes (full box, density units)."""
-    stack = torch.as_tensor(np.concatenate([mean[None], eigenvolumes]) / images.scale, dtype=torch.float32)
-    table = passes.named("embedding").rows(images, StatisticsRows(images, noise, stack))
+def embedding_statistics(images: Images, noise: Noise, model: LinearModel, passes: Pass) -> ImageStatistics:
+    """One pass: statistics of every used image for the mean and all eigenvolumes (full box)."""
+    rows = StatisticsRows(images, noise, model.in_units_of(images.scale))
+    table = passes.named("embedding").rows(images, rows)
     return ImageStatistics(*(torch.as_tensor(table[name]) for name in ("gram", "overlap", "energy")))
 
 
@@ -71,7 +64,9 @@ def embed(stats: ImageStatistics, eigenvalues: np.ndarray, q: int, contrast_sd: 
     contrasts = [best_contrast(part.scaled(root), contrast_sd) for part in parts]
     level = torch.cat(contrasts).mean()
     solved = [_solve(part, c / level, gamma) for part, c in zip(parts, contrasts, strict=True)]
-    return Embedding(*(torch.cat(column).float().numpy() for column in zip(*solved, strict=True)))
+    columns = (torch.cat(column).float().numpy() for column in zip(*solved, strict=True))
+    contrasts_found, coordinates, free, precision, fisher = columns
+    return Embedding(Latents(coordinates, precision, contrasts_found), Latents(free, fisher, contrasts_found))
 
 
 def _part(stats: ImageStatistics, chunk: slice, q: int) -> ImageStatistics:

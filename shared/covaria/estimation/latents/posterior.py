@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import torch
 
 from covaria.imaging.images import Batch
-from covaria.imaging.slices import project
 
 CONTRAST_RANGE = (0.1, 3.0)
 _GRID = torch.arange(0.1, 3.0 + 1e-6, 0.05, dtype=torch.float64)
@@ -41,13 +40,6 @@ class ImageStatistics:
     def scaled(self, factors: torch.Tensor) -> ImageStatistics:
         """Those after volume k is multiplied by factors[k], (1+q,)."""
         return ImageStatistics(self.gram * factors[:, None] * factors, self.overlap * factors, self.energy)
-
-
-def slices_of(batch: Batch, grid: torch.Tensor) -> torch.Tensor:
-    """CTF-applied slices of padded volumes, (b, 2n, 1+q) float32."""
-    found = project(grid, batch.rotations, batch.plane)
-    found *= batch.ctf[:, :, None, None]
-    return found.flatten(1, 2)
 
 
 def statistics(batch: Batch, slices: torch.Tensor) -> ImageStatistics:

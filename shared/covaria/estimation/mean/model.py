@@ -11,10 +11,10 @@ from functools import partial
 import numpy as np
 import torch
 
-from covaria.estimation.latents.posterior import slices_of, statistics
+from covaria.estimation.latents.posterior import statistics
+from covaria.estimation.linear_model import LinearModel, slices_of
 from covaria.estimation.mean.noise import ResidualPower, outside_window, solve_noise
 from covaria.estimation.mean.sums import MeanMap, MeanSums, solve_mean
-from covaria.imaging import volumes
 from covaria.imaging.images import Batch, Images
 from covaria.imaging.noise import Noise
 from covaria.maps import load_focus_mask, solvent_mask
@@ -121,10 +121,10 @@ class ContrastRows(Rows):
 
     def __init__(self, images: Images, noise: Noise, mean: np.ndarray) -> None:
         super().__init__(noise, images.box // 2 - 1, 10, mean)
-        self._grid = volumes.to_padded(torch.as_tensor(mean[None])).to(images.device)
+        self._padded = LinearModel.of_mean(mean, images.scale).padded(images.device)
 
     def of(self, batch: Batch) -> dict[str, torch.Tensor]:
-        found = statistics(batch, slices_of(batch, self._grid))
+        found = statistics(batch, slices_of(batch, self._padded))
         return {"energy": found.gram[:, 0, 0], "overlap": found.overlap[:, 0]}
 
 

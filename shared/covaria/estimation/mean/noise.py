@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
 
-from covaria.imaging import volumes
+from covaria.estimation.linear_model import LinearModel, residual_of, slices_of
 from covaria.imaging.images import Batch, Images
 from covaria.imaging.noise import Noise
 from covaria.imaging.plane import HalfPlane, half_plane
-from covaria.imaging.slices import project
 from covaria.running.sums import Sums
 
 LEAST_AREA = 0.1
@@ -38,7 +37,7 @@ class ResidualPower(Sums):
     ) -> None:
         super().__init__(whitened_by, images.box // 2 - 1, 30, mean, contrasts, window)
         self._images, self._contrasts, self.window = images, contrasts, window
-        self._grid = volumes.to_padded(torch.as_tensor(mean[None], device=images.device))
+        self._padded = LinearModel.of_mean(mean, images.scale).padded(images.device)
         self._window = torch.as_tensor(window, dtype=torch.float32, device=images.device)
         shells = images.box // 2
         self.windowed = torch.zeros((images.box, shells + 1), dtype=torch.float64, device=images.device)
@@ -49,8 +48,7 @@ class ResidualPower(Sums):
     def add(self, batch: Batch) -> None:
         images, plane = self._images, batch.plane
         contrast = torch.as_tensor(self._contrasts[batch.index], dtype=torch.float32, device=batch.ctf.device)
-        slices = project(self._grid, batch.rotations, plane)[..., 0]
-        residual = batch.pixels - slices * (batch.ctf * contrast[:, None])[..., None]
+        residual = residual_of(batch, slices_of(batch, self._padded), contrast[:, None]).view_as(batch.pixels)
         power = residual.square().sum(-1)
         shell = plane.shell_tensor(power.device)
         self.by_group.index_add_(

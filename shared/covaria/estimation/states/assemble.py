@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from covaria.estimation.states.estimates import ResidualMaps
-from covaria.estimation.states.model import LinearModel
+from covaria.estimation.states.model import HalfSetModels
 from covaria.estimation.states.selection import Choice, choose, prior_losses, shell_gain
 from covaria.maps.filtering import local_filter
 from covaria.maps.fourier import shell_indices
@@ -30,7 +30,7 @@ class State:
     choice: Choice
 
 
-def shrunk(maps: torch.Tensor) -> torch.Tensor:
+def damped(maps: torch.Tensor) -> torch.Tensor:
     """Each map's shells times what the two half-sets agree on: masked maps (2, K, D, D, D) -> the same shape."""
     box = maps.shape[-1]
     gains = torch.stack([shell_gain(maps[:, k]) for k in range(maps.shape[1])])
@@ -42,7 +42,7 @@ def shrunk(maps: torch.Tensor) -> torch.Tensor:
 
 
 def assemble(
-    model: LinearModel,
+    model: HalfSetModels,
     target: NDArray[np.floating],
     residuals: tuple[ResidualMaps, ResidualMaps],
     everyone: torch.Tensor,
@@ -59,11 +59,11 @@ def assemble(
     """
     device = everyone.device
     mask = torch.as_tensor(model.mask, device=device)
-    linear = np.stack([model.at(half, target) for half in (0, 1)])
+    linear = np.stack([half.at(target) for half in model.halves])
     maps = torch.stack([torch.cat([residuals[h].maps.to(device), everyone[h][None]]) for h in (0, 1)])
     offset = torch.as_tensor((linear[1] - linear[0]) / np.float32(scale), device=device)
     held = (residuals[0].held_out, residuals[1].held_out)
-    choice = choose(shrunk(maps * mask), held, offset, mask, prior_losses(sizes, len(model.latents)))
+    choice = choose(damped(maps * mask), held, offset, mask, prior_losses(sizes, len(model.latents)))
     halves = (linear + choice.residuals.cpu().numpy() * scale).astype(np.float32)
     unbiased = linear + everyone.cpu().numpy() * np.float32(scale)
     filtered, resolution = local_filter(

@@ -1,4 +1,4 @@
-"""The frozen linear model that states are built on: y_i = c_i A_i (mu_h + sum_k z_ik u_hk) + noise."""
+"""The frozen model that states are built on: y_i = c_i A_i (mu_h + sum_k z_ik u_hk) + noise, each half-set its own."""
 
 from __future__ import annotations
 
@@ -6,62 +6,53 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from covaria.estimation.latents.model import Latents
+from covaria.estimation.linear_model import LinearModel, residual_of, slices_of
 from covaria.imaging.images import Batch, Images
 from covaria.imaging.noise import Noise
-from covaria.imaging.slices import project
-from covaria.imaging.volumes import to_padded
 
 
 @dataclass(frozen=True)
-class LinearModel:
+class HalfSetModels:
     """What a run has found, for N used images (the order of `Images.rows`) and q latent coordinates.
 
-    means       (2, D, D, D)     regularised mean of each half-set, density units of the stack
-    components  (2, q, D, D, D)  eigenvolumes of each half-set in one common basis
-    latents     (N, q), precision (N, q, q), contrasts (N,)
-    noise       power of the cached pixels
-    mask        (D, D, D)        where residuals are looked for (the dilated mask)
+    halves   of each half-set, densities; their components in one common basis
+    latents  of the N images
+    noise    power of the cached pixels
+    mask     (D, D, D) where residuals are looked for (the dilated mask)
     """
 
-    means: NDArray[np.float32]
-    components: NDArray[np.float32]
-    latents: NDArray[np.float32]
-    precision: NDArray[np.float32]
-    contrasts: NDArray[np.float32]
+    halves: tuple[LinearModel, LinearModel]
+    latents: Latents
     noise: Noise
-    mask: NDArray[np.float32]
+    mask: np.ndarray
 
     @property
     def box(self) -> int:
-        return int(self.means.shape[-1])
-
-    def at(self, half: int, target: NDArray[np.floating]) -> NDArray[np.float32]:
-        """mu_h + sum_k z_k u_hk, (D, D, D)."""
-        result: NDArray[np.float32] = (self.means[half] + np.tensordot(target, self.components[half], axes=1)).astype(
-            np.float32
-        )
-        return result
+        return int(self.mask.shape[-1])
 
 
 class Residuals:
     """What one half-set's linear model leaves of its images, ready for back-projection."""
 
-    def __init__(self, model: LinearModel, half: int, images: Images) -> None:
+    def __init__(self, model: HalfSetModels, half: int, images: Images) -> None:
         device = images.device
-        self.model, self.half, self.images = model, half, images
-        volumes = np.concatenate([model.means[half][None], model.components[half]]) / np.float32(images.scale)
-        self._padded = to_padded(torch.as_tensor(volumes, dtype=torch.float32, device=device))
-        self._latents = torch.as_tensor(model.latents, dtype=torch.float32, device=device)
-        self._contrasts = torch.as_tensor(model.contrasts, dtype=torch.float32, device=device)
+        self.noise, self.linear, self.latents = model.noise, model.halves[half].in_units_of(images.scale), model.latents
+        self._padded = self.linear.padded(device)
+        coordinates = torch.as_tensor(model.latents.coordinates, dtype=torch.float32, device=device)
+        self._coefficients = torch.cat([torch.ones_like(coordinates[:, :1]), coordinates], 1)
+        self._contrasts = torch.as_tensor(model.latents.contrasts, dtype=torch.float32, device=device)
+
+    @property
+    def device(self) -> torch.device:
+        return self._padded.device
 
     def of(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """c CTF (y - c CTF P(mu + U z)) and (c CTF)^2, whitened: (b, n, 2, 1) and (b, n, 1)."""
-        index = torch.as_tensor(batch.index, device=self._latents.device)
-        coefficients = torch.cat([torch.ones_like(index, dtype=torch.float32)[:, None], self._latents[index]], 1)
-        slices = project(self._padded, batch.rotations, batch.plane)
-        predicted = torch.einsum("bnck,bk->bnc", slices, coefficients)
-        transfer = batch.ctf * self._contrasts[index, None]
-        residual = batch.pixels - transfer[..., None] * predicted
-        return (transfer[..., None] * residual)[..., None], (transfer**2)[..., None]
+        index = torch.as_tensor(batch.index, device=self.device)
+        contrast = self._contrasts[index, None]
+        residual = residual_of(batch, slices_of(batch, self._padded), contrast * self._coefficients[index])
+        transfer = batch.ctf * contrast
+        values = transfer[..., None] * residual.view_as(batch.pixels)
+        return values[..., None], (transfer**2)[..., None]

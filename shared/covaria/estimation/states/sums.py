@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from typing_extensions import override
 
-from covaria.estimation.states.model import LinearModel, Residuals
+from covaria.estimation.states.model import HalfSetModels, Residuals
 from covaria.estimation.states.neighbourhoods import Neighbourhoods
 from covaria.imaging.images import Batch, Images
 from covaria.imaging.slices import backproject
@@ -36,12 +36,10 @@ class RingSums(Sums):
         *,
         with_everyone: bool,
     ) -> None:
-        model, half, device = residuals.model, residuals.half, residuals.images.device
-        radius = model.box // 2 - 1
-        shape = padded_shape(radius, CHANNELS)
-        frozen = (model.means[half], model.components[half], model.latents, model.contrasts, residuals.images.scale)
-        floats = 8 + 2 * (1 + model.components.shape[1])
-        super().__init__(model.noise, radius, floats, *frozen, tuple(n.ring for n in neighbours), with_everyone)
+        linear, latents, device = residuals.linear, residuals.latents, residuals.device
+        shape = padded_shape(linear.radius, CHANNELS)
+        frozen = (linear, latents.coordinates, latents.contrasts, tuple(n.ring for n in neighbours), with_everyone)
+        super().__init__(residuals.noise, linear.radius, 8 + 2 * (1 + linear.count), *frozen)
         self._residuals = residuals
         self._ring = [n.ring for n in neighbours]
         self.rings = [torch.zeros((len(n.sizes), *shape), device=device) for n in neighbours]
@@ -80,7 +78,7 @@ class RingSums(Sums):
 
 def ring_sums(
     images: Images,
-    model: LinearModel,
+    model: HalfSetModels,
     half: int,
     neighbours: list[Neighbourhoods],
     passes: Pass,
