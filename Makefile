@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | accuracy | soak | attack | stack-smoke | requirements | clean
+# make demo | test | lint | bench | accuracy | soak | attack | stack-smoke | cluster | requirements | clean
 #
 # PYTHON       the interpreter that makes .venv (3.11 or newer)
 # TORCH_INDEX  where torch comes from; empty: pip's own index. For a CPU-only or a CUDA build: the
@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 QUIET := --quiet --root-user-action=ignore --progress-bar off
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench accuracy soak attack stack-smoke requirements clean rabbitmq
+.PHONY: help demo test lint format bench accuracy soak attack stack-smoke cluster requirements clean rabbitmq
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -66,6 +66,10 @@ attack: $(VENV)/installed rabbitmq
 
 stack-smoke: $(VENV)/installed
 	deploy/smoke
+
+# CLUSTER: options of deploy/cluster.py, --context say
+cluster: $(VENV)/installed
+	$(BIN)/python deploy/cluster.py $(CLUSTER)
 
 requirements: $(VENV)/installed
 	$(BIN)/python docker/lock.py

@@ -80,7 +80,7 @@ def extra_requirements(project: dict[str, object], extras: list[str]) -> list[st
 
 def read_pins(path: Path) -> dict[str, str]:
     """Canonical name -> version of a constraints file. Raises ValueError for a line that is no `name==version`."""
-    pins = {}
+    pins: dict[str, str] = {}
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if line.strip() and not line.startswith("#"):
             name, equals, version = line.strip().partition("==")
@@ -169,8 +169,9 @@ class Index:
 
     def _get(self, url: str, accept: str = "*/*") -> bytes:
         request = urllib.request.Request(url, headers={"Accept": accept})
-        with urllib.request.urlopen(request, timeout=60) as answer:  # nosec B310: https, see __init__
-            return answer.read()
+        with urllib.request.urlopen(request, timeout=60) as answer:  # nosec B310
+            data: bytes = answer.read()
+            return data
 
 
 def metadata_of(data: bytes, wheel: Wheel) -> str:

@@ -136,7 +136,7 @@ def test_scripts_that_workflows_and_make_name_exist():
         named |= set(
             re.findall(r"(?:^|[\s@])((?:deploy|docker|\.ci)/[\w.]+(?:\.py)?)(?=\s|$)", path.read_text(), flags=re.M)
         )
-    assert {"deploy/release", "docker/lock.py", ".ci/run"} <= named
+    assert {"deploy/release", "deploy/cluster.py", "docker/lock.py", ".ci/run"} <= named
     for name in named:
         assert (REPOSITORY / name).exists(), name
 
