@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+DENSITY_BYTES = 10 << 20
+"""What a plan sets aside for the density, which this chain leaves out."""
 SMALL = "--zdim 1,2 --n-clusters 3 --n-vols-along-path 2 --skip-umap --device cpu --memory-gb 2"
 
 
@@ -47,6 +49,7 @@ def test_each_command_leads_to_the_next(shell) -> None:
     where: Path = shell.where
     (run,) = _next(shell("covaria simulate 'my set' --states presence --n-images 400 --box 32 --snr 1"))
     assert run == "covaria run 'my set/particles.star' -o 'my set-run' --no-downsample"
+    planned = shell(f"{run} --dry-run {SMALL}")
     (reconstruct,) = _next(shell(f"{run} --only-mean {SMALL}"))
     out = where / "my set-run"
     assert "open output/volumes/mean_filt.mrc" in (out / "README.txt").read_text()
@@ -63,5 +66,8 @@ def test_each_command_leads_to_the_next(shell) -> None:
     assert (where / "my set-run-path" / "path.json").is_file()
     for folder in (out, out / "analysis_2"):
         _names_only_what_is_there(folder)
+    made = sum(path.stat().st_size for path in out.rglob("*") if path.is_file() and ".covaria" not in path.parts)
+    expected = re.search(r"disk +([\d.]+) MB needed", planned)
+    assert expected is not None and 0.5 < made / (1e6 * float(expected[1]) - DENSITY_BYTES) < 1.2, (planned, made)
     lines = (out / "README.txt").read_text().split("\nNext\n")[1].splitlines()
     assert [line.strip() for line in lines] == more, "README.txt says the same"

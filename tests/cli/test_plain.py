@@ -146,3 +146,19 @@ def test_doctor_passes_on_a_workstation() -> None:
     assert done.returncode == 0 and "no services here" in done.stdout and "FAIL" not in done.stdout
     told = _covaria("doctor", COVARIA_SECRETS_DIR="/nonexistent", COVARIA_ROOTS="/nonexistent")
     assert told.returncode == 1, "who says where the roots are means services"
+
+
+@pytest.mark.parametrize("damage", ["[]", "5", "", '{"stages": []}', "[" * 100_000, '{"job_id": 3, "stages": 7}'])
+def test_a_damaged_folder_does_not_hide_the_others(tmp_path: Path, damage: str) -> None:
+    for name in ("a", "z"):
+        tree = Tree(tmp_path / name)
+        tree.state.mkdir(parents=True)
+        good = {"job_id": name, "stages": ["ingest"], "submitted_at": "2026-11-26T00:00:00+00:00"}
+        tree.request.write_text(json.dumps(good))
+    (tmp_path / "m" / ".covaria").mkdir(parents=True)
+    Tree(tmp_path / "m").request.write_text(damage)
+    for command in (["list"], ["reconcile", "--dry-run", "--older-than", "0"]):
+        result = CliRunner().invoke(covaria.cli.application(), [*command, str(tmp_path)])
+        assert result.exit_code == 0, result.output
+        assert f"{tmp_path / 'm'}: skipped" in result.stderr
+    assert f"{tmp_path / 'a'}: not sent" in result.stderr and f"{tmp_path / 'z'}: not sent" in result.stderr

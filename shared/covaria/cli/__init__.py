@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import typer
 
+from covaria.cli.examples import add_examples
 from covaria.cli.terminal import say
 from covaria.errors import CovariaError
 from covaria.plain import TRACEBACK, explain
@@ -31,6 +32,7 @@ def application() -> typer.Typer:
     for name in MODULES:
         if find_spec(f"covaria.cli.{name}") is not None:
             import_module(f"covaria.cli.{name}").register(app)
+    add_examples(app)
     return app
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from dataclasses import replace
+from typing import Annotated
 
 import typer
 
@@ -12,8 +13,10 @@ from covaria.cli import options as o
 from covaria.cli.options import Chosen, takes
 from covaria.cli.request import build_request, stored_request, stored_with_motion
 from covaria.cli.summary import print_summary
+from covaria.cli.terminal import say
 from covaria.cli.together import look_at_inputs
 from covaria.request.model import Request
+from covaria.request.options import RUNNING
 from covaria.request.stages import STAGES, StageName
 
 WHOLE_RUN = ("out", "ingest", "reconstruction", "density", "analysis", "seed", "overwrite")
@@ -29,9 +32,20 @@ def register(app: typer.Typer) -> None:
 
 
 @takes(*WHOLE_RUN, without=ALONE)
-def run(options: Chosen, device: o.Device = "auto", memory_gb: o.MemoryGb = None, config: o.Config = None) -> None:
+def run(
+    options: Chosen,
+    device: o.Device = "auto",
+    memory_gb: o.MemoryGb = None,
+    config: o.Config = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done and what it takes.", rich_help_panel=RUNNING)
+    ] = False,
+) -> None:
     """Particles in, ensemble out: all stages, resuming what an interrupted run left."""
     request = build_request(options.values["out"], options)
+    if dry_run:
+        _tell_plan(request, options, device, memory_gb)
+        return
     _execute("run", STAGES, request, options, device, memory_gb)
 
 
@@ -80,6 +94,26 @@ def analyze(
     stored["analysis"] = dict(stored.get("analysis", {})) | {"output": None}
     request = build_request(out, options, stored, ("analysis",))
     _execute("analyze", ("analysis",), request, options, device, memory_gb)
+
+
+def _tell_plan(request: Request, options: Chosen, device: str, memory_gb: float | None) -> None:
+    """Everything is read that says what the run takes, and refused as the run would; nothing is written."""
+    from covaria.cli.plan import Facts, cores, describe
+    from covaria.particles import read_particles
+    from covaria.running.devices import default_memory_bytes, resolve_device
+
+    look_at_inputs(request, options.flags)
+    particles = read_particles(request.ingest)
+    memory = default_memory_bytes() if memory_gb is None else int(memory_gb * 1e9)
+    facts = Facts(
+        len(particles), int(particles.used.sum()), particles.box, particles.pixel_size_angstrom, memory, cores(),
+        resolve_device(device),
+    )  # fmt: skip
+    lines, room = describe(request, facts)
+    for line in lines:
+        say(line)
+    if not room:
+        raise typer.Exit(1)
 
 
 def _execute(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covaria.cli.terminal import say
+from covaria.plain import explain
 
 if TYPE_CHECKING:
     from covaria.operations.jobs_on_disk import JobView, StageView
@@ -131,7 +132,11 @@ def reconcile(
 
     found = abandoned(list(_views(folders)), older_than_s=older_than, dead_after_s=load_settings().lease_dead_s)
     for view in found:
-        message = message_to_resume(view.out)
+        try:
+            message = message_to_resume(view.out)
+        except Exception as error:  # one that cannot be sent must not keep the others
+            say(f"{view.out}: not sent: {explain(error).message}", err=True)
+            continue
         if message is None:
             continue
         if not dry_run:
@@ -147,7 +152,7 @@ def _send(message: Any) -> None:
 
 
 def _views(folders: list[Path] | None) -> list[JobView]:
-    from covaria.errors import CovariaError, InvalidInput
+    from covaria.errors import InvalidInput
     from covaria.operations.jobs_on_disk import find_jobs, view_job
     from covaria.settings import load_settings
 
@@ -159,8 +164,8 @@ def _views(folders: list[Path] | None) -> list[JobView]:
     for out in find_jobs(places, settings.scan_depth):
         try:
             found.append(view_job(out))
-        except (CovariaError, OSError, ValueError, KeyError) as error:
-            say(f"{out}: {error}", err=True)
+        except Exception as error:  # whatever a folder holds must not hide the others
+            say(f"{out}: skipped: {explain(error).message}", err=True)
     return found
 
 

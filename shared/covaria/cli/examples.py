@@ -1,0 +1,46 @@
+"""What --help of each command ends with: a line that works, given the files it names. A command without one fails."""
+
+from __future__ import annotations
+
+import typer
+
+EXAMPLES = {
+    "run": "covaria run particles.star -o out --downsample 128",
+    "ingest": "covaria ingest particles.cs --passthrough passthrough.cs -o out",
+    "reconstruct": "covaria reconstruct out --zdim 1,2,4,10 --focus-mask arm.mrc",
+    "density": "covaria density out --density-dim 2",
+    "analyze": "covaria analyze out --zdim 4 --n-clusters 10",
+    "state": "covaria state out --zdim 4 --points points.txt -o states",
+    "trajectory": "covaria trajectory out --zdim 4 --from 0 --to 5 -o path",
+    "inspect": "covaria inspect particles.star --export pickles",
+    "downsample": "covaria downsample particles.star -D 128 -o small",
+    "simulate": "covaria simulate set --states ring --n-images 2000",
+    "submit": "covaria submit particles.star -o /data/out --class live --wait",
+    "watch": "covaria watch /data/arriving --into /data/results --downsample 128",
+    "status": "covaria status /data/out --follow",
+    "list": "covaria list /data --state running",
+    "logs": "covaria logs /data/out --stage reconstruction",
+    "cancel": "covaria cancel /data/out",
+    "retry": "covaria retry /data/out",
+    "reconcile": "covaria reconcile /data --dry-run",
+    "broker declare": "covaria broker declare",
+    "broker definitions": "covaria broker definitions --vhost covaria -o definitions.json",
+    "broker status": "covaria broker status",
+    "parking list": "covaria parking list --json",
+    "parking show": "covaria parking show 3f0c9a5e2b7d4c61",
+    "parking replay": "covaria parking replay --all",
+    "parking drop": "covaria parking drop 3f0c9a5e2b7d4c61",
+    "worker": "covaria worker reconstruction --class both",
+    "exporter": "covaria exporter /data --once",
+    "doctor": "covaria doctor",
+    "schema": "covaria schema --check",
+}
+
+
+def add_examples(app: typer.Typer, prefix: str = "") -> None:
+    """End the help of every command beneath `app` with its example. Raises KeyError for a command that has none."""
+    for command in app.registered_commands:
+        command.epilog = f"Example: {EXAMPLES[prefix + str(command.name)]}"
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            add_examples(group.typer_instance, f"{prefix}{group.name} ")

@@ -1,0 +1,172 @@
+"""`covaria run --dry-run`: the stages, what each makes, and what that takes of memory, disk and time.
+
+Times are a straight line through what was measured on two CPU cores (docs/performance.md): for each image, and once.
+Both grow with the box, the images' part as its square and the rest as its cube.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from covaria.request.model import Request
+from covaria.request.stages import StageName, planned_stages
+
+FLOAT = 4
+MEASURED_BOX, MEASURED_CORES, MEASURED_COMPONENTS, MEASURED_VOLUMES = 64, 2, 10, 26
+CORES_THAT_HELP = 16
+SECONDS_AN_IMAGE: dict[StageName, float] = {"ingest": 0.0001, "reconstruction": 0.0065, "analysis": 0.0017}
+SECONDS_ONCE: dict[StageName, float] = {"reconstruction": 15.0, "density": 10.0, "analysis": 34.0}
+MAPS_OF_A_VOLUME = 6
+"""Filtered, unfiltered, two halves, local resolution, neighbourhoods."""
+DISTANCE_TEXT = 25
+"""Bytes of an image's line in heterogeneity_distances.txt."""
+KEPT_SHARE = 3
+"""The images take a third of the memory, else they go to a scratch file."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known before anything is computed. `box` is that of the file."""
+
+    total: int
+    used: int
+    box: int
+    pixel_size_angstrom: float
+    memory_bytes: int
+    cores: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage: what it makes, the bytes that stay on disk, seconds (None: nothing was measured)."""
+
+    stage: StageName
+    makes: str
+    disk_bytes: int
+    seconds: float | None
+
+
+def plan(request: Request, facts: Facts) -> list[Step]:
+    """The stages that would run, in their order."""
+    return [_step(stage, request, facts) for stage in planned_stages(request)]
+
+
+def describe(request: Request, facts: Facts) -> tuple[list[str], bool]:
+    """The plan as a person reads it, and whether the disks have room."""
+    steps = plan(request, facts)
+    box = _box(request, facts)
+    pixel = facts.pixel_size_angstrom * facts.box / box
+    lines = [
+        f"{facts.used:,} of {facts.total:,} particles, {facts.box} pixels of {facts.pixel_size_angstrom:.4g} A"
+        + (f" -> {box} pixels of {pixel:.4g} A" if box != facts.box else "")
+    ]
+    lines += [
+        f"{step.stage:<15}{step.makes:<72}{_bytes(step.disk_bytes):>9}{_about(step.seconds):>14}" for step in steps
+    ]
+    where, scratch = _image_store(facts, box)
+    lines.append(f"memory         {_bytes(facts.memory_bytes)} to be kept to; the images lie in {where}")
+    room = True
+    for what, folder, needed in (
+        ("disk", _existing(request.out.absolute()), sum(step.disk_bytes for step in steps)),
+        ("scratch", Path(tempfile.gettempdir()), scratch),
+    ):
+        free = shutil.disk_usage(folder).free
+        if needed:
+            verdict = "" if needed < free else ": too little"
+            lines.append(f"{what:<15}{_bytes(needed)} needed, {_bytes(free)} free at {folder}{verdict}")
+            room = room and needed < free
+    seconds = None if facts.device != "cpu" else sum(step.seconds or 0 for step in steps)
+    lines.append(f"time           {_about(seconds).strip() or 'less than on the CPU; not measured on this device'}")
+    return lines, room
+
+
+def _step(stage: StageName, request: Request, facts: Facts) -> Step:
+    box, zdims = _box(request, facts), request.reconstruction.zdim
+    volume, components = FLOAT * box**3, max(zdims)
+    if stage == "ingest":
+        small = box != facts.box
+        makes = f"a stack of {facts.total:,} x {box} x {box}" if small else "checks every image; no new stack"
+        disk = facts.total * (FLOAT * box**2 if small else 0) + 200 * facts.total
+    elif stage == "reconstruction" and request.reconstruction.only_mean:
+        makes, disk = f"mean and half-maps, {box}^3", 6 * volume
+    elif stage == "reconstruction":
+        rows = sum(2 * z + 2 * z**2 + 1 for z in zdims)
+        makes = f"mean, {components} components of {box}^3, {facts.total:,} coordinates at zdim {_words(zdims)}"
+        disk = (9 + 3 * components) * volume + FLOAT * facts.total * rows
+    elif stage == "density":
+        dim = request.density.dim or min(2, request.density.zdim or components)
+        makes, disk = f"a density in {dim} dimension{'s' if dim > 1 else ''}", 10 << 20
+    else:
+        options, volumes = request.analysis, _volumes(request)
+        paths = f"{options.n_trajectories} path{'s' if options.n_trajectories != 1 else ''}"
+        makes = f"{options.n_clusters} centres, {paths} of {options.n_vols_along_path}: {volumes} volumes of {box}^3"
+        disk = volumes * (MAPS_OF_A_VOLUME * volume + DISTANCE_TEXT * facts.total)
+    return Step(stage, makes, disk, _seconds(stage, request, facts))
+
+
+def _seconds(stage: StageName, request: Request, facts: Facts) -> float | None:
+    if facts.device != "cpu" and stage not in ("ingest", "density"):
+        return None
+    size = _box(request, facts) / MEASURED_BOX
+    work = 1.0
+    if stage == "reconstruction":
+        work = 0.2 if request.reconstruction.only_mean else max(request.reconstruction.zdim) / MEASURED_COMPONENTS
+    elif stage == "analysis":
+        work = _volumes(request) / MEASURED_VOLUMES
+    once = SECONDS_ONCE.get(stage, 0.0) * (1.0 if stage == "density" else work * size**3)
+    images = SECONDS_AN_IMAGE.get(stage, 0.0) * facts.used * work * size**2
+    return (once + images) * MEASURED_CORES / min(facts.cores, CORES_THAT_HELP)
+
+
+def _volumes(request: Request) -> int:
+    options = request.analysis
+    return options.n_clusters + options.n_trajectories * options.n_vols_along_path
+
+
+def _box(request: Request, facts: Facts) -> int:
+    asked = request.ingest.downsample
+    return asked if asked is not None and asked < facts.box else facts.box
+
+
+def _image_store(facts: Facts, box: int) -> tuple[str, int]:
+    """Where the images' pixels will lie, and the bytes of the scratch file."""
+    pixels = round(math.pi * (box // 2 - 1) ** 2 / 2)
+    half = 2 * 2 * pixels * facts.used
+    for precision, needed in (("single precision", 2 * half), ("half precision", half)):
+        if needed <= facts.memory_bytes // KEPT_SHARE:
+            return f"memory in {precision}, {_bytes(needed)}", 0
+    return "a scratch file", half
+
+
+def _existing(path: Path) -> Path:
+    return next(place for place in (path, *path.parents) if place.is_dir())
+
+
+def _words(numbers: tuple[int, ...]) -> str:
+    return ",".join(map(str, numbers))
+
+
+def _bytes(count: int) -> str:
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"
+
+
+def _about(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds < 90:
+        return f"about {max(round(seconds), 1)} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
