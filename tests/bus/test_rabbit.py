@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pika.data
 import pytest
 from covaria_broker import BrokerServer, free_port
 
 from covaria.bus.connect import connection_parameters
 from covaria.bus.model import BrokerAway, DeliveryLost, Outgoing, Refused
 from covaria.bus.rabbit import RabbitBus
-from covaria.bus.topology import JOBS, PARKING, build_topology, definitions, job_queue, permissions
+from covaria.bus.topology import DEAD, JOBS, PARKING, build_topology, definitions, job_queue, permissions
 from covaria.errors import InvalidInput
 from covaria.settings import Settings
 
@@ -237,3 +239,55 @@ def test_tls_with_a_foreign_authority_is_refused(tls_server: tuple[BrokerServer,
     _, port, _ = tls_server
     with pytest.raises(BrokerAway, match="certificate verify failed"):
         open_bus(f"amqps://guest:guest@localhost:{port}/")
+
+
+def nested_tables(depth: int = 3000) -> bytes:
+    """A table in a table in a table ..., as AMQP's bytes."""
+    inner = b""
+    for _ in range(depth):
+        inner = b"\x01t" + b"F" + struct.pack(">I", len(inner)) + inner
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("table", "message_id"),
+    [
+        (b"\x04when" + b"T" + b"\xff" * 8, b"id"),
+        (nested_tables(), b"id"),
+        (b"", b"\xff\xfe no UTF-8"),
+        (b"\x02\xff\xfe" + b"S" + struct.pack(">I", 2) + b"\xff\xfe", b"id"),
+    ],
+    ids=["a time in the far future", "nested tables", "message id", "names and values"],
+)
+def test_headers_that_pika_cannot_read(
+    broker_server: BrokerServer, monkeypatch: pytest.MonkeyPatch, table: bytes, message_id: bytes
+) -> None:
+    """Sent by a stranger: the message is read all the same, parked under its own id, and so is the one behind it."""
+    url = broker_server.url(broker_server.new_vhost())
+    bus = open_bus(url)
+    bus.declare(TOPOLOGY)
+    sender = open_bus(url)
+
+    def raw_table(pieces: list[bytes], value: object) -> int:
+        pieces.append(struct.pack(">I", len(table)) + table)
+        return 4 + len(table)
+
+    def raw_short_string(pieces: list[bytes], value: str) -> int:
+        raw = message_id if value == "theirs" else value.encode()
+        pieces.append(struct.pack("B", len(raw)) + raw)
+        return 1 + len(raw)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pika.data, "encode_table", raw_table)
+        patched.setattr(pika.data, "encode_short_string", raw_short_string)
+        sender.publish(Outgoing(JOBS, "ingest.bulk", b"{}", "theirs", {"x": 1}))
+    sender.publish(MESSAGE)
+    first, second = bus.get(job_queue("ingest", "bulk")), bus.get(job_queue("ingest", "bulk"))
+    assert first is not None
+    assert second is not None
+    assert second.message_id == "id"
+    bus.publish(Outgoing(DEAD, first.key, first.body, first.message_id, {"covaria-reason": "schema"}))
+    bus.ack(first)
+    assert bus.depth(PARKING) == 1
+    for each in (bus, sender):
+        each.close()

@@ -6,7 +6,7 @@ Stages are played: they write the books and the trail that a real stage's proces
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,7 +147,7 @@ class MemorySite:
 
     root: Path
     clock: FastClock = field(default_factory=FastClock)
-    plays: dict[str, Play] = field(default_factory=dict)
+    plays: defaultdict[str, Play] = field(default_factory=lambda: defaultdict(Play))
     keepers: list[LeaseKeeper] = field(default_factory=list)
     services: list[Service] = field(default_factory=list)
 
@@ -178,7 +178,7 @@ class MemorySite:
     def service(self, stage: str = "ingest", faults: Faults | None = None, **changes: Any) -> Service:
         found = Service(
             stage, CLASSES, self.settings, bus=MemoryBus(self.broker, self.clock.sleep),
-            start_stage=lambda order, scratch: PlayedStage(self.plays.get(stage, Play()), order),
+            start_stage=lambda order, scratch: PlayedStage(self.plays[stage], order),
             clock=Clock(self.clock.monotonic, self.clock.sleep), faults=faults or Faults(),
             **{"idle_exit_s": 2 * max(DELAYS), **changes},
         )  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from covaria.messages.envelope import BadMessage
 from covaria.messages.ticket import Ticket
 from covaria.worker.decisions import decide, refuse
 from covaria.worker.effects import (
@@ -151,6 +152,8 @@ def test_a_done_stage_is_never_settled_as_failed() -> None:
 
 
 def test_refusals() -> None:
-    assert kinds(refuse("envelope", "x")) == kinds(refuse("size", "x")) == [Reject]
+    for reason in ("envelope", "size"):
+        assert kinds(refuse(BadMessage(reason, "x"))) == [Reject]
     for reason in ("version", "schema", "path"):
-        assert kinds(refuse(reason, "x")) == [SendToParking, Ack]
+        assert kinds(refuse(BadMessage(reason, "x"))) == [SendToParking, Ack]
+        assert kinds(refuse(BadMessage(reason, "x", job_id="job"))) == [SendToParking, Tell, Ack]

@@ -15,19 +15,18 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import (
     AMQPChannelError,
-    AMQPConnectionError,
-    AMQPError,
     ChannelClosedByBroker,
     ChannelWrongStateError,
-    ConnectionWrongStateError,
     NackError,
     UnroutableError,
 )
 
 from covaria.bus.connect import connection_parameters
+from covaria.bus.lenient import read_leniently, text
 from covaria.bus.model import (
     CONTENT_TYPE,
     BrokerAway,
+    BusError,
     Delivery,
     DeliveryLost,
     Outgoing,
@@ -47,6 +46,7 @@ class RabbitBus:
     """A connection and a channel; after BrokerAway, `open` makes new ones. `on_publish(result)` counts publishes."""
 
     def __init__(self, settings: Settings, on_publish: Callable[[str], None] = lambda result: None) -> None:
+        read_leniently()
         self._parameters = connection_parameters(settings)
         self._connection: pika.BlockingConnection | None = None
         self._channel: BlockingChannel | None = None
@@ -71,7 +71,7 @@ class RabbitBus:
         try:
             self._connection = pika.BlockingConnection(self._parameters)
             self._open_channel()
-        except (AMQPError, OSError) as error:
+        except Exception as error:
             self.close()
             host, port = self._parameters.host, self._parameters.port
             raise BrokerAway(
@@ -83,7 +83,7 @@ class RabbitBus:
         if connection is not None and connection.is_open:
             try:
                 connection.close()
-            except (AMQPError, OSError) as error:
+            except Exception as error:  # it is of no more use, whatever is wrong with it
                 log.debug("while closing: %s", _text(error))
 
     def declare(self, topology: Topology) -> None:
@@ -106,7 +106,7 @@ class RabbitBus:
         properties = pika.BasicProperties(
             content_type=CONTENT_TYPE,
             delivery_mode=2,
-            message_id=message.message_id,
+            message_id=_short(message.message_id),
             headers={name: value for name, value in message.headers.items() if not name.startswith("x-")},
         )
         result = "error"
@@ -137,10 +137,10 @@ class RabbitBus:
             return None
         return Delivery(
             queue=queue,
-            key=method.routing_key,
+            key=text(method.routing_key),
             body=body or b"",
-            message_id=properties.message_id or "",
-            headers=properties.headers or {},
+            message_id=text(properties.message_id),
+            headers={text(name): value for name, value in (properties.headers or {}).items()},
             redelivered=bool(method.redelivered),
             channel=self._generation,
             tag=method.delivery_tag,
@@ -182,7 +182,12 @@ class RabbitBus:
             raise BrokerAway("no open channel to RabbitMQ")
         try:
             yield channel
-        except (AMQPConnectionError, ChannelWrongStateError, ConnectionWrongStateError, OSError) as error:
+        except (BusError, UnroutableError, NackError, AMQPChannelError) as error:
+            if not isinstance(error, ChannelWrongStateError):
+                raise
+            self.close()
+            raise BrokerAway(f"lost RabbitMQ: {_text(error)}") from error
+        except Exception as error:  # gone in one of many ways, or bytes that pika cannot read
             self.close()
             raise BrokerAway(f"lost RabbitMQ: {_text(error)}") from error
 
@@ -222,3 +227,8 @@ class RabbitBus:
 
 def _text(error: BaseException) -> str:
     return str(error) or repr(error)
+
+
+def _short(identifier: str) -> str:
+    """What fits into a short string, 255 bytes."""
+    return identifier.encode("utf-8", "backslashreplace")[:255].decode("utf-8", "ignore")

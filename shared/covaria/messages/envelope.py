@@ -7,6 +7,7 @@ version, so unknown fields are carried along unread. An unknown major version is
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,26 +17,33 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, Vali
 
 from covaria.errors import CovariaError
 from covaria.messages.work import JobId, Work
+from covaria.plain import printable
 
 MAX_BYTES = 64 * 1024
 """Paths travel, never arrays."""
 MAJOR = 1
 SOURCE = "/covaria"
 
-_TYPE = re.compile(r"^covaria\.([a-z]+)\.requested\.v(\d+)$")
+MAX_DEPTH = 32
+MAX_INTEGER = 2**63
+"""Beyond, readers of JSON do not agree."""
+
+_TYPE = re.compile(r"covaria\.([a-z]+)\.requested\.v([0-9]{1,9})")
 _JOB_ID: TypeAdapter[str] = TypeAdapter(JobId)
 
 BadReason = Literal["size", "envelope", "version", "schema", "path"]
 
 
 class BadMessage(CovariaError):
-    """A message that no retry can help; `reason` says what kind of wrong."""
+    """A message that no retry can help; `reason` says what kind of wrong. `job_id` and `out`: "" where not known."""
 
     exit_code = 2
 
-    def __init__(self, reason: BadReason, message: str) -> None:
-        super().__init__(message, hint="`covaria parking show` prints the message; correct it and submit again")
-        self.reason = reason
+    def __init__(self, reason: BadReason, message: str, *, job_id: str = "", out: str = "") -> None:
+        super().__init__(
+            printable(message), hint="`covaria parking show` prints the message; correct it and submit again"
+        )
+        self.reason, self.job_id, self.out = reason, job_id, out
 
 
 class Envelope(BaseModel):
@@ -130,18 +138,35 @@ def unseal(body: bytes, *, stage: str | None = None) -> Message:
         envelope = Envelope.model_validate(document)
     except ValidationError as error:
         raise BadMessage("envelope", f"not a CloudEvents 1.0 job message: {first_problem(error)}") from None
-    match = _TYPE.match(envelope.type)
+    match = _TYPE.fullmatch(envelope.type)
     if match is None:
         raise BadMessage("envelope", f"type {envelope.type!r} is not covaria.<stage>.requested.v<major>")
-    if int(match.group(2)) != MAJOR:
+    try:
+        return _opened(envelope, match.group(1), int(match.group(2)), stage)
+    except BadMessage as error:
+        raise BadMessage(error.reason, error.message, job_id=envelope.subject, out=_out(envelope.data)) from None
+
+
+def _opened(envelope: Envelope, named: str, major: int, stage: str | None) -> Message:
+    if major != MAJOR:
         raise BadMessage("version", f"type {envelope.type!r}: this version of Covaria reads v{MAJOR} only")
+    problem = _cannot_travel(envelope.data)
+    if problem:
+        raise BadMessage("schema", f"data of {envelope.type}: {problem}")
     try:
         work = Work.model_validate(envelope.data, extra="ignore")
     except ValidationError as error:
         raise BadMessage("schema", f"data of {envelope.type}: {first_problem(error)}") from None
-    if work.stage != match.group(1) or (stage is not None and work.stage != stage):
+    if work.stage != named or (stage is not None and work.stage != stage):
         raise BadMessage("schema", f"type {envelope.type!r}, route {'->'.join(work.route)}: not for this queue")
     return Message(envelope.subject, work, envelope.data, envelope.traceparent)
+
+
+def _out(data: dict[str, Any]) -> str:
+    """The output folder that wrong data name, for the event about them; "" where that is no text."""
+    request = data.get("request")
+    out = request.get("out") if isinstance(request, dict) else None
+    return printable(out[:4096]) if isinstance(out, str) else ""
 
 
 def first_problem(error: ValidationError) -> str:
@@ -157,9 +182,40 @@ def _json_object(body: bytes) -> dict[str, Any]:
         raise ValueError(f"{constant} is not JSON")
 
     try:
-        document = json.loads(body.decode("utf-8"), parse_constant=refuse)
+        document = json.loads(body.decode("utf-8"), parse_constant=refuse, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise BadMessage("envelope", f"not JSON: {str(error)[:200]}") from None
     if not isinstance(document, dict):
         raise BadMessage("envelope", f"a JSON {type(document).__name__}, not an object")
     return document
+
+
+def _integer(digits: str) -> int | float:
+    """Thousands of digits are not worth counting: infinite, which no field takes."""
+    return int(digits) if len(digits) < 24 else math.inf
+
+
+def _cannot_travel(data: object) -> str:
+    """Why a payload could not be sent on as it came, wherever in it that lies; "" when it can."""
+    left = [(data, 0)]
+    while left:
+        value, depth = left.pop()
+        if depth > MAX_DEPTH:
+            return f"nested deeper than {MAX_DEPTH}"
+        if isinstance(value, str) and not _is_text(value):
+            return f"holds half a character: {printable(value[:64])}"
+        if isinstance(value, int | float) and not (math.isfinite(value) and abs(value) <= MAX_INTEGER):
+            return "holds a number beyond what JSON carries"
+        if isinstance(value, dict):
+            left += [(part, depth + 1) for pair in value.items() for part in pair]
+        elif isinstance(value, list):
+            left += [(part, depth + 1) for part in value]
+    return ""
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # a surrogate alone
+        return False
+    return True

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from covaria.plain import printable
+
 ATTEMPT = "covaria-attempt"
 SEQUENCE = "covaria-sequence"
 FIRST_QUEUED = "covaria-first-queued"
@@ -44,7 +46,7 @@ class Ticket:
             MEMORY_SCALE: str(self.memory_scale),
         }
         if self.last_error:
-            found[LAST_ERROR] = self.last_error[:MAX_ERROR]
+            found[LAST_ERROR] = printable(self.last_error[:MAX_ERROR])
         return found
 
     def again(self, error: str, *, memory_scale: float | None = None) -> Ticket:

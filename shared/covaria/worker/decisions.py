@@ -7,6 +7,7 @@ folder claimed, after the stage's process has ended, and whenever an effect fail
 from __future__ import annotations
 
 from covaria.errors import RefusedOutput
+from covaria.messages.envelope import BadMessage
 from covaria.worker.effects import (
     Ack,
     Claim,
@@ -53,12 +54,13 @@ def decide(facts: Facts) -> Decision:
     return _before_stage(facts, folder)
 
 
-def refuse(reason: str, message: str) -> Decision:
+def refuse(error: BadMessage) -> Decision:
     """What to do about bytes that are no job: no envelope at all is rejected, the rest is parked with its reason."""
-    why = f"refused ({reason}): {message}"
-    if reason in ("size", "envelope"):
+    why = f"refused ({error.reason}): {error.message}"
+    if error.reason in ("size", "envelope"):
         return Decision((Reject(),), Outcome.PARKED, why=why)
-    return Decision((SendToParking(reason, message), Ack()), Outcome.PARKED, why=why)
+    told = (Tell("parked", error.reason, error.message),) if error.job_id else ()
+    return Decision((SendToParking(error.reason, error.message), *told, Ack()), Outcome.PARKED, why=why)
 
 
 # ---- the moments

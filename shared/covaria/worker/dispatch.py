@@ -14,6 +14,7 @@ from covaria.bus.topology import DEAD, EVENTS, JOBS, Topology, job_key
 from covaria.messages.envelope import Message, message_id, seal
 from covaria.messages.event import Event, seal_event
 from covaria.messages.ticket import HOST, LAST_ERROR, MAX_ERROR, REASON, Ticket, new_ticket
+from covaria.plain import printable
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Dispatch:
     def send_to_parking(self, delivery: Delivery, ticket: Ticket, reason: str, error: str) -> None:
         """A copy to parking, with the reason."""
         headers: dict[str, HeaderValue] = {**ticket.headers(), REASON: reason, HOST: OWNER}
-        headers[LAST_ERROR] = error[:MAX_ERROR]
+        headers[LAST_ERROR] = printable(error[:MAX_ERROR])
         self._copy(DEAD, delivery, delivery.message_id, headers)
 
     def ack(self, delivery: Delivery) -> None:

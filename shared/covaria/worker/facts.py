@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
+from covaria.errors import CovariaError
 from covaria.job.books import Books
 from covaria.messages.ticket import Ticket
 from covaria.worker.failures import Breakdown
@@ -67,8 +71,37 @@ class Facts:
     """The next stage's queue takes nothing now."""
 
 
+NO_FILES = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+"""What is there under a record's name, or on the way to it, is something else."""
+
+
+class DamagedBooks(CovariaError):
+    """What a folder's own records say cannot be understood."""
+
+
+@contextmanager
+def reading(books: Books) -> Iterator[None]:
+    """Whatever reading what lies in the folder raises, beside the system's own refusals, becomes DamagedBooks."""
+    try:
+        yield
+    except (MemoryError, CovariaError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in NO_FILES:
+            raise
+        raise DamagedBooks(
+            f"{books.tree.state}: the job's records cannot be understood: {type(error).__name__}: {str(error)[:200]}",
+            hint="restore them, or move the folder away and submit again",
+        ) from error
+
+
 def look(books: Books, stage: str) -> Folder:
-    """What the disk says now. Raises what reading damaged books raises."""
+    """What the disk says now. Raises DamagedBooks, OSError."""
+    with reading(books):
+        return _look(books, stage)
+
+
+def _look(books: Books, stage: str) -> Folder:
     tree = books.tree
     return Folder(
         out=tree.out,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from covaria.errors import CovariaError
 from covaria.messages.ticket import Ticket
+from covaria.plain import printable
 
 Failure = Literal[
     "invalid_input",
+    "damaged_books",
     "missing_file",
     "filesystem",
     "device",
@@ -38,6 +41,7 @@ class Policy:
 
 POLICIES: dict[Failure, Policy] = {
     "invalid_input": Policy((), "The input or the request cannot be right; trying again will not help."),
+    "damaged_books": Policy((), "The folder's own records (.covaria) cannot be read; somebody must look at them."),
     "missing_file": Policy((SHORT, MIDDLE, LONG), "A named file is not there; network filesystems can show it late."),
     "filesystem": Policy((MIDDLE, MIDDLE, LONG), "Disk full, stale handle or I/O error on the shared filesystem."),
     "device": Policy((SHORT, MIDDLE, LONG), "A CUDA error; another host may do better."),
@@ -67,6 +71,13 @@ _DEVICE_TEXT = ("cuda error", "cublas", "cudnn error", "cufft", "cusolver", "ncc
 _DEVICE_MEMORY_TEXT = ("cuda out of memory", "cuda error: out of memory", "cublas_status_alloc_failed")
 
 
+MAX_TEXT = 4000
+
+
+def _shown(text: str) -> str:
+    return printable(text[:MAX_TEXT])
+
+
 @dataclass(frozen=True)
 class Breakdown:
     """What a stage's process said of its end, or what its end said."""
@@ -82,12 +93,24 @@ class Breakdown:
 
     @classmethod
     def of(cls, error: BaseException) -> Self:
-        """What an exception says."""
+        """What an exception says, fit for headers, events and terminals whatever file names it holds."""
         return cls(
             types=tuple(kind.__name__ for kind in type(error).__mro__ if kind is not object),
-            message=error.message if isinstance(error, CovariaError) else str(error),
-            hint=error.hint if isinstance(error, CovariaError) else "",
+            message=_shown(error.message if isinstance(error, CovariaError) else str(error)),
+            hint=_shown(error.hint) if isinstance(error, CovariaError) else "",
             errno=error.errno if isinstance(error, OSError) else None,
+        )
+
+    @classmethod
+    def reported(cls, report: Mapping[str, Any], exit_code: int) -> Self:
+        """What a stage's process reported."""
+        number, types = report.get("errno"), report.get("types")
+        return cls(
+            types=tuple(str(name)[:80] for name in types) if isinstance(types, list) else ("Unreadable",),
+            message=_shown(str(report.get("message", ""))),
+            hint=_shown(str(report.get("hint", ""))),
+            errno=number if isinstance(number, int) else None,
+            exit_code=exit_code,
         )
 
     def __str__(self) -> str:
@@ -116,6 +139,8 @@ def classify(breakdown: Breakdown) -> Failure:
     types, text = set(breakdown.types), breakdown.message.lower()
     if not types:
         return "killed" if breakdown.signal is not None else "unknown"
+    if "DamagedBooks" in types:
+        return "damaged_books"
     if "MissingFile" in types or "FileNotFoundError" in types or breakdown.errno == errno.ENOENT:
         return "missing_file"
     if "InvalidInput" in types or "BadMessage" in types:

@@ -14,6 +14,7 @@ from covaria.bus.model import BusError, Delivery
 from covaria.job.lease import Lease, LeaseKeeper
 from covaria.messages.envelope import BadMessage, Message, unseal
 from covaria.messages.ticket import Ticket, read_ticket
+from covaria.plain import printable
 from covaria.request.paths import PathRefused, refuse_outside
 from covaria.settings import Settings
 from covaria.worker.clock import Clock
@@ -73,12 +74,13 @@ class Handler:
         try:
             refuse_outside(message.work.request, self.settings.roots)
         except PathRefused as error:
-            raise BadMessage("path", error.message) from None
+            out = printable(str(message.work.request.out))
+            raise BadMessage("path", error.message, job_id=message.job_id, out=out) from None
         return message
 
     def _refuse(self, delivery: Delivery, ticket: Ticket, error: BadMessage) -> Outcome:
         self.metrics.validation_failures.labels(error.reason).inc()
-        decision = refuse(error.reason, error.message)
+        decision = refuse(error)
         log.error("message %.200r %s", delivery.message_id, decision.why)
-        Settling(self, delivery, ticket).carry_out(decision)
+        Settling(self, delivery, ticket, job_id=error.job_id, out=error.out).carry_out(decision)
         return Outcome.PARKED

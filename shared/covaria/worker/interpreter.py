@@ -43,7 +43,7 @@ from covaria.worker.effects import (
     Tell,
     Watch,
 )
-from covaria.worker.facts import Facts, LeaseFact, look
+from covaria.worker.facts import Facts, LeaseFact, look, reading
 from covaria.worker.failures import Breakdown
 from covaria.worker.process import RunningStage
 from covaria.worker.progress import ProgressBook
@@ -68,10 +68,13 @@ class Settling:
     handler: Handler
     delivery: Delivery
     ticket: Ticket
+    job_id: str = field(default="", kw_only=True)
+    out: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         self.dispatch, self.metrics = self.handler.dispatch, self.handler.metrics
         self.faults, self.clock = self.handler.faults, self.handler.clock
+        self.began = self.clock.monotonic()
 
     def carry_out(self, decision: Decision) -> None:
         """Every effect, in order. Raises BusError."""
@@ -93,12 +96,31 @@ class Settling:
                 self.dispatch.ack(self.delivery)
             case Reject():
                 self.dispatch.bus.reject(self.delivery)
+            case Tell():
+                self._tell(effect)
             case _:
                 raise NotImplementedError(f"{effect} of a message that is no job")
 
     def _need_delivery(self) -> None:
         if not self.dispatch.bus.holds(self.delivery):
             raise TakenBack
+
+    def _tell(self, tell: Tell) -> None:
+        event = Event.model_validate(
+            {
+                "job_id": self.job_id,
+                "stage": self.handler.stage,
+                "state": tell.state,
+                "out": self.out,
+                "attempt": self.ticket.attempt,
+                "worker": OWNER,
+                "seconds": round(self.clock.monotonic() - self.began, 3),
+                "reason": tell.reason,
+                "message": tell.message,
+                "next_stage": tell.next_stage,
+            }
+        )
+        self.dispatch.tell(event)
 
 
 @dataclass
@@ -115,7 +137,6 @@ class Attempt(Settling):
     ending: Ending | None = None
     breakdown: Breakdown | None = None
     next_refused: bool = False
-    began: float = field(init=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -123,8 +144,8 @@ class Attempt(Settling):
         self.tree = Tree(self.message.work.request.out)
         self.books = Books(self.tree, self.message.job_id)
         self.onward = self.message.onward()
-        self.extra = {"job_id": self.message.job_id, "stage": self.stage, "attempt": self.ticket.attempt}
-        self.began = self.clock.monotonic()
+        self.job_id, self.out = self.message.job_id, str(self.tree.out)
+        self.extra = {"job_id": self.job_id, "stage": self.stage, "attempt": self.ticket.attempt}
 
     def run(self) -> Outcome:
         """Decide and act until the message is settled. Raises BusError: then it comes again."""
@@ -210,7 +231,8 @@ class Attempt(Settling):
             case TakeLease():
                 self._take_lease()
             case Claim():
-                self.books.claim(self.message)
+                with reading(self.books):
+                    self.books.claim(self.message)
                 self.claimed = True
             case Settle(status, error):
                 self._need_lease()
@@ -236,12 +258,14 @@ class Attempt(Settling):
             case SendBack(ticket):
                 self._need_delivery()
                 self.dispatch.send_back(self.delivery, self.message, ticket)
-            case Tell():
-                self._tell(effect)
             case _:
                 super().do(effect)
 
     def _take_lease(self) -> None:
+        with reading(self.books):
+            self._look_at_lease()
+
+    def _look_at_lease(self) -> None:
         seen = latest(self.tree)
         if seen is not None and not seen.released:
             verdict = watch(self.tree, seen, self.settings.lease_dead_s, self._wait, self.clock.monotonic)
@@ -321,23 +345,6 @@ class Attempt(Settling):
             self.process = None
             in_progress.set(0)
             self.metrics.images_per_second.labels(self.stage).set(0)
-
-    def _tell(self, tell: Tell) -> None:
-        event = Event.model_validate(
-            {
-                "job_id": self.message.job_id,
-                "stage": self.stage,
-                "state": tell.state,
-                "out": str(self.tree.out),
-                "attempt": self.ticket.attempt,
-                "worker": OWNER,
-                "seconds": round(self.clock.monotonic() - self.began, 3),
-                "reason": tell.reason,
-                "message": tell.message,
-                "next_stage": tell.next_stage,
-            }
-        )
-        self.dispatch.tell(event)
 
 
 def _size(path: Path) -> int:

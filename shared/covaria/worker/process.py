@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from covaria.plain import printable
 from covaria.worker.child import Order
 from covaria.worker.failures import Breakdown
 
@@ -79,7 +80,9 @@ class StageProcess:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._threads = [
-            threading.Thread(target=self._hear, args=(os.fdopen(reading, encoding="utf-8"),), daemon=True),
+            threading.Thread(
+                target=self._hear, args=(os.fdopen(reading, encoding="utf-8", errors="replace"),), daemon=True
+            ),
             threading.Thread(target=self._relay, args=(self._process.stdout,), daemon=True),
         ]
         for thread in self._threads:
@@ -127,14 +130,8 @@ class StageProcess:
         if code == 0 and final.get("kind") == "done":
             return None
         if final.get("kind") == "error":
-            return Breakdown(
-                types=tuple(final["types"]),
-                message=final["message"],
-                hint=final["hint"],
-                errno=final["errno"],
-                exit_code=code,
-            )
-        tail = " | ".join(list(self._last_lines)[-3:])
+            return Breakdown.reported(final, code)
+        tail = printable(" | ".join(list(self._last_lines)[-3:]))
         if code < 0:
             return Breakdown(signal=-code, message=tail)
         return Breakdown(exit_code=code, message=f"exit code {code} and no report; last words: {tail}")
@@ -150,10 +147,11 @@ class StageProcess:
             for line in stream:
                 try:
                     report = json.loads(line)
-                except ValueError:
-                    log.warning("not a report: %.200s", line, extra=self._extra)
+                    kind = report["kind"]
+                except (ValueError, TypeError, KeyError, RecursionError):
+                    log.warning("not a report: %.200r", line, extra=self._extra)
                     continue
-                if report["kind"] == "progress":
+                if kind == "progress":
                     self._reports.put(report)
                 else:
                     self._final = report

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from covaria.bus.backoff import Backoff
-from covaria.bus.model import Bus, BusError, Delivery
+from covaria.bus.model import BrokerAway, Bus, BusError, Delivery
 from covaria.bus.rabbit import RabbitBus
 from covaria.bus.topology import CLASSES, build_topology, job_queue
 from covaria.errors import InvalidInput
@@ -115,6 +115,10 @@ class Service:
         except BusError as error:
             self.link.lost(error)
             return None
+        except Exception as error:  # whatever a queue holds must not stop the service
+            log.exception("while asking the queues")
+            self.link.lost(BrokerAway(f"cannot read what the broker sends: {type(error).__name__}"))
+            return None
         finally:
             self.metrics.worker_last_poll.labels(stage=self.stage).set_to_current_time()
         return None
@@ -124,6 +128,9 @@ class Service:
             self.handler.handle(delivery)
         except BusError as error:
             self.link.lost(error)
+        except Exception as error:  # the broker delivers it again, and sets it aside after its delivery limit
+            log.exception("message %.200r", delivery.message_id)
+            self.link.lost(BrokerAway(f"a message cannot be dealt with: {type(error).__name__}"))
 
     def _look_at_disks(self) -> None:
         if self.clock.monotonic() - self._disk_seen < DISK_EVERY_S:

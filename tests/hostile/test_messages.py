@@ -1,0 +1,287 @@
+"""Any message whatever: the worker lives, the message is parked or done, one last event tells of it.
+
+The real service on the in-process bus; every field of the envelope, of the work and of the headers is spoiled, alone
+and with others. `make soak` sends a hundred thousand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from covaria_memory_site import HEARD, MemorySite
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from covaria.bus.model import Outgoing
+from covaria.bus.topology import JOBS, PARKING
+from covaria.messages.envelope import MAX_BYTES, seal
+from covaria.messages.ticket import ATTEMPT, FIRST_QUEUED, LAST_ERROR, MEMORY_SCALE, SEQUENCE
+
+LAST = ("succeeded", "parked", "cancelled")
+MANY = int(os.environ.get("SOAK_MESSAGES", "100000"))
+BEYOND, INFINITE = "__BEYOND__", "__INFINITE__"
+"""Stand for numbers that no JSON library writes: 5,001 digits, 1e999."""
+
+words = st.sampled_from(
+    ["", "..", "/", "/etc/passwd", "/proc/self/mem", "/dev/zero", "relative", "~", "\x00", "\x1b]0;owned\x07", "\ud800",
+     "\udfff\ud800", "\u202egpj", "a" * 300, "/" + "b" * 5000, "$(reboot)", "sphere", "none", "true", "live", "1e999",
+     "covaria.ingest.requested.v1\n", "covaria.ingest.requested.v\u0661", "ingest"]
+)  # fmt: skip
+numbers = st.sampled_from(
+    [
+        0,
+        -1,
+        1,
+        2**31,
+        2**63,
+        -(2**63) - 1,
+        2**64,
+        10**400,
+        0.1,
+        -0.0,
+        1e308,
+        float("nan"),
+        float("inf"),
+        BEYOND,
+        INFINITE,
+        True,
+    ]
+)
+values = st.recursive(
+    st.none() | words | numbers | st.text(st.characters(codec=None), max_size=20) | st.integers() | st.floats(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words | st.text(max_size=5), inner, max_size=4),
+    max_leaves=8,
+)
+headers = st.dictionaries(
+    st.sampled_from([ATTEMPT, SEQUENCE, FIRST_QUEUED, MEMORY_SCALE, LAST_ERROR, "x-death", "\ud800"]),
+    st.one_of(values, st.binary(max_size=20)),
+    max_size=5,
+)
+spoils = st.lists(
+    st.tuples(st.integers(0, 10**6), st.sampled_from(["set", "drop", "add", "repeat"]), values), max_size=3
+)
+shapes = st.sampled_from(["json", "json", "json", "json", "json", "json", "cut", "padded", "bytes", "deep", "utf16"])
+
+
+def places(document: Any, found: list[tuple[Any, Any]] | None = None) -> list[tuple[Any, Any]]:
+    """(container, key) of everything in a document."""
+    found = [] if found is None else found
+    items = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
+    for key, value in list(items):
+        found.append((document, key))
+        places(value, found)
+    return found
+
+
+def spoil(document: dict[str, Any], how: list[tuple[int, str, Any]]) -> dict[str, Any]:
+    for number, action, value in how:
+        where = places(document)
+        if not where:
+            return document
+        container, key = where[number % len(where)]
+        if action == "set":
+            container[key] = value
+        elif action == "drop":
+            del container[key]
+        elif action == "add" and isinstance(container, dict):
+            container[f"new{number % 3}"] = value
+        elif action == "repeat" and isinstance(container, list):
+            container.append(container[key])
+    return document
+
+
+def body_of(document: Any, shape: str, number: int) -> bytes:
+    text = json.dumps(document).replace(f'"{BEYOND}"', "1" + "0" * 5000).replace(f'"{INFINITE}"', "1e999")
+    body = text.encode()
+    match shape:
+        case "cut":
+            return body[: number % max(len(body), 1)]
+        case "padded":
+            return body + b" " * (MAX_BYTES - 100 + number % 300)
+        case "bytes":
+            return bytes(number % 256 for number in range(number % 64))
+        case "deep":
+            return body.replace(
+                b'"job_class"', b'"x": ' + b"[" * (number % 60) + b"]" * (number % 60) + b', "job_class"'
+            )
+        case "utf16":
+            return json.dumps(document).encode("utf-16")
+    return body
+
+
+class Attack:
+    """Sends messages to one worker that must not fall."""
+
+    def __init__(self, site: MemorySite) -> None:
+        self.site, self.sent = site, 0
+        self.service = site.service(idle_exit_s=16.0)
+        self.finished = 0
+
+    def send(self, how: list[tuple[int, str, Any]], shape: str, given_headers: dict[str, Any]) -> None:
+        self.sent += 1
+        number = how[0][0] if how else self.sent
+        message = self.site.message(f"job{self.sent}", ("ingest", "density"))
+        document = spoil(json.loads(seal(message, "job/ingest/1/0")), how)
+        outgoing = Outgoing(JOBS, "ingest.bulk", body_of(document, shape, number), "theirs", given_headers)
+        self.site.bus().publish(outgoing)
+        self.service.serve()
+        self.check()
+
+    def check(self) -> None:
+        site = self.site
+        depths = site.depths()
+        parked, onward = depths.pop(PARKING, 0), depths.pop("covaria.density.bulk", 0)
+        live = depths.pop("covaria.density.live", 0)
+        assert not depths, f"left somewhere: {depths}"
+        ends = [key for key in site.events() if key.endswith(LAST)]
+        rejected = [entry for entry in site.parked() if "covaria-reason" not in entry]
+        assert parked <= 1
+        assert len(ends) + len(rejected) == 1, f"one end each: {site.events()}, {site.parked()}"
+        if parked:
+            assert onward + live == 0
+            assert rejected or ends == ["ingest.parked"]
+            assert all(entry.get("covaria-reason") != "unknown" for entry in site.parked()), site.parked()
+        for name in (PARKING, "covaria.density.bulk", "covaria.density.live", HEARD):
+            site.broker.queues[name].messages.clear()
+        for path in site.root.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def attack(site: MemorySite, examples: int) -> int:
+    attacker = Attack(site)
+
+    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(spoils, shapes, headers)
+    def send(how: list[tuple[int, str, Any]], shape: str, given_headers: dict[str, Any]) -> None:
+        attacker.send(how, shape, given_headers)
+
+    send()
+    return attacker.sent
+
+
+def test_any_message(memory_site: MemorySite) -> None:
+    assert attack(memory_site, 400) >= 400
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_hundred_thousand_messages(memory_site: MemorySite, capsys: pytest.CaptureFixture[str]) -> None:
+    sent = attack(memory_site, MANY)
+    with capsys.disabled():
+        print(f"\n{sent} hostile messages: all parked or done, the worker lives; {dict(memory_site.outcomes())}")
+
+
+def good(site: MemorySite) -> dict[str, Any]:
+    return json.loads(seal(site.message("job1", ("ingest", "density")), "job1/ingest/1/0"))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda data: data.update(newer=INFINITE), "schema"),
+        (lambda data: data.update(newer="\ud800"), "schema"),
+        (lambda data: data.update({"\udfff": 1}), "schema"),
+        (lambda data: data.update(newer=BEYOND), "schema"),
+        (lambda data: data["request"].update(seed=BEYOND), "schema"),
+        (lambda data: data["request"]["reconstruction"].update(zdim=[]), "schema"),
+        (lambda data: data["request"]["analysis"].update(b_factor=1e300), "schema"),
+        (lambda data: data["request"].update(seed=-1), "schema"),
+        (lambda data: data["request"]["analysis"].update(n_vols_along_path=10**9), "schema"),
+        (lambda data: data["request"]["ingest"].update(particles="/" + "a" * 5000), "schema"),
+        (lambda data: data["request"].update(out="/data/\x1b]0;owned\x07"), "path"),
+    ],
+)
+def test_what_the_table_names(memory_site: MemorySite, change: Callable[[dict[str, Any]], None], reason: str) -> None:
+    """redteam 3, 18, 19, 20, 24: refused as what they are, before any work."""
+    document = good(memory_site)
+    change(document["data"])
+    memory_site.bus().publish(Outgoing(JOBS, "ingest.bulk", body_of(document, "json", 0), "theirs"))
+    memory_site.work()
+    (parked,) = memory_site.parked()
+    assert parked["covaria-reason"] == reason
+    assert parked["covaria-last-error"].isprintable()
+    (event,) = memory_site.event_bodies()
+    assert (event["job_id"], event["state"], event["reason"]) == ("job-job1", "parked", reason)
+
+
+@pytest.mark.parametrize("version", ["v1\n", "v\u0661", "v01x", "v" + "9" * 90])
+def test_versions_that_look_like_ours(memory_site: MemorySite, version: str) -> None:
+    document = good(memory_site) | {"type": f"covaria.ingest.requested.{version}"}
+    memory_site.bus().publish(Outgoing(JOBS, "ingest.bulk", json.dumps(document).encode(), "theirs"))
+    memory_site.work()
+    assert memory_site.depths() == {PARKING: 1}
+    assert memory_site.trail(name="job1") == []
+
+
+def test_full_disk_ends_no_worker(memory_site: MemorySite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """redteam 10: every write fails from the middle of a job on; the message waits, and with room the job finishes."""
+    full: list[int] = []
+
+    def fsync(handle: int) -> None:
+        if full:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    service = memory_site.service(idle_exit_s=16.0)
+    memory_site.plays["ingest"].on_turn = lambda: full.append(1) if not memory_site.outcomes() else None
+    memory_site.clock.on_wait = lambda: full.clear() if memory_site.outcomes()["retried"] >= 2 else None
+    memory_site.submit(memory_site.message())
+    service.serve()
+    assert memory_site.outcomes() == {"retried": 2, "succeeded": 1}
+    assert memory_site.state() == "succeeded"
+    assert "ingest.retrying" in memory_site.events()
+
+
+def test_full_disk_that_stays_parks(memory_site: MemorySite, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    memory_site.submit(memory_site.message())
+    memory_site.work()
+    assert memory_site.outcomes() == {"retried": 3, "parked": 1}
+    (parked,) = memory_site.parked()
+    assert (parked["covaria-reason"], parked["covaria-attempt"]) == ("filesystem", 4)
+    assert "No space left" in parked["covaria-last-error"]
+
+
+BOOKS = (
+    "request.json", "submission.json", "superseded.json", "lease.7", "stages/ingest/state.json",
+    "stages/ingest/delivery.json", "stages/ingest/handover.json", "stages/ingest/progress.json",
+)  # fmt: skip
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "empty": lambda path: path.write_text(""),
+    "cut": lambda path: path.write_text('{"job_id": "job-j'),
+    "list": lambda path: path.write_text("[]"),
+    "number": lambda path: path.write_text("5"),
+    "brackets": lambda path: path.write_text("[" * 100_000),
+    "bytes": lambda path: path.write_bytes(b"\xff\x00" * 50),
+    "foreign": lambda path: path.write_text('{"job_ids": 5, "stages": [], "status": [], "job_id": {}, "counter": []}'),
+    "folder": lambda path: path.mkdir(),
+    "link": lambda path: path.symlink_to("/etc/passwd"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("book", BOOKS)
+def test_books_of_a_stranger_are_that_jobs_problem_alone(memory_site: MemorySite, book: str, damage: str) -> None:
+    """redteam 2, 13, 23, 25."""
+    path = memory_site.tree().state / book
+    path.parent.mkdir(parents=True)
+    DAMAGES[damage](path)
+    memory_site.submit(memory_site.message())
+    memory_site.submit(memory_site.message("healthy"))
+    memory_site.work()
+    assert memory_site.state(name="healthy") == "succeeded"
+    ends = [event for event in memory_site.event_bodies() if event["state"] in LAST]
+    assert sorted(event["job_id"] for event in ends) == ["job-healthy", "job-job"], ends
+    for parked in memory_site.parked():
+        assert parked["covaria-reason"] in ("damaged_books", "invalid_input", "filesystem"), parked
