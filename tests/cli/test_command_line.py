@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import covaria.cli
 from covaria.errors import InvalidInput, MissingFile
+from covaria.maps import write_volume
 from covaria.request.model import Request
 from covaria.running import bookkeeping
 from covaria.stage import Context, Job
@@ -106,6 +108,19 @@ def test_stage_alone_keeps_what_the_run_was_told(requests, particles: Path, tmp_
     assert last.analysis.zdim == 5
     assert [request.analysis.n_clusters for _, request in requests] == [20, 20, 20, 4, 4]
     assert len(Tree(out).command_txt.read_text().splitlines()) == 5
+
+
+def test_what_an_earlier_run_was_told_can_be_taken_back(requests, particles: Path, tmp_path: Path) -> None:
+    out, mask = tmp_path / "out", tmp_path / "focus.mrc"
+    write_volume(mask, np.ones((16,) * 3, np.float32), 2.0)
+    _invoke("run", particles, "-o", out, "--only-mean", "--focus-mask", mask, "--skip-umap", "--device", "cpu")
+    again = ("--no-only-mean", "--no-focus-mask", "--overwrite", "--device", "cpu")
+    _invoke("reconstruct", out, *again)
+    _invoke("analyze", out, "--no-skip-umap", "--device", "cpu")
+    before, last = requests[0][1], requests[-1][1]
+    assert before.reconstruction.only_mean and before.reconstruction.focus_mask == mask and before.analysis.skip_umap
+    assert not last.reconstruction.only_mean and last.reconstruction.focus_mask is None
+    assert not last.analysis.skip_umap
 
 
 def test_configuration_file(requests, particles: Path, tmp_path: Path) -> None:

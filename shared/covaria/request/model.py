@@ -104,7 +104,15 @@ class ReconstructionOptions(Part):
         Option("Latent dimensions to compute, separated by commas.", MODEL),
     ] = (1, 2, 4, 10, 20)
     mask: Annotated[Mask, Option("The solvent mask.", MODEL, metavar="|".join((*MASK_WORDS, "FILE")))] = "from_halfmaps"
-    focus_mask: Annotated[InputFile | None, Option("Look for motion only here (.mrc).", MODEL)] = None
+    focus_mask: Annotated[
+        InputFile | None,
+        Option(
+            "Look for motion only here (.mrc).",
+            MODEL,
+            off="--no-focus-mask",
+            off_help="Everywhere, after a run that did not.",
+        ),
+    ] = None
     mask_dilate_iter: Annotated[int, Field(ge=0, le=256), Option("Dilate the mask by this many voxels.", MODEL)] = 0
     uninvert_data: Annotated[
         Literal["automatic", "true", "false"],
@@ -144,7 +152,9 @@ class AnalysisOptions(Part):
     b_factor: Annotated[
         float, Field(ge=-1000, le=1000), Option("Sharpening of states, A^2.", ENSEMBLE, flags=("--Bfactor",))
     ] = 0.0
-    skip_umap: Annotated[bool, Option("No UMAP.", ENSEMBLE)] = False
+    skip_umap: Annotated[
+        bool, Option("No UMAP.", ENSEMBLE, off="--no-skip-umap", off_help="UMAP, after a run without it.")
+    ] = False
     density: Annotated[InputFile | None, Option("Use this density .pkl for paths and plots.", ENSEMBLE)] = None
     """A density to use instead of the job's own."""
     output: Annotated[Output | None, Option("Instead of OUT/analysis_<zdim>.", ENSEMBLE, flags=("-o", "--outdir"))] = (
