@@ -14,7 +14,16 @@ import cluster
 import helm_python
 import kube_api
 import pytest
-from deployment import CHART, EXAMPLES, Document, example_values, needed_claims, needed_secrets, pod_security_level
+from deployment import (
+    CHART,
+    EXAMPLES,
+    Document,
+    example_values,
+    needed_claims,
+    needed_classes,
+    needed_secrets,
+    pod_security_level,
+)
 from helm_python import Chart, Config
 
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
@@ -41,6 +50,14 @@ def give(kube: kube_api.Cluster, documents: list[Document]) -> None:
         kube.api.put(("v1", kinds[made["kind"]], "em", made["metadata"]["name"]), made)
 
 
+def give_classes(kube: kube_api.Cluster, documents: list[Document]) -> None:
+    """The classes that documents name."""
+    kinds = {"PriorityClass": "priorityclasses", "RuntimeClass": "runtimeclasses"}
+    for kind, name in needed_classes(documents):
+        made = cluster.class_document(kind, name)
+        kube.api.put((made["apiVersion"], kinds[kind], "", name), made)
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_what_is_missing_is_named_before_anything_is_made(
     kube: kube_api.Cluster, helm: Config, chart: Chart, rendered: dict[str, list[Document]], name: str
@@ -64,6 +81,36 @@ def test_a_key_that_is_missing_is_named(kube: kube_api.Cluster, helm: Config, ch
     assert "key password in secret rabbitmq-login" in said and "key username in secret rabbitmq-login" in said
 
 
+def test_classes_that_are_missing_are_named_to_who_may_read_them(
+    kube: kube_api.Cluster, helm: Config, chart: Chart, rendered: dict[str, list[Document]]
+):
+    give(kube, rendered["facility"])
+    with pytest.raises(helm_python.HelmError) as refused:
+        helm.install(chart, "covaria", example_values("facility"), namespace="em", timeout=60)
+    said = set(re.findall(r"- (\w+Class) (\S+) \((\S+)\)", str(refused.value)))
+    assert said == {
+        ("PriorityClass", "em-processing", "services.reconstruction.priorityClassName"),
+        ("RuntimeClass", "nvidia", "gpu.runtimeClassName"),
+    }
+    assert {(kind, name) for kind, name, _ in said} == needed_classes(rendered["facility"])
+
+
+def test_the_notes_name_services_without_a_device(kube: kube_api.Cluster, helm: Config, chart: Chart, rendered):
+    give(kube, rendered["facility"])
+    give_classes(kube, rendered["facility"])
+    labels = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+    node = {"metadata": {"labels": labels}, "status": {"allocatable": {"nvidia.com/gpu": "8"}}}
+    kube.api.put(("v1", "nodes", "", "gpu"), node)
+    notes = helm.install(chart, "covaria", example_values("facility"), namespace="em", timeout=60)["notes"]
+    assert "No node offers 1 nvidia.com/mig-1g.10gb: analysis waits" in notes
+    assert "reconstruction waits" not in notes
+    kube.api.put(("v1", "nodes", "", "gpu"), {**node, "metadata": {"labels": {}}})
+    notes = helm.upgrade(chart, "covaria", example_values("facility"), namespace="em", timeout=60)["notes"]
+    assert (
+        "No node offers 1 nvidia.com/gpu, nvidia.com/gpu.product=NVIDIA-H100-80GB-HBM3: reconstruction waits" in notes
+    )
+
+
 def test_without_preflight_nothing_is_looked_for(kube: kube_api.Cluster, helm: Config, chart: Chart):
     values = {"preflight": {"enabled": False}}
     assert helm.install(chart, "covaria", values, namespace="em", timeout=60)["status"] == "deployed"
@@ -71,6 +118,7 @@ def test_without_preflight_nothing_is_looked_for(kube: kube_api.Cluster, helm: C
 
 def test_install_test_and_uninstall_leave_nothing(kube: kube_api.Cluster, helm: Config, chart: Chart, rendered):
     give(kube, rendered["facility"])
+    give_classes(kube, rendered["facility"])
     before = set(kube.api.objects)
     helm.install(chart, "covaria", example_values("facility"), namespace="em", timeout=60)
     # The hook ran, first, and is gone.

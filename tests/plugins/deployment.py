@@ -10,6 +10,7 @@ import yaml
 from manifests import (
     Document,
     needed_claims,
+    needed_classes,
     needed_secrets,
     pod_security_level,
     pod_template,
@@ -20,6 +21,7 @@ from manifests import (
 __all__ = [
     "Document",
     "needed_claims",
+    "needed_classes",
     "needed_secrets",
     "pod_security_level",
     "pod_template",

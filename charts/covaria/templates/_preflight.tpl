@@ -1,6 +1,7 @@
 {{/*
-What must be in the namespace before anything starts: secrets with their keys, claims. Without them Helm would wait in its
-first hook until its own time is over, and say nothing. Only where a cluster answers: `helm template` asks none.
+What must be there before anything starts: secrets with their keys, claims, classes. Without them Helm would wait in its first
+hook until its own time is over, or pods never come, and nothing would say why. Only where a cluster answers: `helm template`
+asks none.
 */}}
 {{- define "covaria.preflight" -}}
 {{- $namespace := .Release.Namespace -}}
@@ -21,6 +22,15 @@ first hook until its own time is over, and say nothing. Only where a cluster ans
 {{- range .Values.data.volumes -}}
 {{- if and .existingClaim (not (lookup "v1" "PersistentVolumeClaim" $namespace .existingClaim)) -}}
 {{- $missing = append $missing (printf "persistent volume claim %s (data.volumes, %s)" .existingClaim .name) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.preflight.clusterWide -}}
+{{- range $kind, $users := include "covaria.neededClasses" . | fromYaml -}}
+{{- range $name, $user := $users -}}
+{{- if not (lookup (eq $kind "PriorityClass" | ternary "scheduling.k8s.io/v1" "node.k8s.io/v1") $kind "" $name) -}}
+{{- $missing = append $missing (printf "%s %s (%s), which an administrator makes" $kind $name $user) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if $missing -}}
@@ -55,6 +65,48 @@ first hook until its own time is over, and say nothing. Only where a cluster ans
 {{- end -}}
 {{- range $values.image.pullSecrets }}{{ $_ := set $needed . (list ".dockerconfigjson") }}{{ end -}}
 {{- toYaml $needed -}}
+{{- end }}
+
+{{/* Kind of class -> name -> the value that names it, as YAML. */}}
+{{- define "covaria.neededClasses" -}}
+{{- $priority := dict -}}
+{{- $runtime := dict -}}
+{{- with .Values.auxiliary.priorityClassName }}{{ $_ := set $priority . "auxiliary.priorityClassName" }}{{ end -}}
+{{- range $name, $service := .Values.services -}}
+{{- if $service.enabled -}}
+{{- with $service.priorityClassName }}{{ $_ := set $priority . (printf "services.%s.priorityClassName" $name) }}{{ end -}}
+{{- if and $.Values.gpu.runtimeClassName (gt (dig "gpu" "count" 0 $service | int) 0) -}}
+{{- $_ := set $runtime $.Values.gpu.runtimeClassName "gpu.runtimeClassName" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- dict "PriorityClass" $priority "RuntimeClass" $runtime | toYaml -}}
+{{- end }}
+
+{{/* A line for each service that no node of today has a device for. A cluster may make one when a pod asks: no refusal. */}}
+{{- define "covaria.deviceNotes" -}}
+{{- if .Values.preflight.clusterWide -}}
+{{- $nodes := (lookup "v1" "Node" "" "").items | default list -}}
+{{- range $name, $service := .Values.services -}}
+{{- $count := dig "gpu" "count" 0 $service | int -}}
+{{- if and $nodes $service.enabled (gt $count 0) -}}
+{{- $resource := dig "gpu" "resourceName" "" $service | default $.Values.gpu.resourceName -}}
+{{- $selector := merge (dict) ($service.nodeSelector | default dict) $.Values.gpu.nodeSelector -}}
+{{- $fit := false -}}
+{{- range $node := $nodes -}}
+{{- $own := ge (dig "status" "allocatable" $resource "0" $node | int) $count -}}
+{{- range $key, $value := $selector -}}
+{{- if ne (dig "metadata" "labels" $key "" $node) $value }}{{ $own = false }}{{ end -}}
+{{- end -}}
+{{- if $own }}{{ $fit = true }}{{ end -}}
+{{- end -}}
+{{- if not $fit }}
+No node offers {{ $count }} {{ $resource }}{{ range $key, $value := $selector }}, {{ $key }}={{ $value }}{{ end }}: {{ $name }} waits until one does (device plugin, node labels,
+services.{{ $name }}.gpu.resourceName, nodeSelector).
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{/* The Pod Security level that the volumes ask of the namespace: restricted, baseline (nfs) or privileged (hostPath). */}}
