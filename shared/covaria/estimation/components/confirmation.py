@@ -9,6 +9,7 @@ data their FSC is optimistic.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from covaria.estimation.components.expectation_maximisation import Problem, fit_
 from covaria.estimation.latents.posterior import posterior, statistics
 from covaria.estimation.linear_model import LinearModel, slices_of
 from covaria.imaging.images import Batch
+from covaria.running.steps import once
 from covaria.running.sums import Rows
 
 SIGNIFICANCE = 4.0
@@ -50,24 +52,36 @@ class GainRows(Rows):
         return {"gain": torch.stack(levels, 1).diff(dim=1)}
 
 
+@dataclass(frozen=True)
+class HalfFit:
+    """components (K, d, d, d) of one half-set alone, and their z_score (K,) on the other."""
+
+    components: np.ndarray
+    z_score: np.ndarray
+
+
 def significant_components(problem: Problem, count: int, radius: int, seed: int) -> Significance:
     """Fit each half alone to `radius` and test it on the other."""
     rng = np.random.default_rng(seed)
-    scores, models = [], []
+    fits = []
     for half in (0, 1):
         mine = np.flatnonzero(problem.split == half)
         split = np.full(len(problem.split), -1, np.int64)
         split[mine] = rng.permutation(np.arange(len(mine)) % 2)
-        alone = replace(problem, split=split)
         name = f"components.half-{half}"
-        model = fit_components(alone, count, seed=seed, limit=radius, last_steps=1, name=name).model
-        other = problem.split == 1 - half
-        rows = problem.passes.named("confirmation").rows(problem.images, GainRows(problem, model), subset=other)
-        rise = rows["gain"][other].astype(np.float64)
-        models.append(model)
-        scores.append(rise.mean(0) / np.maximum(rise.std(0) / np.sqrt(len(rise)), 1e-30))
-    table = np.stack(scores)
+        fit = partial(_half_fit, replace(problem, split=split), problem.split == 1 - half, count, radius, seed, name)
+        fits.append(once(problem.passes.context, name, HalfFit, fit))
+    table = np.stack([fit.z_score for fit in fits])
     found = int((table > SIGNIFICANCE).sum(1).min())
     best = int(table.sum(1).argmax())
-    model, strongest = models[best], np.sort(np.argsort(-table[best])[:found])
+    components = fits[best].components
+    model = problem.model(components.shape[-1] // 2 - 1, components)
+    strongest = np.sort(np.argsort(-table[best])[:found])
     return Significance(found, table, model, replace(model, components=model.components[strongest]))
+
+
+def _half_fit(alone: Problem, other: np.ndarray, count: int, radius: int, seed: int, name: str) -> HalfFit:
+    model = fit_components(alone, count, seed=seed, limit=radius, last_steps=1, name=f"{name}.fit").model
+    rows = alone.passes.named("confirmation").rows(alone.images, GainRows(alone, model), subset=other)
+    rise = rows["gain"][other].astype(np.float64)
+    return HalfFit(model.components, rise.mean(0) / np.maximum(rise.std(0) / np.sqrt(len(rise)), 1e-30))

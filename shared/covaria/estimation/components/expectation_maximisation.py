@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from covaria.errors import Interrupted
 from covaria.estimation.components.sums import (
     ComponentSums,
     Gradient,
@@ -197,15 +198,24 @@ def _climb(problem: Problem, start: LinearModel, most: int, tolerance: float, na
     context, clock = problem.passes.context, problem.passes.clock
     origin = np.array(fingerprint(start, problem.noise, problem.mask, problem.split, most, tolerance))
     step, gains = _kept(context, name, origin, start)
-    kept_at = clock()
+    kept_at, kept = clock(), len(gains)
     while step is None or not _settled(gains, most, tolerance):
-        step = em_step(problem, start if step is None else step.model)
+        try:
+            step = em_step(problem, start if step is None else step.model)
+        except Interrupted:
+            if step is not None and len(gains) > kept:
+                _keep(context, name, origin, step, gains)
+            raise
         gains.append(step.gain)
-        if context.ranks.first and (_settled(gains, most, tolerance) or clock() - kept_at > KEEP_EVERY_S):
-            arrays = {**arrays_of(step.found), "gains": np.array(gains), "origin": origin}
-            context.checkpoints.save(name, arrays)
-            kept_at = clock()
+        if _settled(gains, most, tolerance) or clock() - kept_at > KEEP_EVERY_S:
+            _keep(context, name, origin, step, gains)
+            kept_at, kept = clock(), len(gains)
     return step
+
+
+def _keep(context: Context, name: str, origin: np.ndarray, step: Step, gains: list[float]) -> None:
+    if context.ranks.first:
+        context.checkpoints.save(name, {**arrays_of(step.found), "gains": np.array(gains), "origin": origin})
 
 
 def _kept(context: Context, name: str, origin: np.ndarray, start: LinearModel) -> tuple[Step | None, list[float]]:
