@@ -45,7 +45,6 @@ def _run(tmp_path: Path, *options: object) -> None:
         ("--zdim 1,2 --density-zdim 4", "--density-zdim 4 is not among --zdim 1,2"),
         ("--zdim 1,2 --density-dim 3", "--density-dim 3 is more than"),
         ("--zdim 1,2,4 --density-zdim 2 --density-dim 3", "--density-dim 3 is more than"),
-        ("--no-density --density-dim 1", "contradict"),
         ("--n-clusters 3 --n-trajectories 4", "3 centres have 3 pairs"),
         ("--box 128 --downsample 256", "--downsample 256 is more than --box 128"),
     ],
@@ -56,7 +55,8 @@ def test_contradictions(tmp_path: Path, options: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", ["--zdim 1 --n-clusters 1", "--box 128", "--no-density --zdim 1,2", "--only-mean --n-clusters 3"]
+    "options",
+    ["--zdim 1 --n-clusters 1", "--box 128", "--no-density --density-dim 3 --zdim 1,2", "--only-mean --n-clusters 3"],
 )
 def test_what_works_together_is_let_through(tmp_path: Path, options: str) -> None:
     (tmp_path / "p.star").write_text("data_\n")

@@ -67,9 +67,6 @@ def _of_a_whole_run(
             yield f"{flags[option]} {asked} is not among {words}", "add it to --zdim"
     if density.enabled and density.dim is not None and density.dim > (density.zdim or max(zdims)):
         yield f"{flags['density.dim']} {density.dim} is more than the coordinates have: {words}", "lower it"
-    for option in ("density.dim", "density.zdim"):
-        if option in given and not density.enabled:
-            yield f"{flags[option]} and --no-density contradict each other", "leave one out"
     pairs = analysis.n_clusters * (analysis.n_clusters - 1) // 2
     if analysis.n_trajectories > max(pairs, 1):
         yield (
