@@ -10,6 +10,7 @@ import numpy as np
 
 from covaria.errors import RefusedOutput
 from covaria.findings import Findings, State
+from covaria.job.ownership import refuse_anothers
 from covaria.plots import plot_contrast_histogram
 from covaria.request.model import Request
 from covaria.stage import Context, Job
@@ -38,11 +39,13 @@ def run(job: Job, context: Context) -> None:
     if request.reconstruction.only_mean:
         context.log.info("only the mean was asked for: nothing to analyse")
         return
-    tree = Tree(request.out)
+    tree = Tree(request.out, context.pen)
     target = request.analysis.output or tree.analysis(request.analysis_zdim)
     _refuse_foreign(target)
+    if request.analysis.output is not None:
+        refuse_anothers(target, job, tree)
     latents = load_latents(tree, request.analysis_zdim)
-    density = _find_density(request, tree, latents.confirmed)
+    density = _find_density(request, tree, latents.confirmed, context)
     with tree.staging("analysis") as staged:
         _analyse(request, tree, AnalysisTree(staged), latents, density, context)
         tree.publish(staged, target, AnalysisTree)
@@ -180,10 +183,10 @@ def _lay_flat(out: AnalysisTree, latents: ConfirmedLatents, clusters: Clusters, 
     draw_flat_map(out, flat, latents, clusters)
 
 
-def _find_density(request: Request, tree: Tree, confirmed: int) -> DensityGrid | None:
+def _find_density(request: Request, tree: Tree, confirmed: int, context: Context) -> DensityGrid | None:
     """The density given or made, over the confirmed components alone."""
     if request.analysis.density is not None:
-        density = read_density(request.analysis.density)
+        density = read_density(request.analysis.density, context.roots)
     elif request.density.enabled and tree.density_knee.is_file():
         density = read_density(tree.density_knee)
     else:

@@ -29,7 +29,7 @@ def run(job: Job, context: Context) -> None:
     if not request.density.enabled or request.reconstruction.only_mean:
         context.log.info("no density asked for")
         return
-    tree = Tree(request.out)
+    tree = Tree(request.out, context.pen)
     if not tree.zdims():
         raise MissingFile("holds no latent coordinates", file=tree.model, hint="run `covaria reconstruct` first")
     sizes = read_component_sizes(tree)

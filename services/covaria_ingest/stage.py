@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from covaria.particles import PathGuard
 from covaria.particles.halves import with_half_sets
 from covaria.particles.read import assemble, read_metadata
 from covaria.particles.store import save
 from covaria.particles.symmetry import expand
 from covaria.stage import Context, Job
-from covaria.tree import Tree
-from covaria.tree.atomic import write_json
+from covaria.tree import Tree, record
 from covaria_ingest.images import leave_out_unusable, publish_downsampled
 
 
 def run(job: Job, context: Context) -> None:
     """Write `downsampled/` (where asked for) and `.covaria/particles.npz`. Raises InvalidInput, Cancelled."""
-    tree = Tree(job.request.out)
+    tree = Tree(job.request.out, context.pen)
     options = job.request.ingest
-    roots: tuple[Path, ...] | None = getattr(context, "allowed_roots", None)
-    guard = PathGuard(roots) if roots else None
+    guard = PathGuard(context.roots.folders) if context.roots.folders else None
     context.progress("read metadata", 0, 1, "files")
     described = read_metadata(options, guard=guard)
     particles = assemble(described, options, guard)
@@ -40,5 +36,5 @@ def run(job: Job, context: Context) -> None:
             particles = expand(particles, options.symmetry)
         for note in particles.notes:
             context.log.info(note)
-        write_json(tree.stage_notes("ingest"), {"notes": list(particles.notes)})
-        save(tree.particles, particles)
+        record.write_notes(tree, "ingest", particles.notes)
+        save(tree.particles, particles, tree.pen)

@@ -36,7 +36,7 @@ def run(job: Job, context: Context) -> None:
 
     Raises InvalidInput where the particles cannot be reconstructed (too few images in a half-set).
     """
-    request, tree = job.request, Tree(job.request.out)
+    request, tree = job.request, Tree(job.request.out, context.pen)
     options = request.reconstruction
     particles = particle_files.load(tree.particles)
     images = read_images(

@@ -106,13 +106,18 @@ def open_inside(folder: Path, name: str, *, most_bytes: int | None = None) -> Bi
 
 
 def is_own_folder(path: Path) -> bool:
-    """Whether `path` is a folder itself (no link to one) of this user, of root or of who owns the folder around it."""
+    """Whether `path` is a folder itself (no link to one) of somebody who may write there."""
     try:
-        status, around = path.lstat(), path.parent.stat()
+        status = path.lstat()
     except OSError:
         return False
+    return stat.S_ISDIR(status.st_mode) and may_write_there(status, path.parent)
+
+
+def may_write_there(status: os.stat_result, folder: Path) -> bool:
+    """Whether the owner of a file is this user, root, or who owns `folder`; root itself believes everybody."""
     user = os.geteuid()
-    return stat.S_ISDIR(status.st_mode) and (user == 0 or status.st_uid in (user, 0, around.st_uid))
+    return user == 0 or status.st_uid in (user, 0, folder.stat().st_uid)
 
 
 def _walk(folder: Path, relative: Path) -> int:

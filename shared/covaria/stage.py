@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from covaria.opening import Roots
 from covaria.request.model import Request
+from covaria.tree.pen import Pen
 
 if TYPE_CHECKING:
     import torch
@@ -59,15 +61,32 @@ class Ranks(Protocol):
 
 
 class Context(Protocol):
-    """What a stage may ask of the world around it."""
+    """What a stage may ask of the world around it: all of it, declared here. Nobody changes it while the stage runs."""
 
-    log: logging.Logger
-    device: str
-    """"cpu", "cuda" or "cuda:n"."""
-    memory_bytes: int
-    """What the stage may use in all; plans are made from it and it is held."""
-    checkpoints: Checkpoints
-    ranks: Ranks
+    @property
+    def log(self) -> logging.Logger: ...
+
+    @property
+    def device(self) -> str:
+        """ "cpu", "cuda" or "cuda:n"."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the stage may use in all; plans are made from it and it is held."""
+
+    @property
+    def checkpoints(self) -> Checkpoints: ...
+
+    @property
+    def ranks(self) -> Ranks: ...
+
+    @property
+    def roots(self) -> Roots:
+        """Beneath which folders files may be opened: everything that the request or a file of it names."""
+
+    @property
+    def pen(self) -> Pen:
+        """The right to write in OUT: `Tree(job.request.out, context.pen)`."""
 
     def progress(self, step: str, done: int, total: int, unit: str = "images") -> None:
         """Report progress; also the place where cancellation and SIGTERM are noticed.

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from covaria.errors import Cancelled, InvalidInput
+from covaria.opening import ANYWHERE, Roots
 from covaria.particles import load, read_particles
 from covaria.particles.stacks.downsample import downsample_images
 from covaria.particles.stacks.mrc import write_header
 from covaria.request.model import IngestOptions, Request
 from covaria.stage import Job, load_stage
-from covaria.tree import Tree
+from covaria.tree import FREE, Pen, Tree
 
 BOX, COUNT = 32, 9
 
@@ -31,7 +32,8 @@ class Recorder:
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("test.ingest"))
     device: str = "cpu"
     memory_bytes: int = 2**30
-    allowed_roots: tuple[Path, ...] = ()
+    roots: Roots = ANYWHERE
+    pen: Pen = FREE
 
     def progress(self, step: str, done: int, total: int, unit: str = "images") -> None:
         self.steps.append((step, done, total))
@@ -173,8 +175,8 @@ def test_a_stopped_stage_leaves_nothing_and_runs_again(stack, tmp_path):
 def test_a_service_reads_only_beneath_its_roots(stack, tmp_path):
     (tmp_path / "allowed").mkdir()
     with pytest.raises(InvalidInput, match="outside the folders"):
-        ingest(tmp_path / "out", stack(), Recorder(allowed_roots=(tmp_path / "allowed",)))
-    assert ingest(tmp_path / "out", stack(), Recorder(allowed_roots=(tmp_path,))).box == BOX
+        ingest(tmp_path / "out", stack(), Recorder(roots=Roots.of([tmp_path / "allowed"])))
+    assert ingest(tmp_path / "out", stack(), Recorder(roots=Roots.of([tmp_path]))).box == BOX
 
 
 def test_one_particle_is_too_few(stack, tmp_path):

@@ -33,7 +33,7 @@ def test_refuses_what_is_not_a_volume(tmp_path):
         write_volume(tmp_path / "x.mrc", np.zeros((4, 4)), 1.0)
     with pytest.raises(ValueError, match="positive"):
         write_volume(tmp_path / "x.mrc", np.zeros((4, 4, 4)), 0.0)
-    with pytest.raises(MissingFile, match="no such volume"):
+    with pytest.raises(MissingFile, match="is not there"):
         read_volume(tmp_path / "absent.mrc")
     (tmp_path / "text.mrc").write_text("not a map")
     with pytest.raises(InvalidInput, match="not a readable MRC"):

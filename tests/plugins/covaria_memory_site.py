@@ -218,7 +218,8 @@ class MemorySite:
         return Tree(self.root / name)
 
     def read(self, path: Path) -> dict[str, Any]:
-        return json.loads(path.read_text()) if path.exists() else {}
+        found = json.loads(path.read_text()) if path.exists() else {}
+        return {key: value for key, value in found.items() if key != "seal"}
 
     def state(self, stage: str = "ingest", name: str = "job") -> str:
         return str(self.read(self.tree(name).stage_state(stage)).get("status", ""))

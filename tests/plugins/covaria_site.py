@@ -194,7 +194,8 @@ class Site:
 
     def delivery(self, stage: str = "ingest", name: str = "job") -> dict[str, Any]:
         path = self.tree(name).stage_dir(stage) / "delivery.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        found = json.loads(path.read_text()) if path.exists() else {}
+        return {key: value for key, value in found.items() if key != "seal"}
 
     def depths(self) -> dict[str, int]:
         """Messages ready in our queues; those that a worker holds are not among them."""

@@ -58,7 +58,9 @@ def test_stages_add_their_parts(tmp_path: Path) -> None:
     assert whole.confirmed == 1
     assert whole.states[0].particles == 4
     assert whole.warnings == ("first",)
-    assert json.loads(tree.stage_findings("analysis").read_text()).keys() == {"states"}, "a stage says what it knows"
+    assert json.loads(tree.stage_findings("analysis").read_text()).keys() == {"states", "seal"}, (
+        "a stage says what it knows"
+    )
     assert together([]) == Findings()
 
 

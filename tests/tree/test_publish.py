@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from covaria.tree import AnalysisTree, Tree, add_publish_guard, remove_publish_guard
+from covaria.tree import AnalysisTree, Pen, Tree
 
 
 def _tree(tmp_path: Path) -> Tree:
@@ -67,21 +67,22 @@ def test_publish_across_filesystems(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [path.name for path in target.parent.iterdir()] == ["analysis"]
 
 
-def test_guard_stops_a_publish(tmp_path: Path) -> None:
+def test_a_pen_that_was_lost_puts_nothing_in_place(tmp_path: Path) -> None:
     tree = _tree(tmp_path)
 
     def lost() -> None:
         raise RuntimeError("lease lost")
 
-    add_publish_guard(lost)
-    try:
-        with tree.staging("x") as staged:
-            (staged / "README.txt").write_text("new")
-            with pytest.raises(RuntimeError, match="lease lost"):
-                tree.publish(staged / "README.txt", tree.readme)
-    finally:
-        remove_publish_guard(lost)
-    assert not tree.readme.exists()
+    with tree.staging("x") as staged:
+        (staged / "README.txt").write_text("new")
+        fenced = Tree(tree.out, Pen(check=lost))
+        with pytest.raises(RuntimeError, match="lease lost"):
+            fenced.publish(staged / "README.txt", tree.readme)
+        with pytest.raises(RuntimeError, match="lease lost"):
+            fenced.write_json(tree.request, {})
+        with pytest.raises(RuntimeError, match="lease lost"):
+            fenced.pen.remove(tree.out)
+    assert sorted(path.name for path in tree.out.rglob("*")) == [".covaria", "tmp"]
 
 
 def test_clear_removes_only_ours(tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ def end_state(site: MemorySite) -> dict[str, Any]:
     books = {
         str(path.relative_to(site.root)): _plain(site.read(path), str(site.root))
         for path in sorted(site.root.rglob("*.json"))
+        if path.name != "documents.json"  # sums of documents that tell times
     }
     trails = {str(path.relative_to(site.root)): path.read_text() for path in sorted(site.root.rglob("trail.*"))}
     depths = site.depths()

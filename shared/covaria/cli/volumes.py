@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from covaria.errors import RefusedOutput
 
 if TYPE_CHECKING:
-    from covaria.running.context import LocalContext
+    from covaria.running.context import StageContext
 
 
 @dataclass(frozen=True)
@@ -31,33 +31,34 @@ class NewFolder:
     inputs: tuple[Path, ...] = ()
 
     @contextlib.contextmanager
-    def filled(self) -> Iterator[tuple[Path, LocalContext]]:
+    def filled(self) -> Iterator[tuple[Path, StageContext]]:
         """A folder to fill, which becomes `directory` when all went well; a context with progress and a way to stop.
 
         Raises RefusedOutput for a directory that holds something, unless it is to be replaced and holds states.
         """
-        from rich.console import Console
-
-        from covaria.running.context import LocalContext, Stopper
+        from covaria.running.console import patient_console
+        from covaria.running.context import bookless_context
         from covaria.running.devices import reset_peak_memory, resolve_device
+        from covaria.running.stopper import Stopper
         from covaria.tree import ChosenStatesTree, Tree, record
-        from covaria.tree.publish import publish, refuse_unlisted, remove, staging
+        from covaria.tree.integrity import check_for
+        from covaria.tree.publish import publish, refuse_unlisted, staging
 
         self._refuse_full()
+        check_for(Tree(self.out), "analysis")
         place = self.directory.absolute().parent
         place.mkdir(parents=True, exist_ok=True)
-        console = Console(stderr=True)
+        console = patient_console()
         with staging(place, f".{self.directory.name}") as folder, Stopper(console) as stopper:
             reset_peak_memory()
             started, began = record.now(), time.monotonic()
             device = resolve_device(self.device)
             memory_bytes = None if self.memory_gb is None else int(self.memory_gb * 1e9)
-            inside = Tree(folder)
-            with LocalContext(inside, self.command, "", device=device, memory_bytes=memory_bytes, console=console,
-                              stopper=stopper) as context:  # fmt: skip
+            log_file = ChosenStatesTree(folder).run_log
+            with bookless_context(Tree(self.out), self.command, log_file, device=device, memory_bytes=memory_bytes,
+                                  console=console, stopper=stopper) as context:  # fmt: skip
                 yield folder, context
-            log = inside.stage_log(self.command).read_bytes()
-            remove(inside.state)
+            log = log_file.read_bytes()
             record.write_folder_record(folder, self._document(folder, context, started, time.monotonic() - began), log)
             refuse_unlisted(folder, ChosenStatesTree, "")
             publish(folder, self.directory, place)
@@ -71,12 +72,13 @@ class NewFolder:
                     "holds no states, so it is not replaced", file=self.directory, hint="give a new folder"
                 )
 
-    def _document(self, folder: Path, context: LocalContext, started: str, seconds: float) -> dict[str, Any]:
+    def _document(self, folder: Path, context: StageContext, started: str, seconds: float) -> dict[str, Any]:
         """job.json of the folder, in the form of a job's."""
         import covaria
         from covaria.running import devices
         from covaria.tree import Tree, record
         from covaria.tree.inventory import inventory
+        from covaria.tree.sums import describe_file
 
         asked = record.read_request(Tree(self.out))
         stage = {
@@ -84,7 +86,7 @@ class NewFolder:
             "started_at": started,
             "finished_at": record.now(),
             "seconds": round(seconds, 3),
-            "images_per_second": round(context.images / seconds, 2) if context.images else None,
+            "images_per_second": round(context.report.images / seconds, 2) if context.report.images else None,
             "peak_memory_bytes": devices.peak_memory_bytes(),
             "device": context.device,
         }
@@ -96,7 +98,7 @@ class NewFolder:
             "command_line": shlex.join(["covaria", *sys.argv[1:]]),
             "submitted_at": started,
             "parameters": {"out": str(self.out.absolute()), **self.parameters},
-            "inputs": [record.describe_file(path) for path in self.inputs],
+            "inputs": [describe_file(path) for path in self.inputs],
             "status": "succeeded",
             "stages": {self.command: stage},
             "environment": devices.environment(context.device),

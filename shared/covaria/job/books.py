@@ -8,18 +8,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from covaria.errors import RefusedOutput
+from covaria.errors import InvalidInput, RefusedOutput
 from covaria.messages.envelope import Message, new_message
 from covaria.messages.work import Work
-from covaria.request.stages import in_order
-from covaria.tree import Tree, atomic, record
-from covaria.tree.publish import remove
+from covaria.request.stages import STAGES, in_order
+from covaria.tree import Tree, record
+from covaria.tree.book import copy_of, read_book, read_if_sound, write_book
+from covaria.tree.shapes import DeliveryShape, HandoverShape, ProgressShape, SubmissionShape, SupersededShape
+
+SUBMIT_AGAIN = "submit the job again with `covaria submit`"
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,20 @@ class Books:
 
     def is_handed_over(self, stage: str) -> bool:
         """Whether the next stage's message is known to be safe at the broker."""
-        noted = read_json(self.handover(stage))
+        noted = read_if_sound(self.tree, self.handover(stage), HandoverShape)
         return noted is not None and noted.get("job_id") == self.job_id
 
     def was_superseded(self) -> bool:
         """Whether another job replaced this one (--overwrite); its late messages must do nothing."""
-        return self.job_id in (read_json(self.tree.superseded) or {}).get("job_ids", [])
+        return self.job_id in (read_if_sound(self.tree, self.tree.superseded, SupersededShape) or {}).get("job_ids", [])
+
+    def read_delivery(self, stage: str) -> dict[str, Any] | None:
+        """What became of the stage's message, as `note_delivery` wrote it."""
+        return read_if_sound(self.tree, self.delivery(stage), DeliveryShape)
+
+    def read_progress(self, stage: str) -> dict[str, Any] | None:
+        """How far the stage is."""
+        return read_if_sound(self.tree, self.progress(stage), ProgressShape)
 
     # ---- writing
     def claim(self, message: Message) -> None:
@@ -73,20 +83,21 @@ class Books:
                     file=self.tree.out,
                     hint="give another folder, or submit with --overwrite",
                 )
-            self._start_over(str(known["job_id"]))
+            self._note_superseded(str(known["job_id"]))
         if known is None or known["job_id"] != self.job_id:
-            write_request(self.tree, message)
+            write_request(self.tree, message, renew=() if known is None else STAGES)
         if not self.submission.exists():
             note_submission(self.tree, message)
 
     def note_delivery(self, stage: str, state: str, **facts: object) -> None:
         """What became of the stage's message."""
         note = {"job_id": self.job_id, "state": state, "at": record.now(), **facts}
-        atomic.write_json(self.delivery(stage), note)
+        write_book(self.tree, self.delivery(stage), note)
 
     def note_handover(self, stage: str, identifier: str | None) -> None:
         """The next stage's message is safe (None: there is no next stage)."""
-        atomic.write_json(self.handover(stage), {"job_id": self.job_id, "message_id": identifier, "at": record.now()})
+        note = {"job_id": self.job_id, "message_id": identifier, "at": record.now()}
+        write_book(self.tree, self.handover(stage), note)
 
     def settle(self, stage: str, status: str, error: Mapping[str, str] | None) -> None:
         """Correct the stage's state where its process could not (killed, tried again). For the lease's holder."""
@@ -101,20 +112,15 @@ class Books:
         record.write_stage_state(self.tree, stage, state)
         record.refresh(self.tree)
 
-    def _start_over(self, old_job: str) -> None:
-        """Remove what the old job made, keeping the lease and the memory of whom we replaced."""
-        past = (read_json(self.tree.superseded) or {}).get("job_ids", [])
-        atomic.write_json(self.tree.superseded, {"job_ids": [*past, old_job][-100:]})
-        for path in self.tree.owned():
-            if path != self.tree.state:
-                remove(path)
-        for path in (self.tree.state / "stages", self.tree.state / "checkpoints", self.tree.temporary):
-            remove(path)
-        for path in (self.tree.particles, self.tree.cancel, self.submission, self.tree.request):
-            remove(path)
+    def _note_superseded(self, old_job: str) -> None:
+        """Remember whom we replace: its late messages must do nothing. Its results stay until ours replace them."""
+        past = (read_if_sound(self.tree, self.tree.superseded, SupersededShape) or {}).get("job_ids", [])
+        write_book(self.tree, self.tree.superseded, {"job_ids": [*past, old_job][-100:]})
+        for path in (self.tree.state / "checkpoints", self.tree.cancel, self.submission, copy_of(self.submission)):
+            self.tree.pen.remove(path)
 
 
-def write_request(tree: Tree, message: Message) -> None:
+def write_request(tree: Tree, message: Message, *, renew: Collection[str] = ()) -> None:
     """The job's request.json, and the documents made from it."""
     work = message.work
     record.write_request(
@@ -124,6 +130,9 @@ def write_request(tree: Tree, message: Message) -> None:
         command_line=work.command_line or f"covaria submit {work.request.ingest.particles} -o {work.request.out}",
         stages=in_order(work.route),
         request=work.request,
+        renew=renew,
+        generation=message.job_id,
+        replaces=bool(renew),
     )
     record.refresh(tree)
 
@@ -131,23 +140,31 @@ def write_request(tree: Tree, message: Message) -> None:
 def note_submission(tree: Tree, message: Message) -> None:
     """The job as it was submitted: enough to send it again."""
     note = {"job_id": message.job_id, "submitted_at": record.now(), "traceparent": message.traceparent}
-    atomic.write_json(tree.submission, {**note, "data": message.data})
+    write_book(tree, tree.submission, {**note, "data": message.data}, with_copy=True)
 
 
 def submitted_message(tree: Tree) -> Message | None:
-    """The job as it was submitted, or None for a folder that no service ever had."""
-    note = read_json(tree.submission)
+    """The job as it was submitted, or None for a folder that no service ever had.
+
+    The folder is a stranger's claim: it may ask only for itself and for what its books agree on, and never to replace
+    anything. Raises InvalidInput.
+    """
+    note = read_book(tree, tree.submission, SubmissionShape)
     if note is None:
         return None
     work = Work.model_validate(note["data"], extra="ignore")
+    asked = record.read_request(tree)
+    if asked is None or asked["job_id"] != note["job_id"]:
+        raise InvalidInput("belongs to another job than request.json", file=tree.submission, hint=SUBMIT_AGAIN)
+    if work.request.out.resolve() != tree.out.resolve():
+        raise InvalidInput(
+            f"asks for results in {str(work.request.out)!r}, not in its own folder", file=tree.submission,
+            hint=SUBMIT_AGAIN,
+        )  # fmt: skip
+    request = work.request.model_copy(update={"overwrite": False})
+    if asked["request"] | {"overwrite": False} != request.model_dump(mode="json"):
+        raise InvalidInput("asks for something else than request.json", file=tree.submission, hint=SUBMIT_AGAIN)
+    work = work.model_copy(update={"request": request})
     message = new_message(note["job_id"], work, note.get("traceparent", ""))
-    return Message(message.job_id, work, note["data"], message.traceparent)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None where the file is not there."""
-    try:
-        result: dict[str, Any] | None = json.loads(path.read_text())
-        return result
-    except FileNotFoundError:
-        return None
+    data = {**note["data"], "request": {**note["data"]["request"], "overwrite": False}}
+    return Message(message.job_id, work, data, message.traceparent)

@@ -7,21 +7,33 @@ both). A new holder links n + 1, so a holder that slept through that finds itsel
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from covaria.errors import CovariaError
-from covaria.tree import Tree, atomic
+from covaria.errors import CovariaError, RefusedOutput
+from covaria.job.process import Process
+from covaria.tree import Pen, Tree, atomic
+from covaria.tree.book import DamagedBook, Shape, read_book, sealed
+from covaria.tree.publish import put_back
 
 _NAME = re.compile(r"^lease\.(\d+)$")
+
+
+class LeaseShape(Shape):
+    """A lease file."""
+
+    owner: str
+    counter: int
+    released: bool
+    process: Process | None = None
 
 
 class LeaseLost(CovariaError):
@@ -30,12 +42,14 @@ class LeaseLost(CovariaError):
 
 @dataclass(frozen=True)
 class LeaseState:
-    """A lease file as read."""
+    """A lease file as read. One that a power cut tore has no owner and a counter that stands still."""
 
     number: int
     counter: int
     owner: str
     released: bool
+    process: Process | None = None
+    """The process that holds it, where it may be judged by whether that lives."""
 
 
 def latest(tree: Tree) -> LeaseState | None:
@@ -45,20 +59,28 @@ def latest(tree: Tree) -> LeaseState | None:
         if number is None:
             return None
         try:
-            content = json.loads(_path(tree, number).read_text())
-        except FileNotFoundError:
+            content = read_book(tree, tree.lease(number), LeaseShape)
+        except DamagedBook:
+            return LeaseState(number, -1, "somebody whose lease file is damaged", released=False)
+        if content is None:
             continue  # a newer holder has just removed it
-        return LeaseState(number, int(content["counter"]), str(content["owner"]), bool(content["released"]))
+        lease = LeaseShape.model_validate(content)
+        return LeaseState(number, lease.counter, lease.owner, lease.released, lease.process)
 
 
-def take(tree: Tree, owner: str, over: LeaseState | None) -> Lease | None:
-    """Take the lease after `over` (None: the first). None when another was faster."""
+def take(tree: Tree, owner: str, over: LeaseState | None, process: Process | None = None) -> Lease | None:
+    """Take the lease after `over` (None: the first). None when another was faster.
+
+    What the holders before were making is renamed away: from then on nothing of theirs reaches its place.
+    """
     number = 1 if over is None else over.number + 1
     tree.state.mkdir(parents=True, exist_ok=True)
+    if not tree.is_ours:
+        raise RefusedOutput("is a link or somebody else's folder", file=tree.state, hint="give another folder")
     draft = tree.state / f".lease.{secrets.token_hex(8)}.tmp"
-    draft.write_text(_content(owner, 0, released=False))
-    target = _path(tree, number)
+    target = tree.lease(number)
     try:
+        atomic.write_bytes(draft, _content(owner, 0, process, released=False))
         os.link(draft, target)
     except FileExistsError:
         if draft.stat().st_nlink != 2:  # on NFS a link may succeed and its answer be lost
@@ -66,15 +88,18 @@ def take(tree: Tree, owner: str, over: LeaseState | None) -> Lease | None:
     finally:
         draft.unlink(missing_ok=True)
     atomic.fsync_directory(tree.state)
+    _set_aside(tree, number)
     for path in tree.state.iterdir():
         match = _NAME.match(path.name)
         if match and int(match.group(1)) < number:
             path.unlink(missing_ok=True)
-    return Lease(tree, number, owner)
+    return Lease(tree, number, owner, process)
 
 
 def require(tree: Tree, number: int) -> None:
-    """Raise LeaseLost unless lease `number` is the valid one: the check before every publishing rename."""
+    """Raise LeaseLost unless lease `number` is the valid one: the check before everything that is written."""
+    if not tree.is_ours:
+        raise LeaseLost(f"{tree.state} is gone, or is not a folder of ours any more")
     highest = _highest(tree.state)
     if highest != number:
         raise LeaseLost(f"lease {number} of {tree.out} was taken over (now {highest})")
@@ -83,6 +108,11 @@ def require(tree: Tree, number: int) -> None:
 def is_valid(tree: Tree, number: int) -> bool:
     """Whether lease `number` is still the valid one."""
     return _highest(tree.state) == number
+
+
+def held(tree: Tree, number: int) -> Tree:
+    """The tree with the pen of lease `number`, in the process that holds it or in one that it started."""
+    return Tree(tree.out, Pen(tree.temporary / str(number), lambda: require(tree, number)))
 
 
 def watch(
@@ -105,6 +135,8 @@ def watch(
             return "released"
         if now.counter != seen.counter:
             return "live"
+        if now.process is not None and now.process.is_gone:
+            return "dead"
         left = began + dead_after_s - clock()
         if left <= 0:
             return "dead"
@@ -113,22 +145,28 @@ def watch(
 
 
 class Lease:
-    """A lease that we hold."""
+    """A lease that we hold. `tree` has its pen."""
 
-    def __init__(self, tree: Tree, number: int, owner: str) -> None:
-        self.tree, self.number, self.owner = tree, number, owner
+    def __init__(self, tree: Tree, number: int, owner: str, process: Process | None = None) -> None:
+        self.tree, self.number, self.owner, self.process = held(tree, number), number, owner, process
         self._counter = 0
 
     def renew(self) -> None:
         """Raise the counter. Raises LeaseLost."""
-        require(self.tree, self.number)
         self._counter += 1
-        atomic.write_text(_path(self.tree, self.number), _content(self.owner, self._counter, released=False))
+        self._write(released=False)
 
     def release(self) -> None:
         """Free the folder at once for the next worker."""
-        if _highest(self.tree.state) == self.number:
-            atomic.write_text(_path(self.tree, self.number), _content(self.owner, self._counter, released=True))
+        if _highest(self.tree.state) != self.number:
+            return
+        self._write(released=True)
+        if self.tree.pen.folder is not None:
+            shutil.rmtree(self.tree.pen.folder, ignore_errors=True)
+
+    def _write(self, *, released: bool) -> None:
+        content = _content(self.owner, self._counter, self.process, released=released)
+        self.tree.write_bytes(self.tree.lease(self.number), content)
 
 
 class LeaseKeeper:
@@ -164,8 +202,21 @@ class LeaseKeeper:
         self._thread.join()
 
 
-def _path(tree: Tree, number: int) -> Path:
-    return tree.lease(number)
+def _set_aside(tree: Tree, number: int) -> None:
+    """Make our folder for what we make; those of others vanish, what they had half replaced returns."""
+    tree.temporary.mkdir(exist_ok=True)
+    for path in tree.temporary.iterdir():
+        gone = tree.temporary / f"gone-{secrets.token_hex(6)}"
+        try:
+            path.rename(gone)
+        except FileNotFoundError:
+            continue
+        put_back(gone, tree.out)
+        if gone.is_dir() and not gone.is_symlink():
+            shutil.rmtree(gone, ignore_errors=True)  # a holder that still lives may be writing there
+        else:
+            gone.unlink(missing_ok=True)
+    (tree.temporary / str(number)).mkdir()
 
 
 def _highest(folder: Path) -> int | None:
@@ -177,5 +228,6 @@ def _highest(folder: Path) -> int | None:
     return max(numbers, default=None)
 
 
-def _content(owner: str, counter: int, *, released: bool) -> str:
-    return json.dumps({"owner": owner, "counter": counter, "released": released}) + "\n"
+def _content(owner: str, counter: int, process: Process | None, *, released: bool) -> bytes:
+    value = {"owner": owner, "counter": counter, "released": released}
+    return sealed(value | ({} if process is None else {"process": asdict(process)}))

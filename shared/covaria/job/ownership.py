@@ -1,4 +1,8 @@
-"""Who owns OUT: what may be written there, what is finished, what an overwrite removes."""
+"""Who owns OUT: what may be written there, what is finished, what an overwrite replaces.
+
+Nothing finished is removed before what replaces it is whole: each stage's results change places with the old ones at
+its end, and what the new job does not make goes when all of it has succeeded.
+"""
 
 from __future__ import annotations
 
@@ -8,38 +12,72 @@ from pathlib import Path
 from covaria.errors import RefusedOutput
 from covaria.request.model import Request
 from covaria.request.stages import STAGES
+from covaria.stage import Job
 from covaria.tree import Tree, record
-from covaria.tree.publish import remove
+from covaria.tree.folders import Documents
+from covaria.tree.paths import STATE
 
 
-def claim(tree: Tree, request: Request, stages: Sequence[str], *, whole_run: bool) -> None:
-    """Make OUT ready for `stages`, or refuse. An interrupted OUT is resumed; only the tree's own paths are removed."""
-    out = tree.out
-    if out.exists() and not out.is_dir():
-        raise RefusedOutput("is a file", file=out, hint="give a folder")
-    if not tree.is_empty and not tree.is_ours:
-        raise RefusedOutput("is not empty and was not made by Covaria", file=out, hint="give a new or an empty folder")
+def refuse_foreign(tree: Tree) -> None:
+    """Raise RefusedOutput for an OUT that Covaria may not write in."""
+    if tree.out.exists() and not tree.out.is_dir():
+        raise RefusedOutput("is a file", file=tree.out, hint="give a folder")
+    if tree.is_empty or tree.is_ours:
+        return
+    if tree.state.is_symlink() or tree.state.exists():
+        raise RefusedOutput(
+            "is a link, a file or somebody else's folder", file=tree.state, hint="give a new or an empty folder"
+        )
+    raise RefusedOutput("is not empty and was not made by Covaria", file=tree.out, hint="give a new or an empty folder")
+
+
+def refuse_finished(tree: Tree, request: Request, stages: Sequence[str], *, whole_run: bool) -> None:
+    """Raise RefusedOutput where `stages` are done already, with any options, and may not be replaced."""
+    if request.overwrite:
+        return
     if whole_run:
         finished = record.read_request(tree) is not None and record.job_document(tree)["status"] == "succeeded"
     else:
         finished = all(_is_finished(tree, stage, request) for stage in stages)
-    if request.overwrite:
-        if whole_run:
-            tree.clear()
-        for stage in STAGES[STAGES.index(stages[0]) :]:
-            remove(tree.stage_dir(stage))
-            remove(tree.checkpoints(stage))
-    elif finished:
+    if finished:
         what = "a finished run" if whole_run else f"a finished {stages[-1]}"
-        raise RefusedOutput(f"holds {what}", file=out, hint="give another folder, or --overwrite to replace it")
-    tree.state.mkdir(parents=True, exist_ok=True)
-    remove(tree.cancel)
+        raise RefusedOutput(f"holds {what}", file=tree.out, hint="give another folder, or --overwrite to replace it")
+
+
+def to_renew(tree: Tree, request: Request, stages: Sequence[str], job_id: str, *, whole_run: bool) -> tuple[str, ...]:
+    """Which stages an overwrite does afresh. One that was interrupted goes on: only what it has not done is left."""
+    if not request.overwrite:
+        return ()
+    before = record.read_request(tree)
+    if before is None:
+        return ()
+    unfinished = whole_run and before["job_id"] == job_id and before.get("replaces", False)
+    if unfinished and record.job_document(tree)["status"] != "succeeded":
+        return ()
+    return STAGES[STAGES.index(stages[0]) :]
+
+
+def prune(tree: Tree) -> None:
+    """After the last stage of a job that replaces another: remove the results of ours that it did not make."""
+    request = record.read_request(tree)
+    if request is None or not request.get("replaces", False):
+        return
+    states = [record.read_stage_state(tree, stage) for stage in request["stages"]]
+    if not all(state is not None and state["status"] == "succeeded" for state in states):
+        return
+    made = {name.split("/")[0] for state in states if state is not None for name in state.get("files", {})}
+    documents = {Path(path).name for path in (Documents.job_json.pattern, Documents.command_txt.pattern)}
+    documents |= {Documents.run_log.pattern, Documents.readme.pattern}
+    for path in list(tree.owned()):
+        if path.name not in made | documents | {STATE}:
+            tree.pen.remove(path)
+    record.note_replaced(tree)
 
 
 def is_done(tree: Tree, stage: str, fingerprint: str) -> bool:
     """Whether `stage` has finished with exactly these options and inputs."""
     state = record.read_stage_state(tree, stage)
-    return state is not None and state["status"] == "succeeded" and state["fingerprint"] == fingerprint
+    return state is not None and state["status"] == "succeeded" and state.get("fingerprint") == fingerprint
 
 
 def stage_folder(stage: str, request: Request) -> Path | None:
@@ -50,6 +88,21 @@ def stage_folder(stage: str, request: Request) -> Path | None:
     if stage == "analysis":
         return request.analysis.output or tree.analysis(request.analysis_zdim)
     return None
+
+
+def refuse_anothers(folder: Path, job: Job, tree: Tree) -> None:
+    """Raise RefusedOutput where `folder`, which a user named, holds the results of another job.
+
+    A folder of its own may be replaced with --overwrite; one in another job's OUT never.
+    """
+    document = record.read_folder_document(folder)
+    if document is None or document["job_id"] == job.job_id:
+        return
+    within_another = Tree(folder.resolve().parent).is_ours and folder.resolve().parent != tree.out.resolve()
+    if within_another or not job.request.overwrite:
+        raise RefusedOutput(
+            f"holds results of another job, {document['job_id']}", file=folder, hint="give another folder with -o"
+        )
 
 
 def _is_finished(tree: Tree, stage: str, request: Request) -> bool:

@@ -13,6 +13,7 @@ from scipy import ndimage
 from covaria.errors import InvalidInput
 from covaria.maps.fourier import FloatArray, resample_volume
 from covaria.maps.volume import read_volume
+from covaria.opening import ANYWHERE, Roots
 from covaria.request.model import MaskWord
 
 EDGE_PX = 3
@@ -127,14 +128,14 @@ def on_grid(
 
 
 def binary_from_file(
-    path: str | Path, box: int, pixel_size_angstrom: float, dilate_iterations: int = 0
+    path: str | Path, box: int, pixel_size_angstrom: float, dilate_iterations: int = 0, roots: Roots = ANYWHERE
 ) -> NDArray[np.bool_]:
     """Voxels where a mask file exceeds 0.5 on our grid, then dilated by one voxel `dilate_iterations` times.
 
     Raises MissingFile and InvalidInput (unreadable, other extent, nothing above 0.5).
     """
     file = Path(path)
-    values, found_px = read_volume(file)
+    values, found_px = read_volume(file, roots)
     inside = np.asarray(on_grid(values, found_px, box, pixel_size_angstrom, file) > 0.5)
     if not inside.any():
         raise InvalidInput(
@@ -145,14 +146,18 @@ def binary_from_file(
     return ndimage.binary_dilation(inside, iterations=dilate_iterations) if dilate_iterations else inside
 
 
-def mask_from_file(path: str | Path, box: int, pixel_size_angstrom: float, dilate_iterations: int = 0) -> Masks:
+def mask_from_file(
+    path: str | Path, box: int, pixel_size_angstrom: float, dilate_iterations: int = 0, roots: Roots = ANYWHERE
+) -> Masks:
     """The user's mask: resampled if its box differs, cut at 0.5, dilated if asked, with a soft edge."""
-    return with_margin(binary_from_file(path, box, pixel_size_angstrom, dilate_iterations))
+    return with_margin(binary_from_file(path, box, pixel_size_angstrom, dilate_iterations, roots))
 
 
-def load_focus_mask(path: str | Path, box: int, pixel_size_angstrom: float) -> NDArray[np.float32]:
+def load_focus_mask(
+    path: str | Path, box: int, pixel_size_angstrom: float, roots: Roots = ANYWHERE
+) -> NDArray[np.float32]:
     """The region where heterogeneity is looked for, prepared like a solvent mask file: (D, D, D)."""
-    return soft_edge(binary_from_file(path, box, pixel_size_angstrom))
+    return soft_edge(binary_from_file(path, box, pixel_size_angstrom, roots=roots))
 
 
 def solvent_mask(
@@ -162,8 +167,9 @@ def solvent_mask(
     pixel_size_angstrom: float,
     *,
     dilate_iterations: int = 0,
+    roots: Roots = ANYWHERE,
 ) -> Masks:
-    """The masks that `--mask KIND` asks for."""
+    """The masks that `--mask KIND` asks for; a file is opened beneath `roots`."""
     box = half1.shape[0]
     if kind == "from_halfmaps":
         return mask_from_halfmaps(half1, half2)
@@ -171,4 +177,4 @@ def solvent_mask(
         return Masks(sphere_mask(box), sphere_mask(box))
     if kind == "none":
         return Masks(np.ones((box,) * 3, dtype=np.float32), np.ones((box,) * 3, dtype=np.float32))
-    return mask_from_file(kind, box, pixel_size_angstrom, dilate_iterations)
+    return mask_from_file(kind, box, pixel_size_angstrom, dilate_iterations, roots)

@@ -10,7 +10,8 @@ import mrcfile
 import numpy as np
 from numpy.typing import NDArray
 
-from covaria.errors import InvalidInput, MissingFile
+from covaria.errors import InvalidInput
+from covaria.opening import ANYWHERE, Roots
 
 
 def write_volume(path: str | Path, array: NDArray[np.floating], pixel_size_angstrom: float) -> None:
@@ -41,18 +42,17 @@ def write_volume(path: str | Path, array: NDArray[np.floating], pixel_size_angst
         unfinished.unlink(missing_ok=True)
 
 
-def read_volume(path: str | Path) -> tuple[NDArray[np.float32], float]:
+def read_volume(path: str | Path, roots: Roots = ANYWHERE) -> tuple[NDArray[np.float32], float]:
     """A cubic density (z, y, x) float32 and its pixel size in angstrom (0.0 where the header leaves it open).
 
     Raises MissingFile, and InvalidInput for a file that is not a single cubic, finite volume.
     """
     source = Path(path)
-    if not source.is_file():
-        raise MissingFile("there is no such volume", file=source, hint="Give the path of an .mrc file.")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), roots.open(source, hint="Give the path of an .mrc file.") as stream:
             warnings.simplefilter("ignore")
-            with mrcfile.open(source, mode="r") as file:
+            # By the handle, not by the name: a name may mean another file by now.
+            with mrcfile.open(f"/dev/fd/{stream.fileno()}", mode="r") as file:
                 data = file.data
                 sizes = [float(file.voxel_size[axis]) for axis in "xyz"]
     except (ValueError, OSError, EOFError) as error:

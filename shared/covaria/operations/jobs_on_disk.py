@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from covaria.errors import InvalidInput
-from covaria.job.books import Books, read_json, submitted_message
+from covaria.job.books import Books, submitted_message
 from covaria.job.lease import LeaseState, latest
 from covaria.messages.envelope import Message
 from covaria.request.stages import STAGES
 from covaria.tree import Tree, atomic, record
-from covaria.tree.publish import remove
+from covaria.tree.atomic import remove
 
 ENDED = ("succeeded", "failed", "cancelled")
 
@@ -145,7 +145,7 @@ def _silent_s(view: JobView) -> float:
 
 def _view_stage(tree: Tree, books: Books, name: str, request: dict[str, Any]) -> StageView:
     state = record.read_stage_state(tree, name) or {}
-    note = read_json(books.delivery(name)) or {}
+    note = books.read_delivery(name) or {}
     status = state.get("status", "queued")
     if note.get("job_id") == books.job_id and note["state"] in ("retrying", "parked") and status != "succeeded":
         status = note["state"]
@@ -157,7 +157,7 @@ def _view_stage(tree: Tree, books: Books, name: str, request: dict[str, Any]) ->
         worker=note.get("worker", ""),
         seconds=state.get("seconds"),
         error=error or (note.get("error", "") if status in ("retrying", "parked") else ""),
-        progress=read_json(books.progress(name)) if status == "running" else None,
+        progress=books.read_progress(name) if status == "running" else None,
         since=note.get("at") or _previous_end(tree, name, request),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,13 +11,14 @@ import numpy as np
 from covaria.errors import InvalidInput, MissingFile
 from covaria.particles.model import ContrastTransfer, Particles
 from covaria.particles.stacks.images import StackImages
+from covaria.tree.pen import FREE, Pen
 
 VERSION = 1
 ARRAYS = ("rotations", "translations", "optics_group", "half_set", "micrograph", "used")
 
 
-def save(path: Path, particles: Particles) -> None:
-    """Write `particles` to `path`, whole or not at all. Images must be `StackImages`.
+def save(path: Path, particles: Particles, pen: Pen = FREE) -> None:
+    """Write `particles` to `path` with `pen`, whole or not at all. Images must be `StackImages`.
 
     A stack inside the output directory (the parent of the folder that holds `path`) is stored relative to `path`, so
     that the output may be moved; any other by its absolute path.
@@ -39,17 +39,7 @@ def save(path: Path, particles: Particles) -> None:
         "stack_of_row": images.file,
         "image_of_row": images.index,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    pen.write(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
 def load(path: Path) -> Particles:

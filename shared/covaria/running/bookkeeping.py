@@ -6,28 +6,29 @@ import time
 from typing import Any
 
 from covaria.errors import Cancelled, CovariaError, Interrupted
-from covaria.job.ownership import is_done, stage_folder
+from covaria.job.ownership import is_done, prune, stage_folder
 from covaria.plain import explain
 from covaria.request.model import Request
 from covaria.running import devices
-from covaria.running.context import LocalContext
+from covaria.running.context import StageContext
 from covaria.stage import Job, load_stage
 from covaria.tree import Tree, record
-from covaria.tree.publish import remove
+from covaria.tree.integrity import check_for, name_of, sums_of_stage
 
 
-def run_stage(name: str, job: Job, context: LocalContext) -> None:
+def run_stage(name: str, job: Job, context: StageContext) -> None:
     """Run one stage with its bookkeeping in OUT; nothing where it is already done with the same fingerprint.
 
-    The state goes queued -> running -> succeeded | failed | cancelled; an interrupted stage is queued again.
-    Checkpoints are removed on success only. Raises what the stage raises.
+    The state goes queued -> running -> succeeded | failed | cancelled; an interrupted stage is queued again. What the
+    stage reads is compared with its sums first; the sums of what it made are part of its state. Checkpoints are removed
+    on success only. Raises DamagedFile, and what the stage raises.
     """
-    tree = Tree(job.request.out)
+    tree = context.tree
     if is_done(tree, name, context.fingerprint):
         context.log.info("already done, kept")
         _record_folder(tree, name, job.request)
+        record.refresh(tree)
         return
-    _remove_leftovers(tree, name)
     devices.reset_peak_memory()
     began = time.monotonic()
     state: dict[str, Any] = {
@@ -37,11 +38,15 @@ def run_stage(name: str, job: Job, context: LocalContext) -> None:
         "status": "running",
         "started_at": record.now(),
         "device": context.device,
+        "files": _files_kept(tree, name, job.request),
     }
     _note(tree, name, state)
     context.log.info("started on %s, memory budget %.1f GB", context.device, context.memory_bytes / 1e9)
     try:
+        for unknown in check_for(tree, name):
+            context.log.warning("%s was made before sums were kept: its files are used as they are", unknown)
         load_stage(name)(job, context)
+        state["files"] |= sums_of_stage(tree, name, stage_folder(name, job.request))
     except BaseException as error:
         state |= {"status": _status_after(error), "error": record.error_record(error)}
         context.log.error("%s", explain(error), exc_info=None if isinstance(error, CovariaError) else error)
@@ -49,19 +54,21 @@ def run_stage(name: str, job: Job, context: LocalContext) -> None:
         raise
     else:
         state["status"] = "succeeded"
-        remove(tree.checkpoints(name))
+        tree.pen.remove(tree.checkpoints(name))
         context.log.info("done in %.1f s", time.monotonic() - began)
     finally:
-        seconds = time.monotonic() - began
+        images, seconds = context.report.images, time.monotonic() - began
         state |= {
             "finished_at": record.now(),
             "seconds": round(seconds, 3),
-            "images_per_second": round(context.images / seconds, 2) if context.images and seconds > 0 else None,
+            "images_per_second": round(images / seconds, 2) if images and seconds > 0 else None,
             "peak_memory_bytes": devices.peak_memory_bytes(),
             "environment": devices.environment(context.device),
         }
         _note(tree, name, state)
+    prune(tree)
     _record_folder(tree, name, job.request)
+    record.refresh(tree)
 
 
 def _record_folder(tree: Tree, stage: str, request: Request) -> None:
@@ -70,11 +77,17 @@ def _record_folder(tree: Tree, stage: str, request: Request) -> None:
         record.write_stage_folder_record(tree, stage, folder)
 
 
-def _remove_leftovers(tree: Tree, stage: str) -> None:
-    """Staging folders of a run of this stage that was killed."""
-    if tree.temporary.is_dir():
-        for path in tree.temporary.glob(f"{stage}-*"):
-            remove(path)
+def _files_kept(tree: Tree, stage: str, request: Request) -> dict[str, Any]:
+    """The sums of what this stage made in folders that it does not replace now: other analyses."""
+    folder = stage_folder(stage, request)
+    former = record.read_former_state(tree, stage)
+    if former is None or stage != "analysis" or folder is None:
+        return {}
+    replaces = (record.read_request(tree) or {}).get("replaces", False)
+    if replaces and record.read_stage_state(tree, stage) is None:
+        return {}
+    replaced = name_of(tree, folder) + "/"
+    return {name: known for name, known in former.get("files", {}).items() if not name.startswith(replaced)}
 
 
 def _status_after(error: BaseException) -> str:

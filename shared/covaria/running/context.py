@@ -1,214 +1,176 @@
-"""What a stage asks of the world, on one machine: log, progress bars, device, memory, checkpoints, a way to stop."""
+"""What a stage asks of the world, as one frozen value, and how it is put together."""
 
 from __future__ import annotations
 
 import logging
-import signal
-import threading
+import os
 import time
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from types import FrameType, TracebackType
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-from typing_extensions import override
 
 from covaria.errors import Cancelled, Interrupted
-from covaria.plain import printable
-from covaria.running.checkpoints import NpzCheckpoints
+from covaria.opening import ANYWHERE, Roots
+from covaria.running.checkpoints import NothingKept, NpzCheckpoints
+from covaria.running.console import ConsoleHandler, LineFormatter
 from covaria.running.devices import default_memory_bytes
 from covaria.running.ranks import ALONE
+from covaria.running.step_report import StepReport
+from covaria.running.stopper import Stopper
 from covaria.stage import Checkpoints, Ranks
-from covaria.tree import Tree, record
+from covaria.tree import Pen, Tree, record
 
 CANCEL_POLL_S = 0.5
 LOG_REFRESH_S = 5.0
 
-
-class Stopper:
-    """Turns the first SIGINT or SIGTERM into a request that the next `progress` honours.
-
-    A second SIGINT raises KeyboardInterrupt. Use as a context manager in the main thread.
-    """
-
-    def __init__(self, console: Console | None = None) -> None:
-        self.asked: str = ""
-        self._console = console
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before.clear()
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.asked = signal.Signals(number).name
-        if self._console is not None:
-            self._console.print("stopping at the next step (again: at once); what is done is kept", markup=False)
-
-
-class RateColumn(ProgressColumn):
-    """Units for each second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f} {task.fields['unit']}/s" if speed else "", style="cyan")
+Listener = Callable[[str, int, int, str], None]
+"""Hears (step, done, total, unit); what it raises stops the stage."""
 
 
 @dataclass(frozen=True)
-class _Passes:
-    """Finished passes of one step, not yet logged."""
+class StageContext:
+    """`covaria.stage.Context` of a stage that runs in this process.
 
-    step: str
-    unit: str
-    count: int = 0
-    units: int = 0
-    seconds: float = 0.0
+    tree         the tree with its pen: everything that the stage writes goes through it
+    fingerprint  what its result depends on (covaria.request.identity)
+    listeners    hear progress in this order; report is one of them and counts the images
+    """
 
+    stage: str
+    tree: Tree
+    fingerprint: str
+    device: str
+    memory_bytes: int
+    checkpoints: Checkpoints
+    log: logging.Logger
+    report: StepReport
+    listeners: tuple[Listener, ...]
+    roots: Roots = ANYWHERE
+    ranks: Ranks = ALONE
 
-class LocalContext:
-    """A stage's context in this process. Use as a context manager: log file and bars live as long as the block."""
-
-    def __init__(
-        self,
-        tree: Tree,
-        stage: str,
-        fingerprint: str,
-        *,
-        device: str = "cpu",
-        memory_bytes: int | None = None,
-        console: Console | None = None,
-        stopper: Stopper | None = None,
-    ) -> None:
-        self.tree, self.stage, self.fingerprint = tree, stage, fingerprint
-        self.device = device
-        self.memory_bytes = memory_bytes or default_memory_bytes()
-        self.checkpoints: Checkpoints = NpzCheckpoints(tree.checkpoints(stage), fingerprint)
-        self.ranks: Ranks = ALONE
-        self.log = logging.getLogger(f"covaria.run.{stage}")
-        self.images = 0
-        """The largest number of images that a step went through."""
-        self._console = console or Console(stderr=True)
-        self._stopper = stopper
-        self._steps: dict[str, tuple[TaskID, float]] = {}
-        self._checked = 0.0
-        self._logged = time.monotonic()
-        self._bars = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn(),
-            console=self._console, disable=not self._console.is_terminal,
-        )  # fmt: skip
-        self._handlers: list[logging.Handler] = []
-        self._passes: _Passes | None = None
-
-    def __enter__(self) -> Self:
-        log = self.tree.stage_log(self.stage)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self._handlers = [logging.FileHandler(log, encoding="utf-8"), _ConsoleHandler(self._console)]
-        for handler in self._handlers:
-            handler.setFormatter(LineFormatter(self.stage))
-            self.log.addHandler(handler)
-        self.log.setLevel(logging.INFO)
-        self.log.propagate = False
-        self.log.addFilter(self._before_line)
-        self._bars.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._log_passes()
-        self.log.removeFilter(self._before_line)
-        self._bars.stop()
-        for handler in self._handlers:
-            self.log.removeHandler(handler)
-            handler.close()
-        self._handlers.clear()
+    @property
+    def pen(self) -> Pen:
+        """The right to write in OUT."""
+        return self.tree.pen
 
     def progress(self, step: str, done: int, total: int, unit: str = "images") -> None:
-        """Show a step's progress, log its end, and notice a cancel file or a signal."""
-        now = time.monotonic()
-        if step not in self._steps:
-            self._steps[step] = (self._bars.add_task(f"{self.stage}: {step}", total=total, unit=unit), now)
-        task, started = self._steps[step]
-        self._bars.update(task, completed=done, total=total)
-        if unit == "images":
-            self.images = max(self.images, total)
-        if done >= total:
-            if self._passes is not None and self._passes.step != step:
-                self._log_passes()
-            passes = self._passes or _Passes(step, unit)
-            self._passes = replace(passes, count=passes.count + 1, units=passes.units + total,
-                                   seconds=passes.seconds + now - started)  # fmt: skip
-            self._bars.remove_task(task)
-            del self._steps[step]
-            if now - self._logged >= LOG_REFRESH_S:
-                self._logged = now
-                record.refresh_log(self.tree)
-        self._check(now)
+        """Tell all listeners. Raises Cancelled or Interrupted."""
+        for listener in self.listeners:
+            listener(step, done, total, unit)
 
-    def _log_passes(self) -> None:
-        """One line for a finished step, or for several passes of the same step in a row."""
-        passes, self._passes = self._passes, None
-        if passes is None:
-            return
-        times = f" in {passes.count} passes" if passes.count > 1 else ""
-        per_second = passes.units / max(passes.seconds, 1e-9)
-        rate = f" ({per_second:,.0f}/s)" if passes.seconds > 0.05 and per_second >= 1 else ""
-        self.log.info(
-            "%s: %s %s%s in %.1f s%s", passes.step, f"{passes.units:,}", passes.unit, times, passes.seconds, rate
-        )
 
-    def _before_line(self, record: logging.LogRecord) -> bool:
-        self._log_passes()
-        return True
+@contextmanager
+def stage_context(
+    tree: Tree,
+    stage: str,
+    fingerprint: str,
+    *,
+    device: str = "cpu",
+    memory_bytes: int | None = None,
+    console: Console,
+    stopper: Stopper,
+    roots: Roots = ANYWHERE,
+    listeners: tuple[Listener, ...] = (),
+) -> Iterator[StageContext]:
+    """The context of a stage with its books in OUT: log, checkpoints, the cancel file. `listeners` hear first."""
+    with ExitStack() as stack:
+        log, report = stack.enter_context(_logged(stage, console, _stage_log(tree, stage)))
+        yield StageContext(
+            stage, tree, fingerprint, device, memory_bytes or default_memory_bytes(),
+            NpzCheckpoints(tree, stage, fingerprint), log, report,
+            (*listeners, report, _RunLog(tree), _Stops(stage, stopper, tree.cancel)), roots,
+        )  # fmt: skip
 
-    def _check(self, now: float) -> None:
-        if self._stopper is not None and self._stopper.asked:
+
+@contextmanager
+def bookless_context(
+    tree: Tree,
+    name: str,
+    log_file: Path,
+    *,
+    device: str,
+    memory_bytes: int | None,
+    console: Console,
+    stopper: Stopper,
+) -> Iterator[StageContext]:
+    """The context of a computation over a finished OUT, which stays as it is: its lines go to `log_file`."""
+    with _logged(name, console, logging.FileHandler(log_file, encoding="utf-8")) as (log, report):
+        yield StageContext(
+            name, tree, "", device, memory_bytes or default_memory_bytes(), NothingKept(), log, report,
+            (report, _Stops(name, stopper, None)),
+        )  # fmt: skip
+
+
+@contextmanager
+def _logged(stage: str, console: Console, file: logging.Handler) -> Iterator[tuple[logging.Logger, StepReport]]:
+    log = logging.getLogger(f"covaria.run.{stage}")
+    handlers = [file, ConsoleHandler(console)]
+    report = StepReport(stage, log, console)
+    for handler in handlers:
+        handler.setFormatter(LineFormatter(stage))
+        log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addFilter(report.before_line)
+    report.bars.start()
+    try:
+        yield log, report
+    finally:
+        report.log_passes()
+        log.removeFilter(report.before_line)
+        report.bars.stop()
+        for handler in handlers:
+            log.removeHandler(handler)
+            handler.close()
+
+
+def _stage_log(tree: Tree, stage: str) -> logging.Handler:
+    """Appends to the stage's log, in a file of our own that begins with what others wrote: a process that was taken
+    over and wakes late appends to the old file, which has no name any more."""
+    path = tree.stage_log(stage)
+    tree.write_bytes(path, record.read_stage_log(tree, stage))
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+    tree.pen.check()
+    return _OwnedStream(os.fdopen(handle, "a", encoding="utf-8", errors="backslashreplace"))
+
+
+class _OwnedStream(logging.StreamHandler):  # type: ignore[type-arg]
+    """Closes its stream."""
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
+
+
+class _RunLog:
+    """Renews run.log now and then."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree, self._renewed = tree, time.monotonic()
+
+    def __call__(self, step: str, done: int, total: int, unit: str) -> None:
+        if done >= total and time.monotonic() - self._renewed >= LOG_REFRESH_S:
+            self._renewed = time.monotonic()
+            record.refresh_log(self._tree)
+
+
+class _Stops:
+    """Notices a signal or a cancel file."""
+
+    def __init__(self, stage: str, stopper: Stopper, cancel: Path | None) -> None:
+        self._stage, self._stopper, self._cancel = stage, stopper, cancel
+        self._checked = 0.0
+
+    def __call__(self, step: str, done: int, total: int, unit: str) -> None:
+        if self._stopper.asked:
             raise Interrupted(
-                f"stopped by {self._stopper.asked} in {self.stage}", hint="run the same command again to resume"
+                f"stopped by {self._stopper.asked} in {self._stage}", hint="run the same command again to resume"
             )
-        if now - self._checked >= CANCEL_POLL_S:
+        now = time.monotonic()
+        if self._cancel is not None and now - self._checked >= CANCEL_POLL_S:
             self._checked = now
-            if self.tree.cancel.exists():
-                raise Cancelled(f"cancelled in {self.stage}", hint=f"remove {self.tree.cancel} to run it again")
-
-
-class LineFormatter(logging.Formatter):
-    """timestamp level stage message; a traceback follows on its own lines."""
-
-    def __init__(self, stage: str) -> None:
-        super().__init__(f"%(asctime)s %(levelname)s {stage} %(message)s")
-
-    @override
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-
-
-class _ConsoleHandler(logging.Handler):
-    """The same lines above the progress bars, without tracebacks (those are in the log file)."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        line = self.format(record).split("\nTraceback", 1)[0]
-        self._console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+            if self._cancel.exists():
+                raise Cancelled(f"cancelled in {self._stage}", hint=f"remove {self._cancel} to run it again")

@@ -25,7 +25,7 @@ from covaria.simulation.image_truth import ImageTruth, write_image_truth
 from covaria.simulation.projection import AtomSlices, Slices, VolumeSlices, centre_signs, frequencies
 from covaria.simulation.spoiling import Spoiled, spoil
 from covaria.tree import atomic
-from covaria.tree.publish import remove
+from covaria.tree.atomic import remove
 
 BATCH = 128
 SCALE_SAMPLE = 256

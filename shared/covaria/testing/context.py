@@ -8,21 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from covaria.opening import ANYWHERE, Roots
+from covaria.running.checkpoints import NothingKept
 from covaria.running.ranks import ALONE
 from covaria.stage import Checkpoints, Ranks
-
-
-class NothingKept:
-    """Checkpoints of a run that nobody resumes."""
-
-    def load(self, name: str) -> None:
-        """Nothing was kept."""
-
-    def save(self, name: str, arrays: dict[str, np.ndarray]) -> None:
-        """Nothing is kept."""
-
-    def forget_parts(self, name: str) -> None:
-        """There are none."""
+from covaria.tree import FREE, Pen
 
 
 @dataclass
@@ -59,6 +49,8 @@ class MemoryContext:
     memory_bytes: int = 2 << 30
     checkpoints: Checkpoints = field(default_factory=NothingKept)
     ranks: Ranks = ALONE
+    roots: Roots = ANYWHERE
+    pen: Pen = FREE
     listen: Callable[[str, int, int], None] = heard_in_silence
     steps: list[tuple[str, int, int]] = field(default_factory=list)
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("covaria.testing"))

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from covaria.errors import InvalidInput
+from covaria.opening import ANYWHERE, Roots
 from covaria.pickles import load_pickle
 
 Array = NDArray[np.float64]
@@ -45,12 +46,12 @@ class DensityGrid:
         return result
 
 
-def read_density(path: Path) -> DensityGrid:
+def read_density(path: Path, roots: Roots = ANYWHERE) -> DensityGrid:
     """A density file, as Covaria and RECOVAR write: {"density": (n,) * d, "latent_space_bounds": (d, 2), ...}.
 
     Loads builtins and numpy arrays only. Raises MissingFile, InvalidInput.
     """
-    content = load_pickle(path, hint="run `covaria density` first, or give another --density")
+    content = load_pickle(path, roots=roots, hint="run `covaria density` first, or give another --density")
     if not isinstance(content, dict) or not {"density", "latent_space_bounds"} <= content.keys():
         raise InvalidInput(
             "holds no dictionary with `density` and `latent_space_bounds`",

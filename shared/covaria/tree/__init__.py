@@ -2,9 +2,8 @@
 
 from covaria.tree.folders import AnalysisTree, ChosenStatesTree, DensityTree, StatesTree, VolumeFiles
 from covaria.tree.paths import Tree
-from covaria.tree.publish import add_publish_guard, publish, remove_publish_guard, staging
+from covaria.tree.pen import FREE, Pen
 
 __all__ = [
-    "AnalysisTree", "ChosenStatesTree", "DensityTree", "StatesTree", "Tree", "VolumeFiles",
-    "add_publish_guard", "publish", "remove_publish_guard", "staging",
+    "FREE", "AnalysisTree", "ChosenStatesTree", "DensityTree", "Pen", "StatesTree", "Tree", "VolumeFiles",
 ]  # fmt: skip

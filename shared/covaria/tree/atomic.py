@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import secrets
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,21 +32,40 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     write_stream(path, lambda file: file.write(data))
 
 
-def write_stream(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
-    """What `write` puts into a file, at `path` as `write_bytes` does: for what is too large to hold twice."""
+def write_stream(path: str | os.PathLike[str], write: Callable[[BinaryIO], object], folder: Path | None = None) -> None:
+    """What `write` puts into a file, at `path` as `write_bytes` does: for what is too large to hold twice.
+
+    It is made in `folder` (default: beside its place) and renamed.
+    """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    if folder is None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = (folder or target.parent) / f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
         with temporary.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        if folder is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     fsync_directory(target.parent)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a folder with all it holds; nothing there is no error."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=False)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def json_bytes(value: object) -> bytes:
+    """Indented JSON; paths become strings, numpy numbers and arrays become numbers and lists; NaN is refused."""
+    return (json.dumps(value, indent=2, default=_jsonable, allow_nan=False) + "\n").encode()
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -54,8 +74,8 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: object) -> None:
-    """Indented JSON; paths become strings, numpy numbers and arrays become numbers and lists; NaN is refused."""
-    write_text(path, json.dumps(value, indent=2, default=_jsonable, allow_nan=False) + "\n")
+    """`json_bytes`, written as `write_bytes` does."""
+    write_bytes(path, json_bytes(value))
 
 
 def write_pickle(path: str | os.PathLike[str], value: object) -> None:

@@ -15,9 +15,12 @@ from pathlib import Path
 
 from typing_extensions import override
 
+from covaria.opening import is_own_folder
 from covaria.tree import publish as publishing
+from covaria.tree.atomic import json_bytes
 from covaria.tree.entry import Entry, Mount, Numbered, OfStage, Part, owned
 from covaria.tree.folders import AnalysisTree, DensityTree, Documents
+from covaria.tree.pen import FREE, Pen
 
 _MAP, _MASK = "maps", "masks"
 _LATENT = "latent_coordinates"
@@ -29,6 +32,8 @@ class Tree(Documents):
     """An output directory OUT: every documented path, and Covaria's own state beneath OUT/.covaria."""
 
     out: Path
+    pen: Pen = FREE
+    """With which right everything beneath OUT is written."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "out", Path(self.out))
@@ -102,6 +107,7 @@ class Tree(Documents):
 
     # ---- Covaria's own state
     request = Entry(".covaria/request.json", "", "", "what was asked for")
+    documents = Entry(".covaria/documents.json", "", "", "sums of what is made from the books")
     particles = Entry(".covaria/particles.npz", "ingest", "", "the particles as the later stages read them")
     stage_state = OfStage(".covaria/stages/{stage}/state.json", "", "", "what is known of the stage")
     stage_log = OfStage(".covaria/stages/{stage}/log", "", "", "its lines of run.log")
@@ -115,6 +121,9 @@ class Tree(Documents):
     delivery = OfStage(".covaria/stages/{stage}/delivery.json", "", "", "services: what became of the message")
     stage_progress = OfStage(".covaria/stages/{stage}/progress.json", "", "", "services: how far the stage is")
     handover = OfStage(".covaria/stages/{stage}/handover.json", "", "", "services: the next message is safe")
+    request_copy = Entry(".covaria/request.json.copy", "", "", "its copy, read where it is damaged")
+    stage_state_copy = OfStage(".covaria/stages/{stage}/state.json.copy", "", "", "the same of state.json")
+    submission_copy = Entry(".covaria/submission.json.copy", "", "", "the same of submission.json")
     lease = Numbered(".covaria/lease.{}", "", "", "who may write here")
 
     # ---- folders
@@ -174,6 +183,9 @@ class Tree(Documents):
     # ---- putting results in place
     def staging(self, stage: str) -> AbstractContextManager[Path]:
         """A fresh folder on this tree's filesystem for `stage`'s results; removed when the block ends."""
+        if self.pen.folder is not None:
+            return publishing.staging(self.pen.folder, stage)
+        self.temporary.mkdir(parents=True, exist_ok=True)
         return publishing.staging(self.temporary, stage)
 
     def publish(self, source: Path, target: Path, part: type[Part] | None = None) -> None:
@@ -187,7 +199,25 @@ class Tree(Documents):
             publishing.refuse_unlisted(source, Tree, target.relative_to(self.out).as_posix() + "/")
         else:
             publishing.refuse_unlisted(source, part, "")
-        publishing.publish(source, target, self.temporary)
+        if self.pen.folder is None:
+            self.temporary.mkdir(parents=True, exist_ok=True)
+        publishing.publish(source, target, self.pen.folder or self.temporary, self._may_publish)
+
+    def _may_publish(self) -> None:
+        self.pen.check()
+        self.pen.publishing()
+
+    def write_bytes(self, path: Path, data: bytes) -> None:
+        """`data` at `path`: a reader sees the old file or the new one, never part of either."""
+        self.pen.write(path, lambda file: file.write(data))
+
+    def write_text(self, path: Path, text: str) -> None:
+        """UTF-8 text, as `write_bytes`."""
+        self.write_bytes(path, text.encode())
+
+    def write_json(self, path: Path, value: object) -> None:
+        """`covaria.tree.atomic.json_bytes`, as `write_bytes`."""
+        self.write_bytes(path, json_bytes(value))
 
     # ---- whose is it
     def owned(self) -> Iterator[Path]:
@@ -196,8 +226,8 @@ class Tree(Documents):
 
     @property
     def is_ours(self) -> bool:
-        """Whether OUT carries Covaria's mark."""
-        return self.state.is_dir()
+        """Whether OUT carries Covaria's mark: a folder, no link, of somebody who may write in OUT."""
+        return is_own_folder(self.state)
 
     @property
     def is_empty(self) -> bool:
@@ -207,4 +237,4 @@ class Tree(Documents):
     def clear(self) -> None:
         """Remove every path of ours in OUT; the mark goes last, so that a killed clear is still recognised as ours."""
         for path in sorted(self.owned(), key=lambda path: path.name == STATE):
-            publishing.remove(path)
+            self.pen.remove(path)

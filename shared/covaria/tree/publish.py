@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import secrets
@@ -10,62 +11,77 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from covaria.tree.atomic import fsync_directory
+from covaria.tree.atomic import fsync_directory, remove
 from covaria.tree.entry import Part, find
+from covaria.tree.pen import nobody_else
+
+_HERE, _EXCHANGE = -100, 2
+"""AT_FDCWD and RENAME_EXCHANGE of linux/fs.h."""
 
 
 class UnlistedOutput(Exception):
     """A stage would publish a file that the table of outputs does not name: a defect of the stage."""
 
 
-Guard = Callable[[], None]
-_guards: list[Guard] = []
-
-
-def add_publish_guard(guard: Guard) -> None:
-    """Call `guard` before every publishing rename of this process; it raises where the right to write was lost."""
-    _guards.append(guard)
-
-
-def remove_publish_guard(guard: Guard) -> None:
-    """Undo `add_publish_guard`."""
-    _guards.remove(guard)
-
-
 @contextmanager
 def staging(temporary: Path, stage: str) -> Iterator[Path]:
     """A fresh folder beneath `temporary` for `stage`, gone when the block ends. Its mode follows the umask."""
     folder = temporary / f"{stage}-{os.getpid()}-{secrets.token_hex(4)}"
-    folder.mkdir(parents=True)
+    folder.mkdir()
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(source: Path, target: Path, aside: Path) -> None:
+def publish(source: Path, target: Path, aside: Path, check: Callable[[], None] = nobody_else) -> None:
     """Move a finished file or folder to `target`.
 
-    Everything in `source` is synced first. An existing target is renamed into the folder `aside` and removed once the
-    new one is in place. Where the two lie on different filesystems, a copy is made beside the target and renamed.
+    Everything in `source` is synced first. An existing target changes places with the new one in one step; where the
+    filesystem cannot do that, it is first renamed into the folder `aside`, from where `put_back` saves it after a kill.
+    On another filesystem, a copy is made beside the target and renamed. `check` is called before anything is moved, and
+    raises where the right to write was lost.
     """
     _fsync_tree(source)
+    check()
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside.mkdir(parents=True, exist_ok=True)
-    for guard in _guards:
-        guard()
-    if source.is_file() and (target.is_file() or not target.exists()):
-        _rename(source, target)
+    if (source.is_file() and (target.is_file() or not target.exists())) or not os.path.lexists(target):
+        _rename(source, target, check)
+    elif exchange(source, target):
         fsync_directory(target.parent)
-        return
-    old: Path | None = None
-    if target.exists() or target.is_symlink():
-        old = aside / f"old-{target.name}-{secrets.token_hex(4)}"
-        _rename(target, old)
-    _rename(source, target)
+        remove(source)
+    else:
+        _replace(source, target, aside, check)
     fsync_directory(target.parent)
-    if old is not None:
-        remove(old)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step. False where the system or the filesystem cannot."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    done: int = renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE)
+    return done == 0
+
+
+def put_back(aside: Path, parent: Path) -> None:
+    """After a kill between two renames: what was renamed from `parent` into `aside` and has no successor returns."""
+    for old in aside.glob("old-*"):
+        target = parent / old.name.removeprefix("old-").rpartition("-")[0]
+        if not os.path.lexists(target):
+            old.rename(target)
+
+
+def _replace(source: Path, target: Path, aside: Path, check: Callable[[], None]) -> None:
+    old = aside / f"old-{target.name}-{secrets.token_hex(4)}"
+    _rename(target, old, check)
+    try:
+        _rename(source, target, check)
+    except BaseException:
+        if not os.path.lexists(target):
+            old.rename(target)
+        raise
+    remove(old)
 
 
 def refuse_unlisted(source: Path, part: type[Part], prefix: str) -> None:
@@ -78,15 +94,7 @@ def refuse_unlisted(source: Path, part: type[Part], prefix: str) -> None:
             raise UnlistedOutput(f"{name}: no line of covaria.tree.paths names it; add one with its meaning")
 
 
-def remove(path: Path) -> None:
-    """Delete a file, a link or a folder with all it holds; nothing there is no error."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=False)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _rename(source: Path, target: Path) -> None:
+def _rename(source: Path, target: Path, check: Callable[[], None]) -> None:
     try:
         source.replace(target)
         return
@@ -98,8 +106,13 @@ def _rename(source: Path, target: Path) -> None:
         shutil.copytree(source, beside, symlinks=True)
     else:
         shutil.copy2(source, beside)
-    _fsync_tree(beside)
-    beside.replace(target)
+    try:
+        _fsync_tree(beside)
+        check()
+        beside.replace(target)
+    except BaseException:
+        remove(beside)
+        raise
     remove(source)
 
 

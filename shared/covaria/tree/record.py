@@ -6,27 +6,33 @@ whoever may write them calls `refresh`, and a reader meets valid JSON at every i
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+import secrets
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import covaria
 from covaria.errors import InvalidInput
 from covaria.findings import Findings, together
+from covaria.opening import open_inside
 from covaria.plain import explain
 from covaria.request.model import Request
 from covaria.request.paths import input_files
 from covaria.request.stages import STAGES, in_order
 from covaria.tree import atomic
+from covaria.tree.atomic import json_bytes
+from covaria.tree.book import DamagedBook, read_book, read_if_sound, write_book
 from covaria.tree.inventory import inventory
 from covaria.tree.paths import Tree
 from covaria.tree.readme import readme
+from covaria.tree.shapes import DocumentShape, DocumentsShape, NotesShape, RequestShape, StageShape
+from covaria.tree.sums import describe_file
 
 SCHEMA_VERSION = 1
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
+MAX_LOG = 1 << 28
 STAGE_KEYS = (
     "status", "started_at", "finished_at", "seconds", "images_per_second", "peak_memory_bytes", "device",
 )  # fmt: skip
@@ -38,9 +44,23 @@ def now() -> str:
 
 
 def write_request(
-    tree: Tree, *, job_id: str, command: str, command_line: str, stages: tuple[str, ...], request: Request
+    tree: Tree,
+    *,
+    job_id: str,
+    command: str,
+    command_line: str,
+    stages: tuple[str, ...],
+    request: Request,
+    renew: Collection[str] = (),
+    generation: str = "",
+    replaces: bool = False,
 ) -> None:
-    """Record what was asked for."""
+    """Record what was asked for.
+
+    `renew`: stages to be done afresh, whatever is known of them; their results stay until the new ones replace them.
+    `generation` tells what is done afresh from what was there (default: drawn).
+    `replaces`: what the finished job has not made is removed at its end (covaria.job.ownership.prune).
+    """
     submitted = now()
     before = read_request(tree)
     lines = [*before["command_lines"], command_line] if before and before["job_id"] == job_id else [command_line]
@@ -54,35 +74,72 @@ def write_request(
         "submitted_at": submitted,
         "inputs": inputs(request),
         "request": request.model_dump(mode="json"),
+        "generations": (before or {}).get("generations", {}) | dict.fromkeys(renew, generation or secrets.token_hex(8)),
+        "replaces": replaces or (before or {}).get("replaces", False),
     }
-    atomic.write_json(tree.request, document)
+    write_book(tree, tree.request, document, with_copy=True)
 
 
 def read_request(tree: Tree) -> dict[str, Any] | None:
     """What `write_request` recorded, or None."""
-    return _read(tree.request)
+    try:
+        return read_book(tree, tree.request, RequestShape)
+    except DamagedBook:
+        document = read_if_sound(tree, tree.job_json, DocumentShape)
+        if document is None:
+            raise
+        return _request_of(document)
+
+
+def read_folder_document(folder: Path) -> dict[str, Any] | None:
+    """The job.json of a folder that one stage made, None where there is none. Raises DamagedBook."""
+    return read_book(Tree(folder), Tree(folder).job_json, DocumentShape)
+
+
+def note_replaced(tree: Tree) -> None:
+    """The job has replaced the one before it: nothing of that is left."""
+    request = read_request(tree)
+    if request is not None:
+        write_book(tree, tree.request, {**request, "replaces": False}, with_copy=True)
 
 
 def write_stage_state(tree: Tree, stage: str, state: Mapping[str, Any]) -> None:
     """Record what is known of a stage; `state["status"]` is one of STATUSES."""
     if state["status"] not in STATUSES:
         raise ValueError(f"no such status: {state['status']!r}")
-    atomic.write_json(tree.stage_state(stage), dict(state))
+    state = {**state, "generation": _generation(tree, stage)}
+    write_book(tree, tree.stage_state(stage), state, with_copy=True)
 
 
 def read_stage_state(tree: Tree, stage: str) -> dict[str, Any] | None:
-    """What `write_stage_state` recorded, or None where the stage has not begun."""
-    return _read(tree.stage_state(stage))
+    """What `write_stage_state` recorded, or None where the stage has not begun, or is to be done afresh."""
+    state = read_former_state(tree, stage)
+    return state if state is not None and state.get("generation", "") == _generation(tree, stage) else None
+
+
+def read_former_state(tree: Tree, stage: str) -> dict[str, Any] | None:
+    """The same, also of a stage that is to be done afresh: what its results on disk are."""
+    return read_if_sound(tree, tree.stage_state(stage), StageShape)
+
+
+def _is_stale(tree: Tree, stage: str) -> bool:
+    """Whether what is known of the stage is of a job that is being replaced."""
+    return read_former_state(tree, stage) is not None and read_stage_state(tree, stage) is None
+
+
+def _generation(tree: Tree, stage: str) -> str:
+    return str((read_request(tree) or {}).get("generations", {}).get(stage, ""))
 
 
 def write_findings(tree: Tree, stage: str, findings: Findings) -> None:
     """Record what a stage found: only what it knows itself."""
-    atomic.write_json(tree.stage_findings(stage), findings.model_dump(mode="json", exclude_unset=True))
+    write_book(tree, tree.stage_findings(stage), findings.model_dump(mode="json", exclude_unset=True))
 
 
 def read_findings(tree: Tree) -> Findings:
     """What the stages found, together."""
-    parts = (_read(tree.stage_findings(stage)) for stage in STAGES)
+    fresh = (stage for stage in STAGES if not _is_stale(tree, stage))
+    parts = (read_if_sound(tree, tree.stage_findings(stage), Findings) for stage in fresh)
     return together(Findings.model_validate(part) for part in parts if part is not None)
 
 
@@ -91,14 +148,15 @@ def inputs(request: Request) -> list[dict[str, Any]]:
     return [describe_file(file.path) for file in input_files(request)]
 
 
-def describe_file(path: Path) -> dict[str, Any]:
-    """path, size and sha256 (not of maps and image stacks: they are large)."""
-    entry: dict[str, Any] = {"path": str(path.absolute())}
-    if path.is_file():
-        entry["size"] = path.stat().st_size
-        if path.suffix not in (".mrcs", ".mrc"):
-            entry["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return entry
+def write_notes(tree: Tree, stage: str, notes: Iterable[str]) -> None:
+    """Record what a user should know of a stage's input or result."""
+    write_book(tree, tree.stage_notes(stage), {"notes": list(notes)})
+
+
+def read_notes(tree: Tree, stage: str) -> list[str]:
+    """What `write_notes` recorded."""
+    book = read_if_sound(tree, tree.stage_notes(stage), NotesShape) if not _is_stale(tree, stage) else None
+    return [] if book is None else list(book["notes"])
 
 
 def error_record(error: BaseException) -> dict[str, str]:
@@ -142,7 +200,7 @@ def job_document(tree: Tree, stages: list[str] | None = None, folder: Path | Non
     findings = read_findings(tree)
     if findings.model_fields_set:
         document["findings"] = findings.model_dump(mode="json") | {"headline": findings.headline()}
-    notes = [note for stage in planned for note in (_read(tree.stage_notes(stage)) or {}).get("notes", [])]
+    notes = [note for stage in planned for note in read_notes(tree, stage)]
     if notes:
         document["notes"] = notes
     errors = [state["error"] for state in known.values() if state.get("error")]
@@ -153,34 +211,68 @@ def job_document(tree: Tree, stages: list[str] | None = None, folder: Path | Non
 
 def refresh(tree: Tree) -> None:
     """Regenerate OUT's job.json, command.txt, run.log and README.txt from .covaria/."""
-    document = job_document(tree)
     request = read_request(tree)
-    assert request is not None
-    atomic.write_json(tree.job_json, document)
-    atomic.write_text(tree.command_txt, "\n".join(request["command_lines"]) + "\n")
-    atomic.write_text(tree.readme, readme(document))
-    refresh_log(tree)
+    document = job_document(tree)
+    lines = document["command_line"] if request is None else "\n".join(request["command_lines"])
+    _write_documents(tree, tree, document, lines, _run_log(tree, STAGES))
 
 
 def refresh_log(tree: Tree) -> None:
     """Regenerate run.log alone: the stages' logs one after another."""
-    logs = [tree.stage_log(stage) for stage in STAGES]
-    atomic.write_bytes(tree.run_log, b"".join(log.read_bytes() for log in logs if log.is_file()))
+    tree.write_bytes(tree.run_log, _run_log(tree, STAGES))
 
 
 def write_stage_folder_record(tree: Tree, stage: str, folder: Path) -> None:
     """The same four files for a folder that one stage made: density/, analysis_<zdim>/."""
-    log = tree.stage_log(stage)
-    write_folder_record(folder, job_document(tree, [stage], folder), log.read_bytes() if log.is_file() else b"")
+    document = job_document(tree, [stage], folder)
+    _write_documents(tree, Tree(folder, tree.pen), document, document["command_line"], _run_log(tree, (stage,)))
+
+
+def read_stage_log(tree: Tree, stage: str) -> bytes:
+    """The lines of a stage; nothing where there is no readable log."""
+    try:
+        with open_inside(tree.out, tree.stage_log(stage).relative_to(tree.out).as_posix(), most_bytes=MAX_LOG) as file:
+            return file.read()
+    except InvalidInput:
+        return b""
+
+
+def read_document_sums(tree: Tree) -> dict[str, dict[str, Any]]:
+    """The sums of everything that is made from the books, by name beneath OUT."""
+    return dict((read_if_sound(tree, tree.documents, DocumentsShape) or {}).get("files", {}))
+
+
+def _run_log(tree: Tree, stages: Iterable[str]) -> bytes:
+    return b"".join(read_stage_log(tree, stage) for stage in stages)
 
 
 def write_folder_record(folder: Path, document: Mapping[str, Any], log: bytes) -> None:
-    """job.json, command.txt, README.txt and run.log in `folder`."""
-    part = Tree(folder)
-    atomic.write_json(part.job_json, document)
-    atomic.write_text(part.command_txt, document["command_line"] + "\n")
-    atomic.write_text(part.readme, readme(document))
-    atomic.write_bytes(part.run_log, log)
+    """job.json, command.txt, README.txt and run.log in `folder`, which is nobody's OUT."""
+    for path, content in _documents(Tree(folder), document, document["command_line"], log).items():
+        atomic.write_bytes(path, content)
+
+
+def _documents(part: Tree, document: Mapping[str, Any], command_lines: str, log: bytes) -> dict[Path, bytes]:
+    return {
+        part.job_json: json_bytes(document),
+        part.command_txt: (command_lines + "\n").encode(),
+        part.readme: readme(document).encode(),
+        part.run_log: log,
+    }
+
+
+def _write_documents(tree: Tree, part: Tree, document: Mapping[str, Any], command_lines: str, log: bytes) -> None:
+    contents = _documents(part, document, command_lines, log)
+    for path, content in contents.items():
+        tree.write_bytes(path, content)
+    contents |= {tree.stage_log(stage): read_stage_log(tree, stage) for stage in STAGES}
+    sums = {
+        path.relative_to(tree.out).as_posix(): {"size": len(content), "sha256": sha256(content).hexdigest()}
+        for path, content in contents.items()
+        if path.is_relative_to(tree.out) and path.is_file()
+    }
+    known = {name: value for name, value in read_document_sums(tree).items() if (tree.out / name).parent.is_dir()}
+    write_book(tree, tree.documents, {"files": known | sums})
 
 
 def _environment(states: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -192,9 +284,12 @@ def _environment(states: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        result: dict[str, Any] | None = json.loads(path.read_text())
-        return result
-    except FileNotFoundError:
-        return None
+def _request_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What job.json repeats of request.json."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        **{key: document[key] for key in ("job_id", "command", "command_line", "submitted_at", "inputs")},
+        "command_lines": [document["command_line"]],
+        "stages": list(document["stages"]),
+        "request": document["parameters"],
+    }

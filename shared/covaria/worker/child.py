@@ -7,29 +7,31 @@ parent lives: its end means that the parent died, and the stage stops at its nex
 from __future__ import annotations
 
 import faulthandler
-import io
 import json
 import os
 import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, TextIO, cast
 
 from rich.console import Console
 
 from covaria.errors import CovariaError
-from covaria.job.lease import require
+from covaria.job.lease import held
+from covaria.opening import Roots
 from covaria.request.identity import stage_fingerprint
 from covaria.request.model import Request
 from covaria.request.stages import WITHOUT_DEVICE
 from covaria.running.bookkeeping import run_stage
-from covaria.running.context import LocalContext, Stopper
+from covaria.running.console import PatientStream
+from covaria.running.context import stage_context
 from covaria.running.devices import default_memory_bytes, resolve_device
+from covaria.running.stopper import Stopper
 from covaria.stage import Job
-from covaria.tree import Tree, add_publish_guard
+from covaria.tree import Tree
 from covaria.worker.faults import Faults
 
 REPORT_EVERY_S = 0.2
@@ -68,46 +70,23 @@ class Reporter:
             return
 
 
-class PatientStream(io.TextIOBase):
-    """stderr, as long as somebody reads it: a parent that was killed must not cut the last lines from the log."""
+class ProgressReport:
+    """Tells the parent of progress, a few times a second and at both ends of a step."""
 
-    def write(self, text: str) -> int:
-        try:
-            return sys.stderr.write(text)
-        except BrokenPipeError:
-            return len(text)
-
-    def flush(self) -> None:
-        try:
-            sys.stderr.flush()
-        except BrokenPipeError:
-            return
-
-
-class ServiceContext(LocalContext):
-    """A stage's context in a service: as on one machine, and the parent hears of progress too."""
-
-    allowed_roots: tuple[Path, ...]
-    reporter: Reporter
-    faults: Faults
-
-    def serve(self, reporter: Reporter, roots: tuple[Path, ...], faults: Faults) -> None:
-        """Say who listens and which folders may be read."""
-        self.reporter, self.allowed_roots, self.faults = reporter, roots, faults
+    def __init__(self, reporter: Reporter, device: str, faults: Faults) -> None:
+        self._reporter, self._device, self._faults = reporter, device, faults
         self._reported: dict[str, float] = {}
 
-    def progress(self, step: str, done: int, total: int, unit: str = "images") -> None:
-        """Report to the parent a few times a second and at both ends of a step; then as on one machine."""
+    def __call__(self, step: str, done: int, total: int, unit: str) -> None:
         now = time.monotonic()
         if done >= total or step not in self._reported or now - self._reported[step] >= REPORT_EVERY_S:
             self._reported[step] = now
-            self.reporter.send(
-                "progress", step=step, done=int(done), total=int(total), unit=unit, gpu_bytes=_gpu_bytes(self.device)
+            self._reporter.send(
+                "progress", step=step, done=int(done), total=int(total), unit=unit, gpu_bytes=_gpu_bytes(self._device)
             )
             if done >= total:
                 del self._reported[step]
-        self.faults.passing("child_progress")
-        super().progress(step, done, total, unit)
+        self._faults.passing("child_progress")
 
 
 def main() -> int:
@@ -135,28 +114,27 @@ def _obey(order: Order, reporter: Reporter) -> None:
     faults = Faults(order.crash_at)
     faults.passing("child_started")
     request = Request.model_validate(order.request, extra="ignore")
-    tree = Tree(request.out)
-
-    def guard() -> None:
-        require(tree, order.lease)
-        faults.passing("child_publish")
-
-    add_publish_guard(guard)
+    tree = held(Tree(request.out), order.lease)
+    tree = replace(tree, pen=replace(tree.pen, publishing=lambda: faults.passing("child_publish")))
+    tree.pen.check()
     memory_bytes = int((order.memory_bytes or default_memory_bytes()) * order.memory_scale)
     device = "cpu" if order.stage in WITHOUT_DEVICE else resolve_device(order.device)
-    with Stopper() as stopper:
-        context = ServiceContext(
+    console = Console(file=cast(IO[str], PatientStream()), force_terminal=False, width=200)
+    with (
+        Stopper() as stopper,
+        stage_context(
             tree,
             order.stage,
             stage_fingerprint(order.stage, request),
             device=device,
             memory_bytes=memory_bytes,
-            console=Console(file=cast(IO[str], PatientStream()), force_terminal=False, width=200),
+            console=console,
             stopper=stopper,
-        )
-        context.serve(reporter, tuple(Path(root) for root in order.roots), faults)
-        with context:
-            run_stage(order.stage, Job(order.job_id, request), context)
+            roots=Roots.of(map(Path, order.roots)),
+            listeners=(ProgressReport(reporter, device, faults),),
+        ) as context,
+    ):
+        run_stage(order.stage, Job(order.job_id, request), context)
     faults.passing("child_done")
 
 

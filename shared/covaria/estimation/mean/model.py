@@ -73,10 +73,11 @@ def estimate_mean_model(images: Images, options: ReconstructionOptions, passes: 
         mean.regularised_halves[1],
         images.pixel_size_angstrom,
         dilate_iterations=options.mask_dilate_iter,
+        roots=context.roots,
     )
     component_mask = masks.dilated_mask
     if options.focus_mask is not None:
-        component_mask = load_focus_mask(options.focus_mask, images.box, images.pixel_size_angstrom)
+        component_mask = load_focus_mask(options.focus_mask, images.box, images.pixel_size_angstrom, context.roots)
     unmasked = mean.fsc
     found = FirstContrasts(np.ones(len(images), np.float32), np.array(0.0))
     window = outside_window(masks.dilated_mask)

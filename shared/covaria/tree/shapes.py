@@ -1,0 +1,141 @@
+"""What each book in OUT/.covaria must hold to be believed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from covaria.request.stages import StageName
+from covaria.tree.book import Shape
+
+
+def _instant(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("a time without its zone")
+    return text
+
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Word = Annotated[str, Field(max_length=4096)]
+Instant = Annotated[str, Field(max_length=64), AfterValidator(_instant)]
+"""A time with its zone, ISO 8601."""
+Count = Annotated[int, Field(ge=0)]
+
+
+class RequestShape(Shape):
+    """request.json: what was asked for."""
+
+    job_id: Annotated[str, Field(min_length=1, max_length=256)]
+    command: Word
+    command_line: Annotated[str, Field(max_length=1 << 20)]
+    command_lines: list[str]
+    stages: Annotated[list[StageName], Field(min_length=1)]
+    submitted_at: Instant
+    inputs: list[dict[str, Any]]
+    request: dict[str, Any]
+    generations: dict[StageName, Word] = Field(default_factory=dict)
+
+
+class DocumentShape(Shape):
+    """job.json, read where request.json is damaged."""
+
+    job_id: Annotated[str, Field(min_length=1, max_length=256)]
+    command: Word
+    command_line: Annotated[str, Field(max_length=1 << 20)]
+    submitted_at: Instant
+    parameters: dict[str, Any]
+    inputs: list[dict[str, Any]]
+    stages: Annotated[dict[StageName, dict[str, Any]], Field(min_length=1)]
+
+
+class FileSum(Shape):
+    """A file that a stage made."""
+
+    size: Count
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class ErrorShape(Shape):
+    """Why a stage failed."""
+
+    type: str
+    message: str
+    hint: str = ""
+
+
+class StageShape(Shape):
+    """state.json: what is known of a stage."""
+
+    status: Status
+    job_id: Word | None = None
+    fingerprint: Word = ""
+    generation: Word = ""
+    started_at: Instant | None = None
+    finished_at: Instant | None = None
+    seconds: float | None = None
+    images_per_second: float | None = None
+    peak_memory_bytes: Count | None = None
+    device: Word | None = None
+    environment: dict[str, Any] = Field(default_factory=dict)
+    error: ErrorShape | None = None
+    files: dict[str, FileSum] = Field(default_factory=dict)
+
+
+class NotesShape(Shape):
+    """notes.json: what a user should know of a stage's input or result."""
+
+    notes: list[str]
+
+
+class DocumentsShape(Shape):
+    """documents.json: the sums of what is made from the books."""
+
+    files: dict[str, FileSum] = Field(default_factory=dict)
+
+
+class SubmissionShape(Shape):
+    """submission.json: the job as it was submitted."""
+
+    job_id: Word
+    submitted_at: Word = ""
+    traceparent: Word = ""
+    data: dict[str, Any]
+
+
+class SupersededShape(Shape):
+    """superseded.json: the jobs that this one replaced."""
+
+    job_ids: list[str]
+
+
+class DeliveryShape(Shape):
+    """delivery.json: what became of a stage's message."""
+
+    job_id: Word
+    state: Word
+    at: Instant | None = None
+    attempt: int | None = None
+    worker: Word = ""
+    reason: Word = ""
+    error: str = ""
+
+
+class HandoverShape(Shape):
+    """handover.json: the next stage's message is safe at the broker."""
+
+    job_id: Word
+    message_id: str | None = None
+
+
+class ProgressShape(Shape):
+    """progress.json: how far a stage is."""
+
+    step: Word
+    done: Count
+    total: Count
+    unit: Word = ""
+    per_second: float | None = None
+    seconds_left: float | None = None
+    at: Instant | None = None

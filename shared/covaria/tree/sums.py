@@ -1,0 +1,33 @@
+"""Sums of files, read in pieces."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from covaria.opening import ANYWHERE
+
+PIECE = 1 << 22
+MOST_SUMMED = 4 << 30
+"""An input file larger than this is named by its size alone: its sum would hold up whoever records the job."""
+
+
+def sum_of(path: Path) -> dict[str, Any]:
+    """{size, sha256} of a regular file."""
+    size, digest = 0, hashlib.sha256()
+    with ANYWHERE.open(path) as file:
+        while piece := file.read(PIECE):
+            size += len(piece)
+            digest.update(piece)
+    return {"size": size, "sha256": digest.hexdigest()}
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """path, size and sha256 of an input file (not of maps and image stacks: they are large)."""
+    entry: dict[str, Any] = {"path": str(path.absolute())}
+    if path.is_file():
+        entry["size"] = path.stat().st_size
+        if path.suffix not in (".mrcs", ".mrc") and entry["size"] <= MOST_SUMMED:
+            entry |= sum_of(path)
+    return entry
