@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -16,6 +17,9 @@ from covaria.errors import InvalidInput
 PREFIX = "COVARIA_"
 SECRETS_DIR = "COVARIA_SECRETS_DIR"
 """Folder of secret files, /run/secrets when unset: one file a setting, for example covaria_broker_password."""
+
+_HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
+"""A host name or an address."""
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -145,10 +149,14 @@ class Settings(BaseSettings):
     @field_validator("broker_url", mode="after")
     @classmethod
     def _amqp_url(cls, value: SecretStr) -> SecretStr:
-        if not _is_whole(value.get_secret_value()):
-            raise ValueError(
-                "must read amqp[s]://user:password@host:port/vhost; a password has / ? # @ : as %2F %3F %23 %40 %3A"
-            )
+        read_broker_url(value.get_secret_value())
+        return value
+
+    @field_validator("broker_password", mode="after")
+    @classmethod
+    def _readable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _is_text(value.get_secret_value()):
+            raise ValueError("is not UTF-8")
         return value
 
     @model_validator(mode="after")
@@ -159,7 +167,7 @@ class Settings(BaseSettings):
 
     def amqp_url(self) -> str:
         """The broker's URL with user and password put in. Secret: never log it."""
-        parts = urlsplit(self.broker_url.get_secret_value())
+        parts = read_broker_url(self.broker_url.get_secret_value())
         user = quote(self.broker_username, safe="") if self.broker_username else parts.username
         password = quote(self.broker_password.get_secret_value(), safe="") if self.broker_password else parts.password
         host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname or ""
@@ -175,20 +183,38 @@ class Settings(BaseSettings):
         return shown
 
 
-def _is_whole(url: str) -> bool:
-    """Whether nothing of a password can stand where host, port or path should: it would be shown there."""
+def read_broker_url(url: str) -> SplitResult:
+    """The parts of a broker's URL, each of them sound.
+
+    Raises ValueError that shows no part of it: where a password is not quoted, its pieces sit where host, port, path
+    or fragment are looked for, and the library's own words would repeat them.
+    """
     try:
         parts = urlsplit(url)
-        port = parts.port
+        sound = parts.scheme in ("amqp", "amqps") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        sound = sound and "@" not in parts.path + parts.query + parts.fragment and _is_text(url) and url.isprintable()
+        sound = sound and _HOST.fullmatch(parts.hostname or "") is not None
     except ValueError:
+        sound, parts = False, SplitResult("", "", "", "", "")
+    if not sound:
+        raise ValueError(
+            "must read amqp[s]://user:password@host:port/vhost; in user, password and vhost write / as %2F, # as %23, "
+            "? as %3F, @ as %40, [ as %5B, % as %25"
+        )
+    return parts
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
         return False
-    stray = "@" not in parts.netloc and "@" in f"{parts.path}{parts.query}{parts.fragment}"
-    return parts.scheme in ("amqp", "amqps") and bool(parts.hostname) and port != 0 and not stray
+    return True
 
 
 def redact_url(url: str) -> str:
     """The URL with the password replaced by ***."""
-    parts = urlsplit(url)
+    parts = read_broker_url(url)
     if parts.password is None:
         return url
     host = parts.netloc.rpartition("@")[2]

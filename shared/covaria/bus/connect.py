@@ -6,17 +6,17 @@ import ipaddress
 import os
 import socket
 import ssl
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import pika
 
 from covaria.errors import InvalidInput
-from covaria.settings import Settings
+from covaria.settings import Settings, read_broker_url
 
 
 def connection_parameters(settings: Settings) -> pika.ConnectionParameters:
     """pika's parameters. Raises InvalidInput for plaintext to a host that is not loopback, or unreadable TLS files."""
-    parts = urlsplit(settings.amqp_url())
+    parts = read_broker_url(settings.amqp_url())
     host = parts.hostname or "localhost"
     secure = parts.scheme == "amqps"
     if not secure and not settings.broker_allow_plaintext and not is_loopback(host):
