@@ -67,6 +67,10 @@ class HalfPlane:
         angle = (-2 * np.pi / self.box) * (translations.float() @ k)
         return torch.polar(torch.ones_like(angle), angle)
 
+    def frequencies(self, device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
+        """kx and ky on a device."""
+        return torch.as_tensor(self.kx, device=device), torch.as_tensor(self.ky, device=device)
+
     def shell_tensor(self, device: torch.device | str = "cpu") -> torch.Tensor:
         return torch.as_tensor(self.shell, device=device)
 
