@@ -135,7 +135,7 @@ OUTSIDE: list[tuple[str, Any]] = [
     ("reconstruction.mask_dilate_iter", 10**6),
     ("reconstruction.mask", "/" + "x" * 5000),
     ("reconstruction.mask", 5),
-    ("analysis.b_factor", 1e300),
+    ("analysis.b_factor", 1001),
     ("analysis.b_factor", -1e4),
     ("analysis.n_vols_along_path", 1),
     ("analysis.n_vols_along_path", 10**9),
