@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from covaria.particles import PathGuard
+from covaria.particles.assemble import assemble, working_box
 from covaria.particles.halves import with_half_sets
-from covaria.particles.read import assemble, read_metadata
+from covaria.particles.read import read_metadata
 from covaria.particles.store import save
 from covaria.particles.symmetry import expand
 from covaria.stage import Context, Job
@@ -26,9 +27,10 @@ def run(job: Job, context: Context) -> None:
         len(particles), int(particles.used.sum()), particles.box, particles.pixel_size_angstrom,
     )  # fmt: skip
     with tree.staging("ingest") as staged:
-        if options.downsample is not None and options.downsample < particles.box:
+        box = working_box(particles.box, options.downsample)
+        if box < particles.box:
             particles = with_half_sets(particles, job.request.seed)
-            particles = publish_downsampled(particles, described, options.downsample, tree, staged, context)
+            particles = publish_downsampled(particles, described, box, tree, staged, context)
         else:
             particles = leave_out_unusable(particles, context)
             particles = with_half_sets(particles, job.request.seed)

@@ -65,6 +65,39 @@ class Workshop:
             self.write_stack(self.folder / "stack.mrcs", self.images)
         return path
 
+    def cs_table(self, more: dict[str, np.ndarray] | None = None) -> np.ndarray:
+        """A cryoSPARC refinement of the stack's images, and `more` columns (N, ...); None removes one."""
+        count = len(self.images)
+        rng = np.random.default_rng(0)
+        full = np.ones(count, np.float32)
+        columns = {
+            "uid": rng.permutation(1000)[:count].astype("u8"),
+            "blob/path": np.full(count, b">stack.mrcs"),
+            "blob/idx": np.arange(count, dtype="u4"),
+            "blob/shape": np.full((count, 2), self.images.shape[-1], "u4"),
+            "blob/psize_A": 1.5 * full,
+            "blob/sign": full,
+            "ctf/df1_A": 15000 * full, "ctf/df2_A": 14000 * full, "ctf/df_angle_rad": 0.3 * full,
+            "ctf/accel_kv": 300 * full, "ctf/cs_mm": 2.7 * full, "ctf/amp_contrast": 0.1 * full,
+            "ctf/phase_shift_rad": 0 * full,
+            "alignments3D/pose": rng.normal(size=(count, 3)).astype("f4"),
+            "alignments3D/shift": rng.normal(size=(count, 2)).astype("f4"),
+            "alignments3D/psize_A": 1.5 * full,
+            **(more or {}),
+        }  # fmt: skip
+        columns = {name: values for name, values in columns.items() if values is not None}
+        table = np.zeros(count, [(name, values.dtype, values.shape[1:]) for name, values in columns.items()])
+        for name, values in columns.items():
+            table[name] = values
+        return table
+
+    def cs(self, table: np.ndarray, name: str = "particles.cs") -> Path:
+        """Write a .cs and the stack."""
+        self.write_stack(self.folder / "stack.mrcs", self.images)
+        with (self.folder / name).open("wb") as file:
+            np.save(file, table)
+        return self.folder / name
+
     @staticmethod
     def write_stack(path: Path, images: np.ndarray, pixel_size: float = 1.5) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)

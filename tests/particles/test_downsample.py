@@ -44,7 +44,7 @@ def test_grey_level_centre_and_nyquist():
     assert np.abs(spectrum[16]).max() < 1e-4 and np.abs(spectrum[:, 16]).max() < 1e-4
 
 
-@pytest.mark.parametrize(("size", "box"), [(64, 65), (64, 33), (63, 32), (64, 0)])
+@pytest.mark.parametrize(("size", "box"), [(64, 65), (64, 33), (64, 0)])
 def test_impossible_sizes(size, box):
     with pytest.raises(ValueError, match="crop"):
         downsample_images(np.zeros((1, size, size), np.float32), box)

@@ -41,8 +41,9 @@ def test_aspire_images_are_projections_of_the_ribosome(shared_data, kind):
     finufft = pytest.importorskip("finufft")
     star = shared_data("aspire", f"rln_proj_64_{kind}.star")
     options = IngestOptions(particles=star)
-    metadata = read_metadata(options).metadata
-    stacks = locate_stacks(metadata, options, None)
+    described = read_metadata(options)
+    metadata = described.metadata
+    stacks = locate_stacks(metadata, described.used, options, None)
     images = stacks.images(64).read(np.arange(metadata.count))
     origins = metadata.shifts.pixels(64, metadata.pixel_size_angstrom)
     volume = crop_volume(np.load(shared_data("aspire", "clean70SRibosome_vol.npy")), 64)

@@ -83,13 +83,13 @@ def test_a_stack_that_does_not_fit_is_refused(workshop, tmp_path):
 
 def test_the_summary_counts_and_notes(workshop):
     halves = ["1", "2", "1", "1", "2", "1"]
-    star = workshop.star(optics={"_rlnBeamTiltX": "0.5"}, particles={"_rlnRandomSubset": halves})
+    star = workshop.star(optics={"_rlnBeamTiltX": "0.2"}, particles={"_rlnRandomSubset": halves})
     summary = json.loads(run("inspect", star, "--json")[1])
     assert summary["half_sets"] == [4, 2]
     assert summary["optics_groups"][0]["voltage_kv"] == 300.0
     assert summary["ctf"]["defocus_u_angstrom"]["highest"] == 15005.0
     assert any("_rlnBeamTiltX" in note for note in summary["notes"])
-    assert "beam tilt" in run("inspect", star)[1]
+    assert "_rlnBeamTiltX is not modelled" in run("inspect", star)[1]
 
 
 def test_a_picture_of_some_images(workshop, tmp_path):

@@ -95,8 +95,11 @@ def test_stacks_of_a_list_come_in_order(workshop, tmp_path):
     stacks = plain_stacks(tmp_path / "list.txt", IngestOptions(particles=tmp_path / "list.txt"), None)
     np.testing.assert_array_equal(stacks.images(16).read(np.arange(6)), workshop.images)
     workshop.write_stack(tmp_path / "m" / "a.mrcs", np.zeros((1, 32, 32), np.float32))
+    mixed = plain_stacks(tmp_path / "list.txt", IngestOptions(particles=tmp_path / "list.txt"), None)
     with pytest.raises(InvalidInput, match="32 x 32"):
-        plain_stacks(tmp_path / "list.txt", IngestOptions(particles=tmp_path / "list.txt"), None)
+        mixed.checked(np.ones(3, dtype=bool))
+    np.testing.assert_array_equal(mixed.checked(np.array([True, True, False])).stack_of_row, [0, 0, -1])
+    assert mixed.checked(np.array([False, False, True])).box == 32
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "a/" * 3000 + "b.mrcs", "\u00e9\u4e2d.mrcs", "~/x.mrcs", "$HOME/x"])

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from covaria.errors import InvalidInput
-from covaria.particles.cryodrgn.tables import read_ctf, read_halfsets, read_index, read_poses
 from covaria.pickles import Refused, load_pickle, parse_pickle
+from covaria.particles.cryodrgn.tables import read_ctf, read_poses
+from covaria.particles.row_files import read_halfsets, read_index
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 VALUES = [
@@ -80,7 +81,6 @@ class Runs:
         Runs(np.load, "x"),
         Runs(getattr, "x", "y"),
         Path("x"),
-        {1, 2},
         np.array([1, "x", None], dtype=object),
         np.array(["text"]),
         np.zeros(2, dtype=[("a", "f4")]),
@@ -188,20 +188,21 @@ def test_bad_poses_are_found(tmp_path, rotation, shift, found):
         check.enforce(used)
 
 
+FOUR = np.ones(4, dtype=bool)
 NINE = np.tile([64, 1.5, 15000, 14000, 30, 300, 2.7, 0.1, 90], (4, 1))
 
 
 def test_ctf_tables(tmp_path):
-    nine = read_ctf(saved(tmp_path, NINE.astype(np.float32)), 4)
+    nine = read_ctf(saved(tmp_path, NINE.astype(np.float32)), FOUR)
     assert (nine.box, nine.pixel_size_angstrom) == (64, 1.5)
     assert nine.columns["phase_shift_rad"][0] == pytest.approx(np.pi / 2)
-    without_box = read_ctf(saved(tmp_path, NINE[:, 1:]), 4)
+    without_box = read_ctf(saved(tmp_path, NINE[:, 1:]), FOUR)
     assert without_box.box is None and without_box.columns["voltage_kv"][0] == 300
-    without_phase = read_ctf(saved(tmp_path, NINE[:, :8]), 4)
+    without_phase = read_ctf(saved(tmp_path, NINE[:, :8]), FOUR)
     assert without_phase.box == 64 and not without_phase.columns["phase_shift_rad"].any()
     for broken in (NINE[:, :7], np.tile([1.0] * 8, (4, 1)), NINE[:3], NINE[0], NINE * [1, -1, 1, 1, 1, 1, 1, 1, 1]):
         with pytest.raises(InvalidInput):
-            read_ctf(saved(tmp_path, broken), 4)
+            read_ctf(saved(tmp_path, broken), FOUR)
 
 
 @pytest.mark.parametrize(
@@ -213,6 +214,15 @@ def test_ctf_tables(tmp_path):
         ([True, False, False, False, True], [0, 4]),
         (np.array([], dtype=np.int64), []),
         (np.uint8([2]), [2]),
+        (np.array([4.0, 1.0]), [1, 4]),
+        (np.array([[4], [1]]), [1, 4]),
+        ((1, 2), [1, 2]),
+        ({4, 1}, [1, 4]),
+        (range(1, 5, 3), [1, 4]),
+        (np.where(np.array([False, True, False, False, True])), [1, 4]),
+        (np.array([0, 1, 0, 0, 1]), [1, 4]),
+        (np.array([0.0, 1.0, 0.0, 0.0, 1.0]), [1, 4]),
+        ([0, 1], [0, 1]),
     ],
 )
 def test_indices(tmp_path, value, rows):
@@ -221,11 +231,69 @@ def test_indices(tmp_path, value, rows):
 
 @pytest.mark.parametrize(
     "value",
-    [np.array([5]), np.array([-1]), np.array([0.0]), np.array([[1]]), [2**80], ["x"], "x", 3, np.ones(4, bool), (1, 2)],
-)
+    [
+        np.array([5]), np.array([-1]), np.array([0.5]), np.array([np.nan]), np.array([[1, 2], [3, 4]]), [2**80], ["x"],
+        "x", 3, np.ones(4, bool), (np.array([1]), np.array([2])), {"rows": [1]}, np.array([0, 1, 1, 0]), {"x"},
+    ],
+)  # fmt: skip
 def test_bad_indices(tmp_path, value):
+    """Also a mask as numbers whose length is another than the table's."""
     with pytest.raises(InvalidInput, match=r"value\.pkl"):
         read_index(saved(tmp_path, value), 5)
+
+
+@pytest.mark.parametrize("kind", ["Index", "RangeIndex"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_pandas_index_is_its_numbers(tmp_path, kind, protocol):
+    import pandas
+
+    index = pandas.Index([4, 1]) if kind == "Index" else pandas.RangeIndex(1, 5, 3)
+    (tmp_path / "value.pkl").write_bytes(pickle.dumps(index, protocol))
+    np.testing.assert_array_equal(read_index(tmp_path / "value.pkl", 5), [1, 4])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "rows"),
+    [
+        ("rows.txt", "4\n1\n", [1, 4]),
+        ("rows.txt", "# chosen\n4 # good\n\n1\n", [1, 4]),
+        ("rows.txt", "4 1", [1, 4]),
+        ("rows.csv", "index\n4\n1\n", [1, 4]),
+        ("rows.csv", "4,1\n", [1, 4]),
+        ("rows.txt", "0\n1\n0\n0\n1\n", [1, 4]),
+        ("rows.txt", "False\nTrue\nFalse\nFalse\nTrue\n", [1, 4]),
+        ("rows.txt", "4.0\n1.0\n", [1, 4]),
+    ],
+)
+def test_indices_as_text(tmp_path, name, text, rows):
+    (tmp_path / name).write_text(text)
+    np.testing.assert_array_equal(read_index(tmp_path / name, 5), rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("rows.txt", b"1 2\n3 4\n", "row 1: 2 values"),
+        ("rows.txt", b"1\nx\n", "row 2: 'x' is not a row number"),
+        ("rows.csv", b"5\n", "rows go from 0 to 4"),
+        ("rows.npy", b"no array", "read safely"),
+        ("rows.star", b"data_", "names particles, not rows"),
+        ("rows.cs", b"", "names particles, not rows"),
+    ],
+)
+def test_bad_index_files_of_other_kinds(tmp_path, name, content, complaint):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InvalidInput, match=complaint):
+        read_index(tmp_path / name, 5)
+
+
+def test_an_index_as_npy(tmp_path):
+    np.save(tmp_path / "rows.npy", [4, 1])
+    np.testing.assert_array_equal(read_index(tmp_path / "rows.npy", 5), [1, 4])
+    np.save(tmp_path / "evil.npy", np.array([Runs(os.mkdir, "PAYLOAD_RAN")], dtype=object), allow_pickle=True)
+    with pytest.raises(InvalidInput):
+        read_index(tmp_path / "evil.npy", 5)
+    assert not Path("PAYLOAD_RAN").exists()
 
 
 def test_half_sets(tmp_path):

@@ -11,8 +11,9 @@ import pytest
 
 from covaria.particles import read_particles
 from covaria.particles.cryodrgn.export import ctf_table, pose_tables
-from covaria.particles.cryodrgn.tables import read_index, read_poses
+from covaria.particles.cryodrgn.tables import read_poses
 from covaria.particles.read import read_metadata
+from covaria.particles.row_files import read_index
 from covaria.particles.stacks.locate import plain_stacks
 from covaria.request.model import IngestOptions
 

@@ -2,7 +2,7 @@
 
     lambda = 12.2643247 / sqrt(V (1 + 0.978466e-6 V))                                        [angstrom, V in volt]
     gamma  = -pi lambda defocus(theta) s^2 + pi/2 Cs lambda^3 s^4 - atan(w / sqrt(1 - w^2)) - phase shift
-    CTF    = -sin(gamma)
+    CTF    = -sin(gamma) scale exp(-B s^2 / 4)
     defocus(theta) = (U + V)/2 + (U - V)/2 cos 2(theta - theta_0)
 
 (RELION's closed form, src/ctf.h, in words: Rohou and Grigorieff, JSB 2015, eq. 2-4.)
@@ -39,6 +39,13 @@ class CtfTable:
         constant = -np.arctan2(w, np.sqrt(1 - w**2)) - ctf.phase_shift_rad
         angle = 2 * ctf.defocus_angle_rad
         self.table = np.stack([constant, mean, half * np.cos(angle), half * np.sin(angle), quartic], 1)
+        scale, b_factor = ctf.scale, ctf.b_factor_angstrom2
+        self.envelope: np.ndarray | None = None
+        """(N, 2): the scale, and what multiplies k^2 in the exponent; None where every image has 1 and 0."""
+        if (scale is not None and np.any(scale != 1)) or (b_factor is not None and np.any(b_factor != 0)):
+            ones = np.ones(len(w))
+            decay = -0.25 * step2 * (b_factor if b_factor is not None else 0 * ones)
+            self.envelope = np.stack([scale if scale is not None else ones, decay], 1)
 
     def evaluate(self, rows: np.ndarray, plane: HalfPlane, device: torch.device | str = "cpu") -> torch.Tensor:
         """CTF of the particles `rows` on `plane`: (len(rows), n) float32."""
@@ -46,4 +53,8 @@ class CtfTable:
         kx, ky = plane.kx.astype(np.float64), plane.ky.astype(np.float64)
         k2 = kx**2 + ky**2
         basis = np.stack([np.ones_like(k2), k2, kx**2 - ky**2, 2 * kx * ky, k2**2])
-        return -torch.sin(coefficients @ torch.as_tensor(basis, dtype=torch.float32, device=device))
+        values = -torch.sin(coefficients @ torch.as_tensor(basis, dtype=torch.float32, device=device))
+        if self.envelope is None:
+            return values
+        scale, decay = torch.as_tensor(self.envelope[rows], dtype=torch.float32, device=device).T[..., None]
+        return values * scale * torch.exp(decay * torch.as_tensor(k2, dtype=torch.float32, device=device))

@@ -1,8 +1,8 @@
 """What was measured: STAR, .cs, pickles and MRC stacks become one `Particles` value."""
 
+from covaria.particles.assemble import read_particles
 from covaria.particles.model import ContrastTransfer, ImageStack, Particles
 from covaria.particles.paths import PathGuard
-from covaria.particles.read import read_particles
 from covaria.particles.stacks.images import StackImages, read_ahead
 from covaria.particles.store import load, save
 

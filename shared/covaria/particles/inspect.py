@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
+from covaria.particles.assemble import assemble, checked_box
 from covaria.particles.cryodrgn.export import Exported, export_pickles, missing_for_ctf, missing_for_poses
 from covaria.particles.metadata import Metadata
 from covaria.particles.paths import PathGuard
-from covaria.particles.read import assemble, checked_box, read_metadata, used_rows
+from covaria.particles.read import read_metadata
 from covaria.particles.stacks.locate import LocatedStacks, locate_stacks, search_stacks
 from covaria.particles.stacks.mrc import read_header
 from covaria.request.model import IngestOptions
@@ -35,23 +36,24 @@ def inspect(options: IngestOptions, *, guard: PathGuard | None = None, export: P
     Missing stacks are listed. They make the input incomplete, but not the pickles, which do not need them.
     """
     described = read_metadata(options, guard=guard)
-    metadata, stacks = described.metadata, described.stacks
+    metadata, used, stacks = described.metadata, described.used, described.stacks
+    if export is not None:  # the pickles say nothing about what our CTF leaves out
+        metadata = replace(metadata, aberrations=())
+    for check in metadata.checks:
+        check.enforce(used)
     absent: list[str] = []
     box = metadata.box
     if stacks is None:
-        search = search_stacks(metadata, options, guard)
+        search = search_stacks(metadata, used, options, guard)
         absent = search.absent
         if not absent:
-            stacks = locate_stacks(metadata, options, guard)
+            stacks = locate_stacks(metadata, used, options, guard)
         elif box is None:
             found = next((path for path in search.paths if path is not None), None)
             box = read_header(found).width if found is not None else None
     if stacks is not None:
         box = checked_box(metadata, stacks)
         metadata = metadata.with_notes(*stacks.notes)
-    used = used_rows(metadata.count, options, guard)
-    for check in metadata.checks:
-        check.enforce(used)
     poses_missing, ctf_missing = missing_for_poses(metadata, box), missing_for_ctf(metadata, box)
     if stacks is not None and not poses_missing and not ctf_missing:
         particles = assemble(replace(described, metadata=metadata, stacks=stacks), options, guard)
@@ -73,7 +75,10 @@ def describe(
     stacks: LocatedStacks | None,
     absent: list[str],
 ) -> dict[str, Any]:
-    """A summary ready for JSON: counts, ranges, optics groups, half-sets, stacks, what is missing, notes."""
+    """A summary ready for JSON: counts, ranges, optics groups, half-sets, stacks, what is missing, notes.
+
+    All but the number of particles and of stacks is of the rows in use.
+    """
     return {
         "source": str(metadata.source),
         "particles": metadata.count,
@@ -81,11 +86,13 @@ def describe(
         "box_pixels": box,
         "pixel_size_angstrom": metadata.pixel_size_angstrom,
         "nyquist_angstrom": 2 * metadata.pixel_size_angstrom if metadata.pixel_size_angstrom else None,
-        "poses": _describe_poses(metadata, box),
-        "ctf": {name: _range(values) for name, values in _readable_ctf(metadata).items()},
-        "optics_groups": _describe_groups(metadata),
-        "half_sets": None if metadata.half_set is None else [int(np.sum(metadata.half_set == half)) for half in (0, 1)],
-        "micrographs": None if metadata.micrograph is None else len(metadata.micrograph_names),
+        "poses": _describe_poses(metadata, used, box),
+        "ctf": {name: _range(values[used]) for name, values in _readable_ctf(metadata).items()},
+        "optics_groups": _describe_groups(metadata, used),
+        "half_sets": None
+        if metadata.half_set is None
+        else [int(np.sum(metadata.half_set[used] == half)) for half in (0, 1)],
+        "micrographs": None if metadata.micrograph is None else len(np.unique(metadata.micrograph[used])),
         "stacks": _describe_stacks(metadata, stacks, absent),
         "missing": {
             "poses": missing_for_poses(metadata, box),
@@ -118,8 +125,8 @@ def render_gallery(images: NDArray[np.float32], rows: NDArray[np.int64], path: P
 def gallery(options: IngestOptions, path: Path, *, count: int = 24, guard: PathGuard | None = None) -> None:
     """Write a picture of `count` images spread evenly over the rows in use. Raises MissingFile without stacks."""
     described = read_metadata(options, guard=guard)
-    stacks = described.stacks or locate_stacks(described.metadata, options, guard)
-    rows = np.flatnonzero(used_rows(described.metadata.count, options, guard))
+    stacks = described.stacks or locate_stacks(described.metadata, described.used, options, guard)
+    rows = np.flatnonzero(described.used)
     chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64))]
     if path.suffix.lower() != ".png":
         raise InvalidInput("the picture must be a .png", file=path, hint="give a name that ends in .png")
@@ -130,12 +137,12 @@ def _export_summary(exported: Exported) -> dict[str, Any]:
     return {"written": [str(path) for path in exported.written], "missing": exported.missing}
 
 
-def _describe_poses(metadata: Metadata, box: int | None) -> dict[str, Any] | None:
+def _describe_poses(metadata: Metadata, used: NDArray[np.bool_], box: int | None) -> dict[str, Any] | None:
     if metadata.rotations is None or metadata.shifts is None:
         return None
     summary: dict[str, Any] = {"shift_unit_in_file": metadata.shifts.unit}
     if box is not None and (metadata.pixel_size_angstrom is not None or metadata.shifts.unit != "angstrom"):
-        pixels = metadata.shifts.pixels(box, metadata.pixel_size_angstrom or 1.0)
+        pixels = metadata.shifts.pixels(box, metadata.pixel_size_angstrom or 1.0)[used]
         summary["shift_pixels"] = _range(np.hypot(pixels[:, 0], pixels[:, 1]))
     return summary
 
@@ -158,12 +165,12 @@ def _range(values: NDArray[np.float64]) -> dict[str, float]:
     return {"lowest": float(finite.min()), "median": float(np.median(finite)), "highest": float(finite.max())}
 
 
-def _describe_groups(metadata: Metadata) -> list[dict[str, Any]]:
+def _describe_groups(metadata: Metadata, used: NDArray[np.bool_]) -> list[dict[str, Any]]:
     if metadata.optics_group is None:
         return []
     groups = []
-    for code in np.unique(metadata.optics_group):
-        rows = metadata.optics_group == code
+    for code in np.unique(metadata.optics_group[used]):
+        rows = (metadata.optics_group == code) & used
         entry: dict[str, Any] = {"name": metadata.optics_names[code], "particles": int(rows.sum())}
         for name in ("voltage_kv", "spherical_aberration_mm", "amplitude_contrast"):
             if name in metadata.ctf:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -26,7 +26,10 @@ class ImageStack(Protocol):
 
 @dataclass(frozen=True)
 class ContrastTransfer:
-    """CTF parameters, one entry for each particle. Lengths in angstrom, angles in radians, voltage in kV, Cs in mm."""
+    """CTF parameters, one entry for each particle. Lengths in angstrom, angles in radians, voltage in kV, Cs in mm.
+
+    The whole is multiplied by scale x exp(-b_factor s^2 / 4); None stands for 1 and 0 throughout.
+    """
 
     defocus_u_angstrom: NDArray[np.float64]
     defocus_v_angstrom: NDArray[np.float64]
@@ -35,9 +38,15 @@ class ContrastTransfer:
     spherical_aberration_mm: NDArray[np.float64]
     amplitude_contrast: NDArray[np.float64]
     phase_shift_rad: NDArray[np.float64]
+    b_factor_angstrom2: NDArray[np.float64] | None = None
+    scale: NDArray[np.float64] | None = None
+
+    def columns(self) -> dict[str, NDArray[np.float64]]:
+        """The columns that are there, by field name."""
+        return {entry.name: values for entry in fields(self) if (values := getattr(self, entry.name)) is not None}
 
     def take(self, rows: NDArray[np.int64]) -> ContrastTransfer:
-        return ContrastTransfer(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+        return ContrastTransfer(**{name: values[rows] for name, values in self.columns().items()})
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,8 @@ class Particles:
     micrograph: NDArray[np.int64]
     used: NDArray[np.bool_]
     images: ImageStack
+    together: NDArray[np.int64] | None = None
+    """(N,) rows of one number share pixels or are one object: they belong into one half-set. None: all independent."""
     notes: tuple[str, ...] = field(default=())
     """What a user should know: ignored aberrations, images left out, which rule found the stacks."""
 

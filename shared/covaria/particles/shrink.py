@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from covaria.errors import InvalidInput, RefusedOutput
+from covaria.particles.assemble import assemble, checked_box
 from covaria.particles.cryodrgn.export import missing_for_ctf, missing_for_poses
 from covaria.particles.paths import PathGuard
-from covaria.particles.read import assemble, checked_box, read_metadata
+from covaria.particles.read import read_metadata
 from covaria.particles.stacks.images import StackImages
 from covaria.particles.stacks.locate import locate_stacks
-from covaria.particles.stacks.scan import Progress, without, write_downsampled_stack
+from covaria.particles.stacks.scan import Progress, without_unusable, write_downsampled_stack
 from covaria.particles.star.write import write_star_for
 from covaria.request.model import IngestOptions
 from covaria.tree.publish import publish
@@ -45,28 +46,31 @@ def shrink(
     Raises InvalidInput (also for a box that is odd or not smaller) and RefusedOutput for files that are there already.
     """
     described = read_metadata(options, guard=guard)
-    stacks = described.stacks or locate_stacks(described.metadata, options, guard)
+    stacks = described.stacks or locate_stacks(described.metadata, described.used, options, guard)
     if box % 2 or not 0 < box < stacks.box:
+        largest = (stacks.box - 1) // 2 * 2
         raise InvalidInput(f"cannot downsample images of {stacks.box} pixels to {box}", file=options.particles,
-                           hint="give an even number below the box")  # fmt: skip
+                           hint=f"give an even number up to {largest}")  # fmt: skip
     checked_box(described.metadata, stacks)
     stack, star = out / f"particles.{box}.mrcs", out / f"particles.{box}.star"
     for path in (stack, star):
         if path.exists() and not overwrite:
             raise RefusedOutput("is there already", file=path, hint="give --overwrite or another folder")
-    described = replace(described, stacks=stacks)
-    metadata = described.metadata
+    # What a CTF leaves out stays in the columns of the new STAR: it is no reason not to make smaller images.
+    metadata = replace(described.metadata, aberrations=())
+    described = replace(described, metadata=metadata, stacks=stacks)
     missing = tuple(missing_for_poses(metadata, stacks.box) + missing_for_ctf(metadata, stacks.box))
     particles = None if missing else assemble(described, options, guard)
     pixel_size = (metadata.pixel_size_angstrom or stacks.pixel_size_angstrom) * stacks.box / box
     work = out / f".shrink-{secrets.token_hex(4)}"
     work.mkdir(parents=True)
     try:
-        unusable = write_downsampled_stack(stacks.images(stacks.box), box, pixel_size, work / stack.name, progress)
+        images = stacks.images(stacks.box, metadata.gain)
+        spread = write_downsampled_stack(images, images.readable, box, pixel_size, work / stack.name, progress)
         if particles is not None:
             count = len(particles)
-            images = StackImages((work / stack.name,), np.zeros(count, dtype=np.int64), np.arange(count), box)
-            particles = without(particles.with_images(images, pixel_size), unusable)
+            small = StackImages((work / stack.name,), np.zeros(count, dtype=np.int64), np.arange(count), box)
+            particles = without_unusable(particles.with_images(small, pixel_size), spread)
             write_star_for(work / star.name, described, particles, work / stack.name)
         publish(work / stack.name, stack, work)
         if particles is not None:

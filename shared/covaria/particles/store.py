@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from covaria.particles.model import ContrastTransfer, Particles
 from covaria.particles.stacks.images import StackImages
 from covaria.tree.pen import FREE, Pen
 
-VERSION = 1
+VERSION = 2
 ARRAYS = ("rotations", "translations", "optics_group", "half_set", "micrograph", "used")
 
 
@@ -28,7 +28,9 @@ def save(path: Path, particles: Particles, pen: Pen = FREE) -> None:
         raise TypeError(f"images of type {type(images).__name__} cannot be stored; only stacks on disk can")
     folder = path.absolute().parent
     arrays = {name: getattr(particles, name) for name in ARRAYS}
-    arrays |= {f"ctf_{entry.name}": getattr(particles.ctf, entry.name) for entry in fields(ContrastTransfer)}
+    arrays |= {f"ctf_{name}": values for name, values in particles.ctf.columns().items()}
+    if images.gain is not None:
+        arrays["gain"] = images.gain
     arrays |= {
         "version": np.int64(VERSION),
         "source": np.str_(particles.source),
@@ -38,6 +40,7 @@ def save(path: Path, particles: Particles, pen: Pen = FREE) -> None:
         "stack_paths": np.array([_stored(stack, folder) for stack in images.paths], dtype=np.str_),
         "stack_of_row": images.file,
         "image_of_row": images.index,
+        "unsigned_bytes": np.bool_(images.unsigned_bytes),
     }
     pen.write(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
@@ -58,12 +61,20 @@ def load(path: Path) -> Particles:
             file=arrays["stack_of_row"],
             index=arrays["image_of_row"],
             box=int(arrays["box"]),
+            gain=arrays.get("gain"),
+            unsigned_bytes=bool(arrays["unsigned_bytes"]),
         )
         return Particles(
             source=Path(str(arrays["source"])),
             box=int(arrays["box"]),
             pixel_size_angstrom=float(arrays["pixel_size_angstrom"]),
-            ctf=ContrastTransfer(**{entry.name: arrays[f"ctf_{entry.name}"] for entry in fields(ContrastTransfer)}),
+            ctf=ContrastTransfer(
+                **{
+                    entry.name: arrays[f"ctf_{entry.name}"]
+                    for entry in fields(ContrastTransfer)
+                    if f"ctf_{entry.name}" in arrays or entry.default is MISSING
+                }
+            ),
             images=images,
             notes=tuple(str(note) for note in arrays["notes"]),
             **{name: arrays[name] for name in ARRAYS},

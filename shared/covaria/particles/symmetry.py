@@ -78,6 +78,7 @@ def expand(particles: Particles, name: str) -> Particles:
         micrograph=particles.micrograph[rows],
         used=particles.used[rows],
         images=particles.images.take(rows),
+        together=None if particles.together is None else particles.together[rows],
         notes=(*particles.notes, note),
     )
 

@@ -11,6 +11,8 @@ import numpy as np
 
 _DTYPE = re.compile(r"[<>|=]?(b1|\?|[iu][1248]|f[248])")
 
+MAX_RANGE = 2**31
+
 
 class Refused(Exception):
     """The stream asks for something that data do not need."""
@@ -139,12 +141,44 @@ def _no_bytes(*arguments: Any) -> bytes:
     return b""
 
 
+def _set(items: Any = ()) -> set[Any]:
+    if type(items) not in (list, tuple, set):
+        raise Refused("a set is made in an unknown way")
+    return set(items)
+
+
+def _range(*arguments: Any) -> range:
+    if not 1 <= len(arguments) <= 3 or not all(type(value) is int and abs(value) < 2**62 for value in arguments):
+        raise Refused("a range is made in an unknown way")
+    made = range(*arguments)
+    if len(made) > MAX_RANGE:
+        raise Refused(f"a range of {len(made)} numbers")
+    return made
+
+
+def _pandas_index(kind: Any, parts: Any) -> Any:
+    """The numbers of a pandas Index or RangeIndex."""
+    if not isinstance(kind, Name) or type(parts) is not dict:
+        raise Refused("a pandas index is made in an unknown way")
+    if kind.name == "RangeIndex":
+        return _range(parts.get("start"), parts.get("stop"), parts.get("step"))
+    return parts.get("data")
+
+
 _NAMES = {
     "numpy ndarray": "ndarray",
     "numpy dtype": "dtype",
     "_codecs encode": "encode",
     "__builtin__ bytes": "no_bytes",
     "builtins bytes": "no_bytes",
+    **{f"{module} {name}": "set" for module in ("builtins", "__builtin__") for name in ("set", "frozenset")},
+    **{f"{module} {name}": "range" for module in ("builtins", "__builtin__") for name in ("range", "xrange")},
+    "pandas.core.indexes.base _new_Index": "_new_Index",
+    "pandas.core.indexes.base Index": "Index",
+    "pandas.core.indexes.range RangeIndex": "RangeIndex",
+    "pandas Index": "Index",
+    "pandas RangeIndex": "RangeIndex",
+    **{f"pandas.core.indexes.numeric {kind}": "Index" for kind in ("Int64Index", "UInt64Index", "NumericIndex")},
     **{f"numpy.{core}.multiarray {name}": name for core in ("core", "_core") for name in ("_reconstruct", "scalar")},
     **{f"numpy.{core}.numeric _frombuffer": "_frombuffer" for core in ("core", "_core")},
 }
@@ -162,4 +196,9 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "scalar": _scalar,
     "_frombuffer": _from_buffer,
     "ndarray": _refuse_call,
+    "set": _set,
+    "range": _range,
+    "_new_Index": _pandas_index,
+    "Index": _refuse_call,
+    "RangeIndex": _refuse_call,
 }

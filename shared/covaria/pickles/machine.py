@@ -84,6 +84,12 @@ class Machine:
             raise Refused("damaged: appending to something that is no list")
         target.extend(values)
 
+    def add(self, values: list[Any]) -> None:
+        target = self.stack[-1]
+        if type(target) is not set:
+            raise Refused("damaged: adding to something that is no set")
+        target.update(values)
+
     def tuple_of(self, count: int) -> None:
         values = [self.pop() for _ in range(count)][::-1]
         self.stack.append(tuple(values))
@@ -160,6 +166,9 @@ _ACTIONS: dict[str, Callable[[Machine, Any], None]] = {
     "DICT": Machine.dictionary,
     "SETITEM": lambda m, _: m.put([m.pop(), m.pop()][::-1]),
     "SETITEMS": lambda m, _: m.put(m.since_mark()),
+    "EMPTY_SET": lambda m, _: m.stack.append(set()),
+    "ADDITEMS": lambda m, _: m.add(m.since_mark()),
+    "FROZENSET": lambda m, _: m.stack.append(set(m.since_mark())),
     "TUPLE": lambda m, _: m.stack.append(tuple(m.since_mark())),
     "TUPLE1": lambda m, _: m.tuple_of(1),
     "TUPLE2": lambda m, _: m.tuple_of(2),

@@ -1,4 +1,4 @@
-"""cryoDRGN's pickles: poses, CTF, indices, half-sets, as checked arrays."""
+"""cryoDRGN's tables of poses and CTF parameters as checked arrays."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
+from covaria.particles.bounds import ctf_checks
+from covaria.pickles import load_pickle
 from covaria.particles.metadata import RowCheck, not_finite
 from covaria.particles.rotations import orthonormality_error
-from covaria.pickles import load_pickle
 
 ORTHONORMAL = 1e-2
 CTF_NINE = (
@@ -46,6 +47,12 @@ def read_poses(path: Path, count: int, *, shown: Path | None = None) -> PoseTabl
     shown = shown or path
     value = load_pickle(path, shown=shown)
     parts = list(value) if type(value) in (list, tuple) else [value]
+    if isinstance(value, np.ndarray) and value.ndim == 2 and value.shape[1] in (8, 9):
+        raise InvalidInput(
+            f"holds {value.shape[1]} columns, as CTF parameters do",
+            file=shown,
+            hint="is this ctf.pkl? give it with --ctf, poses.pkl with --poses",
+        )
     if not 1 <= len(parts) <= 2:
         raise InvalidInput(
             f"holds {len(parts)} items, (rotations, translations) expected", file=shown, hint="write poses.pkl again"
@@ -57,37 +64,46 @@ def read_poses(path: Path, count: int, *, shown: Path | None = None) -> PoseTabl
     error = orthonormality_error(np.nan_to_num(rotations, posinf=0.0, neginf=0.0))
     again = "write poses.pkl again, or leave these rows out with --ind"
     checks = [
-        RowCheck(not_finite(rotations), shown, "rotation", "the value is not finite", again),
-        RowCheck(~(error < ORTHONORMAL), shown, "rotation", "the matrix is not a rotation", again),
+        RowCheck(not_finite(rotations), shown, "rotation", "the value is not finite", again, "poses"),
+        RowCheck(~(error < ORTHONORMAL), shown, "rotation", "the matrix is not a rotation", again, "poses"),
     ]
     if fractions is not None:
-        checks += [RowCheck(not_finite(fractions), shown, "translation", "the value is not finite", again)]
+        checks += [RowCheck(not_finite(fractions), shown, "translation", "the value is not finite", again, "poses")]
         too_far = np.abs(np.nan_to_num(fractions)).max(axis=1, initial=0.0) > 1
         unit = "translations here are fractions of the box, not pixels or angstrom: divide them by the box"
-        checks += [RowCheck(too_far, shown, "translation", "a translation is larger than the box", unit)]
+        checks += [RowCheck(too_far, shown, "translation", "a translation is larger than the box", unit, "poses")]
     return PoseTable(rotations, fractions, tuple(checks))
 
 
-def read_ctf(path: Path, count: int, *, shown: Path | None = None) -> CtfColumns:
-    """cryoDRGN's (N, 9) table, or its older (N, 8) ones where the layout is beyond doubt. Raises InvalidInput."""
+def read_ctf(path: Path, used: NDArray[np.bool_], *, shown: Path | None = None) -> CtfColumns:
+    """cryoDRGN's (N, 9) table, or its older (N, 8) ones where the layout is beyond doubt. Raises InvalidInput.
+
+    Rows not in `used` (N,) may hold anything.
+    """
     shown = shown or path
+    count = len(used)
     value = load_pickle(path, shown=shown)
+    if isinstance(value, tuple | list) and len(value) == 2:
+        raise InvalidInput(
+            "holds a pair, as poses do", file=shown, hint="is this poses.pkl? give it with --poses, ctf.pkl with --ctf"
+        )
     if not isinstance(value, np.ndarray) or value.ndim != 2 or value.shape[1] not in (8, 9):
         shape = getattr(value, "shape", type(value).__name__)
-        raise InvalidInput(f"holds {shape}, a table of {count} x 9 expected", file=shown, hint="write ctf.pkl again")
+        raise InvalidInput(
+            f"holds {shape}, a table of {count} x 9 expected ({', '.join(CTF_NINE)})",
+            file=shown,
+            hint="write ctf.pkl again (cryodrgn parse_ctf_star or parse_ctf_csparc, or `covaria inspect --export`)",
+        )
     table = _numbers(value, (count, value.shape[1]), "CTF parameters", shown)
-    names = CTF_NINE if table.shape[1] == 9 else _older_layout(table, shown)
+    names = CTF_NINE if table.shape[1] == 9 else _older_layout(table[used], shown)
     columns = {name: table[:, place] for place, name in enumerate(names)}
     columns.setdefault("phase_shift_rad", np.zeros(count))
-    again = "write ctf.pkl again, or leave these rows out with --ind"
-    checks = [
-        RowCheck(not_finite(values), shown, name, "the value is not finite", again) for name, values in columns.items()
-    ]
-    pixel_size = _shared(columns.pop("pixel_size_angstrom"), "pixel size", shown)
-    box = round(_shared(columns.pop("box"), "box", shown)) if "box" in columns else None
+    pixel_size = _shared(columns.pop("pixel_size_angstrom"), "pixel size", used, shown)
+    box = round(_shared(columns.pop("box"), "box", used, shown)) if "box" in columns else None
     for name in ("defocus_angle_rad", "phase_shift_rad"):
         columns[name] = np.deg2rad(columns[name])
-    return CtfColumns(columns, pixel_size, box, tuple(checks))
+    places = {name: f"{CTF_NINE.index(name) + 1} ({name})" for name in columns}
+    return CtfColumns(columns, pixel_size, box, tuple(ctf_checks(columns, shown, places, angles="degree")))
 
 
 def _older_layout(table: NDArray[np.float64], shown: Path) -> tuple[str, ...]:
@@ -107,54 +123,11 @@ def _older_layout(table: NDArray[np.float64], shown: Path) -> tuple[str, ...]:
     layouts = [names for names in (CTF_NINE[1:], CTF_NINE[:-1]) if plausible(names)]
     if len(layouts) != 1:
         raise InvalidInput(
-            "8 columns whose meaning cannot be told", file=shown, hint="write the 9 columns of today's cryoDRGN"
+            f"8 columns; which of the nine ({', '.join(CTF_NINE)}) is absent cannot be told",
+            file=shown,
+            hint="write the nine columns of today's cryoDRGN",
         )
     return layouts[0]
-
-
-def read_index(path: Path, count: int, *, shown: Path | None = None) -> NDArray[np.int64]:
-    """Ascending rows from pickled integers (array or list) or a mask of length `count`. Raises InvalidInput."""
-    shown = shown or path
-    values = _integers(load_pickle(path, shown=shown), shown, "an index file")
-    if values.dtype == bool:
-        if len(values) != count:
-            raise InvalidInput(
-                f"a mask of {len(values)} rows for {count} particles",
-                file=shown,
-                hint="indices refer to the original rows",
-            )
-        return np.flatnonzero(values)
-    return np.unique(_in_range(values, count, shown))
-
-
-def read_halfsets(path: Path, count: int, *, shown: Path | None = None) -> NDArray[np.int8]:
-    """(count,) 0 or 1, -1 for rows in neither, from a pickled list of two arrays of rows. Raises InvalidInput."""
-    shown = shown or path
-    value = load_pickle(path, shown=shown)
-    if type(value) not in (list, tuple) or len(value) != 2:
-        raise InvalidInput(
-            "two arrays of rows expected, one for each half-set",
-            file=shown,
-            hint="a list [rows of half 1, rows of half 2]",
-        )
-    halves = [_in_range(_integers(half, shown, "a half-set"), count, shown) for half in value]
-    out = np.full(count, -1, dtype=np.int8)
-    out[halves[0]] = 0
-    twice = np.flatnonzero(out[halves[1]] == 0)
-    if len(twice):
-        raise InvalidInput(
-            "the row is in both half-sets",
-            file=shown,
-            row=int(halves[1][twice[0]]) + 1,
-            hint="half-sets must not overlap",
-        )
-    out[halves[1]] = 1
-    for half, rows in enumerate(halves, start=1):
-        if len(rows) == 0:
-            raise InvalidInput(
-                f"half-set {half} is empty", file=shown, hint="give two half-sets, or leave --halfsets out"
-            )
-    return out
 
 
 def _numbers(value: Any, shape: tuple[int, ...], what: str, shown: Path) -> NDArray[np.float64]:
@@ -172,39 +145,12 @@ def _numbers(value: Any, shape: tuple[int, ...], what: str, shown: Path) -> NDAr
     return value.astype(np.float64)
 
 
-def _integers(value: Any, shown: Path, what: str) -> NDArray[Any]:
-    if type(value) is list and all(
-        type(item) in (int, bool) or isinstance(item, np.integer | np.bool_) for item in value
-    ):
-        try:
-            value = np.array(value, dtype=None if value else np.int64)
-        except OverflowError:
-            value = None
-    if not isinstance(value, np.ndarray) or value.ndim != 1 or value.dtype.kind not in "iub":
-        kind = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-        raise InvalidInput(
-            f"{what} needs a row of integers, found {kind}", file=shown, hint="np.flatnonzero(keep) makes one"
-        )
-    return value
-
-
-def _in_range(values: NDArray[Any], count: int, shown: Path) -> NDArray[np.int64]:
-    if values.dtype == bool:
-        values = np.flatnonzero(values)
-    bad = np.flatnonzero((values < 0) | (values >= count))
-    if len(bad):
-        raise InvalidInput(
-            f"index {values[bad[0]]} at place {bad[0] + 1}, but rows go from 0 to {count - 1}",
-            file=shown,
-            hint="indices refer to the original rows",
-        )
-    return values.astype(np.int64)
-
-
-def _shared(values: NDArray[np.float64], what: str, shown: Path) -> float:
-    if not np.all(np.isfinite(values)) or not np.all(values > 0):
-        row = int(np.flatnonzero(~(np.isfinite(values) & (values > 0)))[0])
+def _shared(values: NDArray[np.float64], what: str, used: NDArray[np.bool_], shown: Path) -> float:
+    wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)) & used)
+    if len(wrong):
+        row = int(wrong[0])
         raise InvalidInput(f"the {what} is {values[row]:g}", file=shown, row=row + 1, hint="write ctf.pkl again")
+    values = values[used]
     if np.ptp(values) > 1e-3 * values[0]:
         raise InvalidInput(
             f"mixes {what}s: {values.min():g} to {values.max():g}", file=shown, hint="all particles must share one"

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ OPEN_MAPS = 32
 class StackImages:
     """Images of `box` x `box` in one or many MRC files: row i is image `index[i]` (from 0) of `paths[file[i]]`.
 
+    A row whose file is -1 has no image and cannot be read. Grey levels are those of the file times `gain` (N,), if any.
     Headers are read when a stack is first opened, unless they are given. Not safe to share between threads.
     """
 
@@ -33,22 +33,35 @@ class StackImages:
     index: NDArray[np.int64]
     box: int
     headers: dict[int, StackHeader] = field(default_factory=dict, repr=False)
-    _maps: OrderedDict[int, NDArray[Any]] = field(default_factory=OrderedDict, repr=False)
+    gain: NDArray[np.float32] | None = None
+    unsigned_bytes: bool = False
+    """Bytes of which no stamp says whether they are signed are unsigned."""
+    _maps: OrderedDict[int, NDArray] = field(default_factory=OrderedDict, repr=False)
 
     def __len__(self) -> int:
         return len(self.file)
 
     def take(self, rows: NDArray[np.int64]) -> StackImages:
         """The same stacks seen through other rows (repeats are fine)."""
-        return StackImages(self.paths, self.file[rows], self.index[rows], self.box, self.headers)
+        gain = None if self.gain is None else self.gain[rows]
+        return StackImages(
+            self.paths, self.file[rows], self.index[rows], self.box, self.headers, gain, self.unsigned_bytes
+        )
+
+    @property
+    def readable(self) -> NDArray[np.bool_]:
+        """(N,) the rows that have an image."""
+        return self.file >= 0
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32 (len(rows), box, box) in the order asked for; grey levels as in the file."""
+        """float32 (len(rows), box, box) in the order asked for. Raises IndexError for a row without an image."""
         rows = np.asarray(rows, dtype=np.int64)
         out = np.empty((len(rows), self.box, self.box), dtype=np.float32)
         if not len(rows):
             return out
         files, images = self.file[rows], self.index[rows]
+        if files.min() < 0:
+            raise IndexError(f"row {int(rows[np.argmin(files)])} has no image")
         runs = list(_runs(files, images, np.lexsort((images, files))))
         for start in range(0, len(runs), OPEN_MAPS):
             group = runs[start : start + OPEN_MAPS]
@@ -63,15 +76,23 @@ class StackImages:
                     out[places[0] : places[0] + len(places)] = block
                 else:
                     out[places] = block
+                offset = self.headers[int(files[places[0]])].value_offset
+                if offset:
+                    out[places] += np.float32(offset)
+        if self.gain is not None:
+            out *= self.gain[rows][:, None, None]
         return out
 
-    def _map(self, file: int) -> NDArray[Any]:
+    def _map(self, file: int) -> NDArray:
         if file in self._maps:
             self._maps.move_to_end(file)
             return self._maps[file]
         header = self.headers.get(file)
         if header is None:
-            header = self.headers[file] = read_header(self.paths[file])
+            header = read_header(self.paths[file])
+            if self.unsigned_bytes:
+                header = header.as_unsigned()
+            self.headers[file] = header
         if (header.height, header.width) != (self.box, self.box):
             raise InvalidInput(
                 f"holds images of {header.width} x {header.height}, {self.box} x {self.box} expected",
@@ -84,7 +105,7 @@ class StackImages:
         return array
 
 
-def _will_need(images: NDArray[Any], first: int, count: int) -> None:
+def _will_need(images: NDArray, first: int, count: int) -> None:
     """Tell the system that these images are wanted now: pages come in large pieces, of many runs at once.
 
     (Left to page faults alone, a cold stack is read at less than half of the disk's speed.)

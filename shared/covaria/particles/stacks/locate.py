@@ -2,47 +2,78 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
+from covaria.maps.eight_bit import wraps
 from covaria.particles.metadata import Metadata
 from covaria.particles.paths import ImagePathResolver, PathGuard, missing_stacks
 from covaria.particles.stacks.images import StackImages
-from covaria.particles.stacks.mrc import StackHeader, read_header
+from covaria.particles.stacks.mrc import StackHeader, first_bytes, read_header
 from covaria.request.model import IngestOptions
+
+LOOKED_AT = 8
+"""Stacks, and images of each, from which the kind of bytes is told."""
 
 
 @dataclass(frozen=True)
 class LocatedStacks:
-    """Opened headers and, for each row, which image of which stack."""
+    """Opened headers and, for each row, which image of which stack (-1: none, for a row that is not in use)."""
 
     headers: tuple[StackHeader, ...]
     stack_of_row: NDArray[np.int64]
     image_of_row: NDArray[np.int64]
     notes: tuple[str, ...]
+    unsigned_bytes: bool = False
+    lead: int = 0
+    """A stack that is in use: the box is its."""
 
     def __len__(self) -> int:
         return len(self.stack_of_row)
 
+    def with_bytes_understood(self) -> LocatedStacks:
+        """8-bit stacks without IMOD's stamp: unsigned where their values wrap; a note says which was taken."""
+        unstamped = [header for header in self.headers if header.unstamped_bytes]
+        if not unstamped:
+            return self
+        some = unstamped[:: max(1, len(unstamped) // LOOKED_AT)]
+        unsigned = wraps(np.concatenate([first_bytes(header, LOOKED_AT) for header in some]))
+        note = f"{len(unstamped)} stacks hold bytes, and no IMOD stamp says of which kind: taken as " + (
+            "unsigned, because their values wrap at 128" if unsigned else "signed, as MRC2014 says"
+        )
+        headers = tuple(header.as_unsigned() for header in self.headers) if unsigned else self.headers
+        return replace(self, headers=headers, unsigned_bytes=unsigned, notes=(*self.notes, note))
+
+    def checked(self, used: NDArray[np.bool_]) -> LocatedStacks:
+        """The same where the stacks of the rows in use share one box; rows of others have no image."""
+        needed = np.unique(self.stack_of_row[used])
+        _refuse_different_boxes(tuple(self.headers[number] for number in needed.tolist()))
+        lead = int(needed[0])
+        side = self.headers[lead].width
+        alike = np.array([(header.width, header.height) == (side, side) for header in self.headers])
+        return replace(self, lead=lead, stack_of_row=np.where(alike[self.stack_of_row], self.stack_of_row, -1))
+
     @property
     def first(self) -> Path:
-        return self.headers[0].path
+        return self.headers[self.lead].path
 
     @property
     def box(self) -> int:
-        return self.headers[0].width
+        return self.headers[self.lead].width
 
     @property
     def pixel_size_angstrom(self) -> float:
-        return self.headers[0].pixel_size_angstrom
+        return self.headers[self.lead].pixel_size_angstrom
 
-    def images(self, box: int) -> StackImages:
+    def images(self, box: int, gain: NDArray[np.float32] | None = None) -> StackImages:
         paths = tuple(header.path for header in self.headers)
-        return StackImages(paths, self.stack_of_row, self.image_of_row, box, dict(enumerate(self.headers)))
+        headers = dict(enumerate(self.headers))
+        unsigned = self.unsigned_bytes
+        return StackImages(paths, self.stack_of_row, self.image_of_row, box, headers, gain, unsigned)
 
 
 def resolver_for(metadata_file: Path, options: IngestOptions, guard: PathGuard | None) -> ImagePathResolver:
@@ -51,52 +82,119 @@ def resolver_for(metadata_file: Path, options: IngestOptions, guard: PathGuard |
 
 @dataclass(frozen=True)
 class StackSearch:
-    """Where each stack that the metadata name was found, if it was."""
+    """Where each stack that rows in use name was found, if it was; other stacks were not looked for."""
 
     names: tuple[str, ...]
     paths: tuple[Path | None, ...]
+    wanted: NDArray[np.bool_]
     resolver: ImagePathResolver
 
     @property
     def absent(self) -> list[str]:
-        return [name for name, path in zip(self.names, self.paths, strict=True) if path is None]
+        found = zip(self.names, self.paths, self.wanted, strict=True)
+        return [name for name, path, wanted in found if wanted and path is None]
 
 
-def search_stacks(metadata: Metadata, options: IngestOptions, guard: PathGuard | None) -> StackSearch:
-    """Look for every stack that the metadata name. Raises InvalidInput for a forbidden one."""
-    resolver = resolver_for(options.particles, options, guard)
-    return StackSearch(metadata.stack_names, tuple(resolver.find(name) for name in metadata.stack_names), resolver)
-
-
-def locate_stacks(metadata: Metadata, options: IngestOptions, guard: PathGuard | None) -> LocatedStacks:
-    """Find and open every stack that the metadata name. Raises MissingFile or InvalidInput."""
+def search_stacks(
+    metadata: Metadata, used: NDArray[np.bool_], options: IngestOptions, guard: PathGuard | None
+) -> StackSearch:
+    """Look for every stack that the rows in use name, and for the others. Raises InvalidInput for a forbidden one."""
     assert metadata.stack_of_row is not None
-    assert metadata.image_of_row is not None
-    search = search_stacks(metadata, options, guard)
+    resolver = resolver_for(options.particles, options, guard)
+    wanted = np.zeros(len(metadata.stack_names), dtype=bool)
+    wanted[metadata.stack_of_row[used & (metadata.stack_of_row >= 0)]] = True
+    paths = tuple(
+        resolver.find(name) if needed else _found_quietly(resolver, name)
+        for name, needed in zip(metadata.stack_names, wanted, strict=True)
+    )
+    return StackSearch(metadata.stack_names, paths, wanted, resolver)
+
+
+def _found_quietly(resolver: ImagePathResolver, name: str) -> Path | None:
+    try:
+        return resolver.find(name)
+    except InvalidInput:  # only rows that are not used name it
+        return None
+
+
+def locate_stacks(
+    metadata: Metadata, used: NDArray[np.bool_], options: IngestOptions, guard: PathGuard | None
+) -> LocatedStacks:
+    """Find and open every stack that rows in use name. Raises MissingFile or InvalidInput.
+
+    A row that is not in use has no image (stack -1) where its own is missing, unreadable or of another box.
+    """
+    assert metadata.stack_of_row is not None and metadata.image_of_row is not None
+    search = search_stacks(metadata, used, options, guard)
     if search.absent:
         raise missing_stacks(metadata.source, search.absent, search.resolver)
-    headers = tuple(read_header(path) for path in search.paths if path is not None)
-    _refuse_different_boxes(headers)
-    counts = np.array([header.count for header in headers])
-    beyond = np.flatnonzero((metadata.image_of_row < 0) | (metadata.image_of_row >= counts[metadata.stack_of_row]))
-    if len(beyond):
-        row = int(beyond[0])
-        header = headers[metadata.stack_of_row[row]]
-        raise InvalidInput(
-            f"image {metadata.image_of_row[row] + 1} of {header.path.name} is asked for, which has {header.count}",
-            file=metadata.source,
-            row=row + 1,
-            column=metadata.column_names.get(
-                "image", "_rlnImageName" if metadata.source.suffix == ".star" else "blob/idx"
-            ),
-            hint="give the stack that belongs to this file",
-        )
+    headers: list[StackHeader] = []
+    place = np.full(len(search.names) + 1, -1)  # the last is that of rows without a name
+    for number in np.argsort(~search.wanted, kind="stable").tolist():
+        path = search.paths[number]
+        header = None if path is None else _header(path, bool(search.wanted[number]), headers)
+        if header is not None:
+            place[number] = len(headers)
+            headers.append(header)
+    if not headers:
+        raise InvalidInput("names no image stack", file=metadata.source, hint="give a particle file")
+    stack = place[metadata.stack_of_row]
+    counts = np.array([*(header.count for header in headers), 0])
+    outside = (metadata.image_of_row < 0) | (metadata.image_of_row >= counts[stack])
+    _refuse_beyond(metadata, headers, stack, outside & (stack >= 0) & used)
+    if metadata.unnumbered is not None:
+        _refuse_unnumbered(metadata, headers, np.unique(stack[used & (stack >= 0) & metadata.unnumbered]))
+    stack[outside] = -1
     note = f"image stacks found: {search.resolver.report()}"
-    return LocatedStacks(headers, metadata.stack_of_row, metadata.image_of_row, (note,))
+    return LocatedStacks(tuple(headers), stack, metadata.image_of_row, (note,)).with_bytes_understood()
+
+
+def _header(path: Path, wanted: bool, others: list[StackHeader]) -> StackHeader | None:
+    """The stack's header; None for one that no row in use needs and that is not like the others."""
+    try:
+        header = read_header(path)
+        _refuse_different_boxes((*others[:1], header))
+    except (InvalidInput, OSError):
+        if wanted:
+            raise
+        return None
+    return header
+
+
+def _refuse_beyond(
+    metadata: Metadata, headers: list[StackHeader], stack: NDArray[np.int64], beyond: NDArray[np.bool_]
+) -> None:
+    if not beyond.any():
+        return
+    assert metadata.image_of_row is not None
+    row = int(np.flatnonzero(beyond)[0])
+    header = headers[stack[row]]
+    raise InvalidInput(
+        f"image {metadata.image_of_row[row] + 1} of {header.path.name} is asked for, which has {header.count}",
+        file=metadata.source,
+        row=row + 1,
+        column=metadata.named("image"),
+        hint="give the stack that belongs to this file",
+    )
+
+
+def _refuse_unnumbered(metadata: Metadata, headers: list[StackHeader], stacks: NDArray[np.int64]) -> None:
+    for number in stacks.tolist():
+        if headers[number].count > 1:
+            raise InvalidInput(
+                f"{headers[number].path.name} is named without an image number (NUMBER@STACK), but holds "
+                f"{headers[number].count} images",
+                file=metadata.source,
+                column=metadata.named("image"),
+                hint="number the images; a stack for each particle is what tilt series have, which are not read yet",
+            )
 
 
 def plain_stacks(path: Path, options: IngestOptions, guard: PathGuard | None) -> LocatedStacks:
-    """The images of one stack, or of those that a .txt lists (one path a line), in order. Raises InvalidInput."""
+    """The images of one stack, or of those that a .txt lists (one path a line), in order; boxes are not compared yet.
+
+    Raises InvalidInput.
+    """
     notes: tuple[str, ...] = ()
     paths = [path]
     if path.suffix.lower() == ".txt":
@@ -111,13 +209,12 @@ def plain_stacks(path: Path, options: IngestOptions, guard: PathGuard | None) ->
         paths = [place for place in found if place is not None]
         notes = (f"image stacks found: {resolver.report()}",)
     headers = tuple(read_header(place) for place in paths)
-    _refuse_different_boxes(headers)
     counts = np.array([header.count for header in headers], dtype=np.int64)
     if counts.sum() == 0:
         raise InvalidInput("holds no images", file=options.particles, hint="give a stack with images")
     stack = np.repeat(np.arange(len(headers)), counts)
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    return LocatedStacks(headers, stack, np.arange(len(stack)) - first[stack], notes)
+    return LocatedStacks(headers, stack, np.arange(len(stack)) - first[stack], notes).with_bytes_understood()
 
 
 def _lines(path: Path, shown: Path) -> list[str]:

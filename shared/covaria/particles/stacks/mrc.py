@@ -1,7 +1,7 @@
 """MRC headers and pixels: what kind of numbers lie where in a stack.
 
 Formats: MRC2014 (Cheng et al. 2015) and what programs made of it: missing or wrong machine stamps, mz of 1, extended
-headers, modes 0 (signed bytes), 1, 2, 6 and 12, gzip and bzip2.
+headers, modes 0 (bytes), 1, 2, 6 and 12, gzip and bzip2.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ import bz2
 import gzip
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
+from covaria.maps.eight_bit import stamped_kind
 
 HEADER_BYTES = 1024
 MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
+BYTES = 0
 OTHER_MODES = {3: "complex 16-bit", 4: "complex 32-bit (a Fourier transform)", 16: "RGB", 101: "4-bit"}
 COMPRESSED = (".gz", ".bz2")
 MAX_SIDE = 65536
@@ -38,6 +40,14 @@ class StackHeader:
     offset: int
     pixel_size_angstrom: float
     """From the header's cell; 0 where the header does not say."""
+    value_offset: float = 0.0
+    """To be added to the numbers: IMOD's signed bytes lie 128 below their values."""
+    unstamped_bytes: bool = False
+    """Bytes of which nothing says whether they are signed; they are taken as signed."""
+
+    def as_unsigned(self) -> StackHeader:
+        """The same with bytes of unknown kind taken as unsigned."""
+        return replace(self, dtype=np.dtype("u1"), unstamped_bytes=False) if self.unstamped_bytes else self
 
     @property
     def image_bytes(self) -> int:
@@ -110,14 +120,17 @@ def parse_header(raw: bytes, path: Path) -> StackHeader:
         raise InvalidInput(
             f"axis order {axes} (MAPC, MAPR, MAPS) is not that of images", file=path, hint="images are stored as 1 2 3"
         )
+    stamped = stamped_kind(raw, order) if mode == BYTES else None
     return StackHeader(
         path=path,
         count=count,
         height=height,
         width=width,
-        dtype=np.dtype(order + MODES[mode]),
+        dtype=np.dtype(order + (stamped.dtype if stamped else MODES[mode])),
         offset=HEADER_BYTES + extended,
         pixel_size_angstrom=_pixel_size(raw, order),
+        value_offset=stamped.offset if stamped else 0.0,
+        unstamped_bytes=mode == BYTES and stamped is None,
     )
 
 
@@ -141,7 +154,14 @@ def _pixel_size(raw: bytes, order: str) -> float:
     return cell_x / sampling_x
 
 
-def map_images(header: StackHeader) -> NDArray[Any]:
+def first_bytes(header: StackHeader, images: int) -> NDArray[np.uint8]:
+    """The bytes of the first `images` images, as they are in the file."""
+    with open_stack(header.path) as file:
+        _skip(file, header.offset)
+        return np.frombuffer(file.read(min(images, header.count) * header.image_bytes), np.uint8)
+
+
+def map_images(header: StackHeader) -> NDArray:
     """The stack's images as a read-only array (count, height, width) on disk, in the file's own numbers.
 
     A compressed stack is unpacked into an unnamed temporary file, no further than its header says.

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
-from covaria.particles.metadata import Metadata, RowCheck, Shifts, codes_of, not_finite
+from covaria.particles.bounds import ctf_checks, euler_check
+from covaria.particles.columns import unknown_note, unknown_relion
+from covaria.particles.metadata import Grouping, Metadata, RowCheck, Shifts, codes_of, not_finite
 from covaria.particles.rotations import matrices_from_euler
+from covaria.particles.star import optics as optics_groups
 from covaria.particles.star.grammar import read_star
-from covaria.particles.star.optics import Optics, read_optics, refuse_processed_images
+from covaria.particles.star.optics import Optics, aberrations, read_optics
 from covaria.particles.star.table import StarTable, shorten
+from covaria.particles.star.tilts import EXPOSURE, refuse_tilts, refuse_tomography
 
 ANGLES = ("_rlnAngleRot", "_rlnAngleTilt", "_rlnAnglePsi")
 ORIGINS_ANGSTROM = ("_rlnOriginXAngst", "_rlnOriginYAngst")
@@ -27,11 +30,19 @@ CTF_COLUMNS = {
     "spherical_aberration_mm": "_rlnSphericalAberration",
     "amplitude_contrast": "_rlnAmplitudeContrast",
     "phase_shift_rad": "_rlnPhaseShift",
+    "b_factor_angstrom2": "_rlnCtfBfactor",
+    "scale": "_rlnCtfScalefactor",
 }
 IN_DEGREES = ("defocus_angle_rad", "phase_shift_rad")
 NOT_SET = -999.0
-TEXTS = ("_rlnImageName", "_rlnMicrographName")
-PER_PARTICLE_PIXEL = ("_rlnImagePixelSize", "_rlnDetectorPixelSize", "_rlnMagnification", "_rlnImageSize")
+IMAGE, MICROGRAPH, TUBE, SUBSET = "_rlnImageName", "_rlnMicrographName", "_rlnHelicalTubeID", "_rlnRandomSubset"
+CLASS, NORM, PLACES = "_rlnClassNumber", "_rlnNormCorrection", ("_rlnCoordinateX", "_rlnCoordinateY")
+TEXTS = (IMAGE, MICROGRAPH, "_rlnGroupName")
+NUMBERS = (
+    *ANGLES, *ORIGINS_ANGSTROM, *ORIGINS_PIXEL, *CTF_COLUMNS.values(), *optics_groups.IN_PARTICLES, SUBSET, CLASS, NORM,
+    EXPOSURE,
+)  # fmt: skip
+AGAIN = "correct it, or leave these rows out with --ind"
 
 
 @dataclass(frozen=True)
@@ -47,14 +58,11 @@ def find_tables(tables: list[StarTable], source: Path) -> StarParticles:
     optics = [table for table in tables if table.block.lower() == "optics"]
     if len(optics) > 1:
         raise InvalidInput("holds two data_optics tables", file=source, hint="keep one optics table")
-    named = [table for table in tables if "_rlnImageName" in table and table.block.lower() != "optics"]
+    named = [table for table in tables if IMAGE in table and table.block.lower() != "optics"]
     if not named:
         blocks = ", ".join(f"data_{table.block}" for table in tables) or "no table"
         raise InvalidInput(
-            f"no table has the column (found: {blocks})",
-            file=source,
-            column="_rlnImageName",
-            hint="give a particle STAR file",
+            f"no table has the column (found: {blocks})", file=source, column=IMAGE, hint="give a particle STAR file"
         )
     preferred = [table for table in named if table.block.lower() in ("particles", "images")] or named
     table = preferred[0] if len(preferred) == 1 else max(preferred, key=len)
@@ -64,145 +72,196 @@ def find_tables(tables: list[StarTable], source: Path) -> StarParticles:
 def read_relion(path: Path, *, source: Path | None = None) -> Metadata:
     """A particle STAR file's metadata. `source` is the name used in messages. Raises InvalidInput."""
     source = source or path
-    found = find_tables(read_star(path), source)
+    tables = read_star(path)
+    found = find_tables(tables, source)
     table = found.particles
-    numbers = [
-        label
-        for label in (*ANGLES, *ORIGINS_ANGSTROM, *ORIGINS_PIXEL, *CTF_COLUMNS.values(), *PER_PARTICLE_PIXEL)
-        if label in table
-    ]
-    numbers += [
-        label for label in ("_rlnOpticsGroup", "_rlnRandomSubset", "_rlnBeamTiltX", "_rlnBeamTiltY") if label in table
-    ]
-    flags = [label for label in ("_rlnCtfDataAreCtfPremultiplied", "_rlnCtfDataArePhaseFlipped") if label in table]
-    columns = table.columns([label for label in TEXTS if label in table], numbers + flags)
-    count = len(columns["_rlnImageName"])
+    refuse_tomography(tables, table, source)
+    faults: list[RowCheck] = []
+    columns = table.columns(_texts(table), _numbers(table), faults)
+    count = len(columns[IMAGE])
     if count == 0:
         raise InvalidInput("holds no particles", file=source, hint="the selection that wrote it was empty")
-    refuse_processed_images({label: columns[label] for label in flags}, source)
+    refuse_tilts(table, columns, source)
     optics = read_optics(found.optics, columns, count, source)
-    stacks = _image_names(columns["_rlnImageName"], source)
-    rotations, shifts, checks = _poses(columns, source)
-    ctf, ctf_checks, ctf_notes = _ctf(columns, optics, source)
-    half_set, half_checks = _half_sets(columns.get("_rlnRandomSubset"), source)
-    micrograph: NDArray[np.int64] | None = None
-    micrograph_names: tuple[str, ...] = ()
-    if "_rlnMicrographName" in columns:
-        micrograph, micrograph_names = codes_of(columns["_rlnMicrographName"])
+    stacks = _image_names(columns[IMAGE], source)
+    rotations, shifts, pose_checks, pose_notes = _poses(columns, source)
+    ctf = _ctf(columns, optics)
+    half_set, half_checks = _half_sets(columns.get(SUBSET), source)
+    micrograph, micrograph_names = codes_of(columns[MICROGRAPH]) if MICROGRAPH in columns else (None, ())
+    gain, gain_checks = _gain(columns.get(NORM), source)
+    labels = [*table.labels, *(found.optics.labels if found.optics is not None else ())]
     return Metadata(
         source=source,
         count=count,
-        box=optics.box,
-        pixel_size_angstrom=optics.pixel_size_angstrom,
+        boxes=optics.columns.get(optics_groups.BOX),
+        pixel_sizes_angstrom=optics.pixel_sizes_angstrom,
         rotations=rotations,
         shifts=shifts,
         ctf=ctf,
         column_names={
             **CTF_COLUMNS,
+            "image": IMAGE,
             "rotations": ", ".join(label for label in ANGLES if label not in columns),
             "shifts": " or ".join((", ".join(ORIGINS_ANGSTROM), ", ".join(ORIGINS_PIXEL))),
-            "pixel_size_angstrom": "_rlnImagePixelSize",
-            "box": "_rlnImageSize",
+            "pixel_size_angstrom": optics_groups.PIXEL_SIZE,
+            "box": optics_groups.BOX,
         },
         optics_group=optics.of_row,
         optics_names=optics.names,
-        in_optics_groups=found.optics is not None and "_rlnImagePixelSize" in found.optics,
+        in_optics_groups=found.optics is not None and optics_groups.PIXEL_SIZE in found.optics,
         half_set=half_set,
         micrograph=micrograph,
         micrograph_names=micrograph_names,
-        stack_names=stacks[2],
-        stack_of_row=stacks[1],
-        image_of_row=stacks[0],
-        checks=(*checks, *ctf_checks, *half_checks),
-        notes=(*optics.notes, *ctf_notes, *_beam_tilt_note(columns)),
-    )
+        stack_names=stacks.names,
+        stack_of_row=stacks.stack,
+        image_of_row=stacks.image,
+        unnumbered=stacks.unnumbered,
+        gain=gain,
+        class_of_row=_whole(columns.get(CLASS)),
+        class_column=CLASS if CLASS in columns else "",
+        objects=_filaments(columns.get(TUBE), micrograph),
+        places_pixels=np.stack([columns[label] for label in PLACES], axis=1)
+        if all(label in columns for label in PLACES)
+        else None,
+        aberrations=tuple(aberrations(optics, source)),
+        checks=(
+            *faults, *optics.checks, stacks.check, *pose_checks,
+            *ctf_checks(ctf, source, CTF_COLUMNS, angles="degree"), *half_checks, *gain_checks,
+        ),
+        notes=(*optics.notes, *pose_notes, *unknown_note(unknown_relion(labels), source.name)),
+    )  # fmt: skip
 
 
-def _image_names(names: NDArray[Any], source: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...]]:
-    """`000001@stack.mrcs` -> 0-based places, stack codes, stack names. Without @ the first image is meant."""
+def _texts(table: StarTable) -> list[str]:
+    """The group names matter only where dose and tilt could differ within a group."""
+    wanted = [label for label in TEXTS if label in table]
+    if not all(CTF_COLUMNS[name] in table for name in ("b_factor_angstrom2", "scale")):
+        wanted = [label for label in wanted if label != "_rlnGroupName"]
+    return wanted
+
+
+def _numbers(table: StarTable) -> list[str]:
+    """Where particles lie matters only where half-sets have to be drawn."""
+    wanted = NUMBERS if SUBSET in table else (*NUMBERS, TUBE, *PLACES)
+    return list(dict.fromkeys(label for label in wanted if label in table))
+
+
+@dataclass(frozen=True)
+class ImageNames:
+    """0-based place in the stack and stack of each row (-1 where the name makes no sense), and the stacks' names."""
+
+    image: NDArray[np.int64]
+    stack: NDArray[np.int64]
+    names: tuple[str, ...]
+    unnumbered: NDArray[np.bool_]
+    check: RowCheck
+
+
+def _image_names(names: NDArray, source: Path) -> ImageNames:
+    """`000001@stack.mrcs`, or the name of a file with one image."""
     seen: dict[str, int] = {}
-    index = np.empty(len(names), dtype=np.int64)
-    stack = np.empty(len(names), dtype=np.int64)
+    image = np.full(len(names), -1, dtype=np.int64)
+    stack = np.full(len(names), -1, dtype=np.int64)
+    unnumbered = np.zeros(len(names), dtype=bool)
     for row, name in enumerate(names):
         number, at, path = name.partition("@")
         if not at:
-            number, path = "1", name
-        if not (number.isascii() and number.isdigit() and len(number) <= 12) or int(number) < 1 or not path:
-            raise InvalidInput(
-                f"{shorten(name)!r} is not NUMBER@STACK with NUMBER from 1",
-                file=source,
-                row=row + 1,
-                column="_rlnImageName",
-                hint="image numbers in STAR files count from 1",
-            )
-        index[row] = int(number) - 1
-        stack[row] = seen.setdefault(path, len(seen))
-    return index, stack, tuple(seen)
+            number, path, unnumbered[row] = "1", name, True
+        place = int(number) if number.isdigit() and number.isascii() and len(number) <= 12 else 0
+        if place and path:
+            image[row] = place - 1
+            stack[row] = seen.setdefault(path, len(seen))
+    check = RowCheck(
+        stack < 0,
+        source,
+        IMAGE,
+        lambda row: f"{shorten(names[row])!r} is not NUMBER@STACK with NUMBER from 1",
+        "image numbers in STAR files count from 1",
+    )
+    return ImageNames(image, stack, tuple(seen), unnumbered, check)
 
 
 def _poses(
-    columns: dict[str, NDArray[Any]], source: Path
-) -> tuple[NDArray[np.float64] | None, Shifts | None, list[RowCheck]]:
-    checks = []
+    columns: dict[str, NDArray], source: Path
+) -> tuple[NDArray[np.float64] | None, Shifts, list[RowCheck], list[str]]:
+    checks: list[RowCheck] = []
+    notes: list[str] = []
     rotations = None
     if all(label in columns for label in ANGLES):
-        rotations = matrices_from_euler(np.stack([columns[label] for label in ANGLES], axis=1))
+        angles = np.stack([columns[label] for label in ANGLES], axis=1)
+        rotations = matrices_from_euler(angles)
+        checks.append(euler_check(angles, source, ANGLES))
     for label in ANGLES:
         if label in columns:
             hint = "align these particles first (Refine3D), or leave them out with --ind"
-            checks.append(
-                RowCheck(columns[label] == NOT_SET, source, label, "-999 is RELION's mark for 'not set'", hint)
-            )
+            found = "-999 is RELION's mark for 'not set'"
+            checks.append(RowCheck(columns[label] == NOT_SET, source, label, found, hint, "poses"))
             checks.append(_finite_check(columns[label], source, label))
-    shifts = None
     for labels, unit in ((ORIGINS_ANGSTROM, "angstrom"), (ORIGINS_PIXEL, "pixel")):
-        if shifts is None and all(label in columns for label in labels):
-            shifts = Shifts(np.stack([columns[label] for label in labels], axis=1), unit)  # type: ignore[arg-type]
+        there = [label for label in labels if label in columns]
+        if len(there) == 1:
+            raise InvalidInput(
+                f"{there[0]} is there without its other half",
+                file=source,
+                column=next(label for label in labels if label not in columns),
+                hint="add the column, or remove both",
+            )
+        if there:
             checks += [_finite_check(columns[label], source, label) for label in labels]
-    return rotations, shifts, checks
+            shifts = Shifts(np.stack([columns[label] for label in labels], axis=1), unit)  # type: ignore[arg-type]
+            return rotations, shifts, checks, notes
+    if rotations is not None:
+        notes.append("no origins in the file: particles are taken as centred, as RELION does")
+    return rotations, Shifts(np.zeros((len(columns[IMAGE]), 2)), "pixel"), checks, notes
 
 
-def _ctf(
-    columns: dict[str, NDArray[Any]], optics: Optics, source: Path
-) -> tuple[dict[str, NDArray[np.float64]], list[RowCheck], list[str]]:
+def _ctf(columns: dict[str, NDArray], optics: Optics) -> dict[str, NDArray[np.float64]]:
     ctf: dict[str, NDArray[np.float64]] = {}
-    checks, notes = [], []
     for name, label in CTF_COLUMNS.items():
-        values = columns.get(label)
-        if label in optics.columns:
-            from_optics = optics.columns[label]
-            if values is not None and not np.allclose(values, from_optics, rtol=1e-3, atol=1e-9, equal_nan=True):
-                notes.append(
-                    f"{label} differs between data_optics and the particles; data_optics is used, as RELION does"
-                )
-            values = from_optics
-        if values is None:
-            continue
-        checks.append(_finite_check(values, source, label))
-        ctf[name] = np.deg2rad(values) if name in IN_DEGREES else values
-    return ctf, checks, notes
+        values = optics.columns.get(label, columns.get(label))
+        if values is not None:
+            ctf[name] = np.deg2rad(values) if name in IN_DEGREES else values
+    for name, neutral in (("b_factor_angstrom2", 0.0), ("scale", 1.0)):
+        if name in ctf and np.all(ctf[name] == neutral):
+            del ctf[name]
+    return ctf
 
 
 def _half_sets(subset: NDArray[np.float64] | None, source: Path) -> tuple[NDArray[np.int8] | None, list[RowCheck]]:
     if subset is None:
         return None, []
     known = (subset == 1) | (subset == 2)
-    check = RowCheck(
-        ~known,
-        source,
-        "_rlnRandomSubset",
-        "a half-set is neither 1 nor 2",
-        "correct it, remove the column, or give --halfsets",
-    )
+    hint = "correct it, remove the column, or give --halfsets"
+    check = RowCheck(~known, source, SUBSET, "a half-set is neither 1 nor 2", hint)
     return np.where(known, subset - 1, -1).astype(np.int8), [check]
 
 
-def _finite_check(values: NDArray[np.float64], source: Path, label: str) -> RowCheck:
-    return RowCheck(
-        not_finite(values), source, label, "the value is not finite", "correct it, or leave these rows out with --ind"
+def _gain(norm: NDArray[np.float64] | None, source: Path) -> tuple[NDArray[np.float32] | None, list[RowCheck]]:
+    """RELION divides an image by its norm correction and multiplies by the average; ours is the median."""
+    if norm is None:
+        return None, []
+    usable = np.isfinite(norm) & (norm > 0)
+    check = RowCheck(
+        ~usable, source, NORM, lambda row: f"a normalisation of {norm[row]:g}", "correct it, or remove the column"
     )
+    if not usable.any():  # written by a program that does not know it
+        return None, []
+    if np.ptp(norm[usable]) == 0:
+        return None, [check]
+    return (np.median(norm[usable]) / np.where(usable, norm, 1.0)).astype(np.float32), [check]
 
 
-def _beam_tilt_note(columns: dict[str, NDArray[Any]]) -> list[str]:
-    tilted = [label for label in ("_rlnBeamTiltX", "_rlnBeamTiltY") if label in columns and np.any(columns[label] != 0)]
-    return [f"beam tilt ({', '.join(tilted)}) is not modelled and was ignored"] if tilted else []
+def _filaments(tube: NDArray[np.float64] | None, micrograph: NDArray[np.int64] | None) -> tuple[Grouping, ...]:
+    """One code for each helical tube of each micrograph."""
+    if tube is None:
+        return ()
+    keys = np.stack([np.zeros(len(tube)) if micrograph is None else micrograph, np.nan_to_num(tube, nan=-1.0)], axis=1)
+    return (Grouping("helical tubes", np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)),)
+
+
+def _whole(values: NDArray[np.float64] | None) -> NDArray[np.int64] | None:
+    return None if values is None else np.nan_to_num(values, nan=-1, posinf=-1, neginf=-1).astype(np.int64)
+
+
+def _finite_check(values: NDArray[np.float64], source: Path, label: str) -> RowCheck:
+    return RowCheck(not_finite(values), source, label, "the value is not finite", AGAIN, "poses")

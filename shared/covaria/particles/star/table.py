@@ -11,12 +11,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
+from covaria.particles.metadata import RowCheck
 
 _TOKEN = re.compile(r"""'[^'\n]*'(?=\s|$)|"[^"\n]*"(?=\s|$)|\#[^\n]*|[^\s]+""")
 _BLANK = np.zeros(256, dtype=bool)
@@ -45,10 +45,13 @@ class StarTable:
             return len(self.rows())
         return sum(int(np.count_nonzero(counts)) for counts in _values_per_line(self.body))
 
-    def columns(self, texts: Sequence[str], numbers: Sequence[str]) -> dict[str, NDArray[Any]]:
+    def columns(
+        self, texts: Sequence[str], numbers: Sequence[str], faults: list[RowCheck] | None = None
+    ) -> dict[str, NDArray]:
         """The named columns: object arrays of str for `texts`, float64 for `numbers`.
 
-        Raises InvalidInput with row and column for a short or long row and for a number that is none.
+        Raises InvalidInput with row and column for a short or long row and for a number that is none; with `faults`
+        given, the latter is NaN and added there (a row that is not used may hold anything).
         """
         wanted = {label: self.labels.index(label) for label in (*texts, *numbers)}
         if self._cells is None and self._is_regular():
@@ -56,11 +59,11 @@ class StarTable:
             if fast is not None:
                 return fast
         rows = self.rows()
-        columns: dict[str, NDArray[Any]] = {}
+        columns: dict[str, NDArray] = {}
         for label, place in wanted.items():
             column = [row[place] for row in rows]
             if label in numbers:
-                columns[label] = self._numbers(label, column)
+                columns[label] = self._numbers(label, column, faults)
             else:
                 array = np.empty(len(column), dtype=object)
                 array[:] = column
@@ -108,7 +111,7 @@ class StarTable:
             some = some or bool(counts.any())
         return some
 
-    def _fast(self, wanted: dict[str, int], numbers: set[str]) -> dict[str, NDArray[Any]] | None:
+    def _fast(self, wanted: dict[str, int], numbers: set[str]) -> dict[str, NDArray] | None:
         import pandas  # only where STAR files come in
 
         kinds = {place: (np.float64 if label in numbers else object) for label, place in wanted.items()}
@@ -129,21 +132,28 @@ class StarTable:
             return None  # row by row finds the cell
         return {label: frame[place].to_numpy() for label, place in wanted.items()}
 
-    def _numbers(self, label: str, column: list[str]) -> NDArray[np.float64]:
-        out = np.empty(len(column))
+    def _numbers(self, label: str, column: list[str], faults: list[RowCheck] | None) -> NDArray[np.float64]:
+        out = np.full(len(column), np.nan)
+        wrong = np.zeros(len(column), dtype=bool)
         for row, text in enumerate(column):
             try:
                 if "_" in text:
                     raise ValueError(text)
                 out[row] = float(text)
             except ValueError:
-                raise InvalidInput(
-                    f"{shorten(text)!r} is not a number",
-                    file=self.source,
-                    row=row + 1,
-                    column=label,
-                    hint="correct this value",
-                ) from None
+                wrong[row] = True
+        if wrong.any():
+            check = RowCheck(
+                wrong,
+                self.source,
+                label,
+                lambda row: f"{shorten(column[row])!r} is not a number",
+                "correct this value",
+            )
+            if faults is None:
+                check.enforce(np.ones(len(column), dtype=bool))
+            else:
+                faults.append(check)
         return out
 
 

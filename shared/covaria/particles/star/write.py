@@ -13,7 +13,7 @@ from covaria.particles.model import Particles
 from covaria.particles.read import Described
 from covaria.particles.rotations import euler_from_matrices
 from covaria.particles.star.grammar import read_star
-from covaria.particles.star.relion import ORIGINS_PIXEL, find_tables
+from covaria.particles.star.relion import CTF_COLUMNS, NORM, ORIGINS_PIXEL, find_tables
 from covaria.particles.star.table import StarTable
 
 OPTICS_LABELS = (
@@ -25,7 +25,7 @@ OPTICS_LABELS = (
 def write_star_for(path: Path, described: Described, particles: Particles, stack: Path) -> None:
     """The STAR for a new `stack` of all rows: the original's columns where it is RELION 3.1+, else our own."""
     if described.star is not None:
-        rewrite_particle_star(path, described.star, particles, stack)
+        rewrite_particle_star(path, described, particles, stack)
     else:
         write_particle_star(path, particles, described.metadata, stack)
 
@@ -58,32 +58,40 @@ def write_particle_star(path: Path, particles: Particles, metadata: Metadata, st
         file.write("\n")
 
 
-def rewrite_particle_star(path: Path, original: Path, particles: Particles, stack: Path) -> None:
+def rewrite_particle_star(path: Path, described: Described, particles: Particles, stack: Path) -> None:
     """A RELION 3.1+ file again, every column kept, with what a new stack changes: image names, pixel size, image size,
-    origins in pixels, half-sets (where known). `particles` are on the new stack.
+    origins in pixels, half-sets (where known), normalisation. `particles` are on the new stack.
 
     Other tables than data_optics and the particles are left behind.
     """
+    original, before = described.star, described.metadata.pixel_size_angstrom
+    if original is None or before is None:
+        raise ValueError("only a RELION 3.1+ file can be written again")
     found = find_tables(read_star(original), original)
     if found.optics is None:
         raise ValueError(f"{original} has no data_optics")
-    size = {"_rlnImagePixelSize": f"{particles.pixel_size_angstrom:.9g}", "_rlnImageSize": str(particles.box)}
     with path.open("w", encoding="utf-8", errors="surrogateescape") as file:
         file.write("# version 30001\n\ndata_optics\n\n")
-        labels = found.optics.labels + tuple(label for label in size if label not in found.optics)
+        added = () if "_rlnImageSize" in found.optics else ("_rlnImageSize",)
+        labels = found.optics.labels + added
         file.write(_loop(labels))
-        for values in found.optics.rows():
-            row = dict(zip(found.optics.labels, values, strict=True)) | size
+        sizes = found.optics.columns([], ["_rlnImagePixelSize"])["_rlnImagePixelSize"]
+        for values, size in zip(found.optics.rows(), sizes.tolist(), strict=True):
+            row = dict(zip(found.optics.labels, values, strict=True))
+            row["_rlnImagePixelSize"] = f"{size * (particles.pixel_size_angstrom / before):.9g}"
+            row["_rlnImageSize"] = str(particles.box)
             file.write(" ".join(quoted(row[label]) for label in labels) + "\n")
         file.write("\n\n# version 30001\n\ndata_particles\n\n")
-        columns = _changed_columns(found.particles, particles, stack, path.parent)
+        columns = _changed_columns(found.particles, described.metadata, particles, stack, path.parent)
         labels = found.particles.labels + tuple(label for label in columns if label not in found.particles)
         file.write(_loop(labels))
         file.writelines(_changed_rows(found.particles, columns, labels))
         file.write("\n")
 
 
-def _changed_columns(table: StarTable, particles: Particles, stack: Path, folder: Path) -> dict[str, list[str]]:
+def _changed_columns(
+    table: StarTable, metadata: Metadata, particles: Particles, stack: Path, folder: Path
+) -> dict[str, list[str]]:
     name = quoted(str(stack.relative_to(folder)))
     columns = {"_rlnImageName": [f"{row:06d}@{name}" for row in range(1, len(particles) + 1)]}
     for place, label in enumerate(ORIGINS_PIXEL):
@@ -91,6 +99,8 @@ def _changed_columns(table: StarTable, particles: Particles, stack: Path, folder
             columns[label] = [f"{value:.6f}" for value in particles.translations[:, place].tolist()]
     if np.all(particles.half_set >= 0):
         columns["_rlnRandomSubset"] = [str(half + 1) for half in particles.half_set.tolist()]
+    if metadata.gain is not None:  # the new stack's grey levels are normalised
+        columns[NORM] = ["1.000000"] * len(particles)
     for label, text in (
         ("_rlnImagePixelSize", f"{particles.pixel_size_angstrom:.9g}"),
         ("_rlnImageSize", str(particles.box)),
@@ -139,6 +149,8 @@ def _columns(
         "_rlnDefocusAngle": np.rad2deg(ctf.defocus_angle_rad),
         "_rlnPhaseShift": np.rad2deg(ctf.phase_shift_rad),
     }
+    envelope = {"b_factor_angstrom2": ctf.b_factor_angstrom2, "scale": ctf.scale}
+    numbers |= {CTF_COLUMNS[name]: values for name, values in envelope.items() if values is not None}
     columns |= {label: [f"{value:.6f}" for value in values.tolist()] for label, values in numbers.items()}
     columns["_rlnOpticsGroup"] = [str(code + 1) for code in group.tolist()]
     if np.all(particles.half_set >= 0):

@@ -1,0 +1,143 @@
+"""What a microscope adds to a CTF and the image model leaves out: how far the phase is off, and where it matters.
+
+An image is off by a phase phi(s) that grows with frequency. Up to pi/4 at the Nyquist frequency of the box used, a map
+loses less than 30 % of its amplitude in the last shell and little before; that is noted. Beyond, it is refused.
+
+    beam tilt       2 pi Cs lambda^2 s^2 (t . s)                 RELION src/obs_model; t in radians, Cs in angstrom
+    coma, trefoil   2 pi lambda^2 s^3 A, 2 pi/3 lambda^2 s^3 A   cryoSPARC's tilt_A = Cs sin(tilt) and trefoil_A
+    tetrafoil       pi/2 lambda^3 s^4 A                          as spherical aberration (Rohou and Grigorieff, eq. 4)
+    image shift     2 pi (d . s)
+    Zernike         sum c_i Z_i(s), s in 1/angstrom              RELION src/jaz/math/Zernike
+    magnification   a quarter of the box from the centre, displacement |M - 1| box / 4 pixels; pi for each at Nyquist
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import comb, pi
+
+import numpy as np
+from numpy.typing import NDArray
+
+HARMFUL_RAD = pi / 4
+DIRECTIONS = 48
+RADII = (0.25, 0.5, 0.75, 1.0)
+
+Phase = Callable[["Waves", NDArray[np.float64]], NDArray[np.float64]]
+"""(frequencies (p, 2) in 1/angstrom) and coefficients (u, k) -> radians (u, p)."""
+
+
+@dataclass(frozen=True)
+class Waves:
+    """Electrons of u entries, wavelength and Cs in angstrom (u, 1), at frequencies x and y (1, p) in 1/angstrom."""
+
+    wavelength: NDArray[np.float64]
+    spherical_aberration: NDArray[np.float64]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    quarter_box_angstrom: float
+
+    @property
+    def s2(self) -> NDArray[np.float64]:
+        return self.x**2 + self.y**2
+
+
+@dataclass(frozen=True)
+class Aberration:
+    """A column with values (G, k), which of them belongs to each row (N,), and what phase they make."""
+
+    column: str
+    values: NDArray[np.float64]
+    of_row: NDArray[np.int64]
+    phase: Phase
+
+    def worst(
+        self,
+        voltage_kv: NDArray[np.float64],
+        spherical_aberration_mm: NDArray[np.float64],
+        box: int,
+        pixel_size_angstrom: float,
+    ) -> NDArray[np.float64]:
+        """(N,) the largest phase in radians below the Nyquist frequency of images of `box` and pixel size."""
+        table = np.column_stack([self.values[self.of_row], voltage_kv, spherical_aberration_mm])
+        kinds, back = np.unique(table, axis=0, return_inverse=True)
+        angle = 2 * pi * np.arange(DIRECTIONS) / DIRECTIONS
+        radius = np.repeat(np.array(RADII) / (2 * pixel_size_angstrom), DIRECTIONS)
+        angle = np.tile(angle, len(RADII))
+        volt = kinds[:, -2:-1] * 1e3
+        with np.errstate(all="ignore"):  # a row that is not used may hold anything
+            waves = Waves(
+                12.2643247 / np.sqrt(volt * (1 + 0.978466e-6 * volt)),
+                kinds[:, -1:] * 1e7,
+                radius * np.cos(angle)[None],
+                radius * np.sin(angle)[None],
+                box * pixel_size_angstrom / 4,
+            )
+            largest = np.abs(self.phase(waves, kinds[:, :-2])).max(axis=1)
+        return largest[back.reshape(-1)]
+
+
+def beam_tilt(waves: Waves, tilt_mrad: NDArray[np.float64]) -> NDArray[np.float64]:
+    """RELION's beam tilt (u, 2) in milliradian."""
+    along = tilt_mrad[:, :1] * waves.x + tilt_mrad[:, 1:] * waves.y
+    return 2e-3 * pi * waves.spherical_aberration * waves.wavelength**2 * waves.s2 * along
+
+
+def coma(waves: Waves, tilt_angstrom: NDArray[np.float64]) -> NDArray[np.float64]:
+    """cryoSPARC's tilt_A (u, 2): Cs times the sine of the beam tilt."""
+    along = tilt_angstrom[:, :1] * waves.x + tilt_angstrom[:, 1:] * waves.y
+    return 2 * pi * waves.wavelength**2 * waves.s2 * along
+
+
+def trefoil(waves: Waves, angstrom: NDArray[np.float64]) -> NDArray[np.float64]:
+    """cryoSPARC's trefoil_A (u, 2), at its worst direction."""
+    return 2 * pi / 3 * waves.wavelength**2 * waves.s2**1.5 * np.linalg.norm(angstrom, axis=1)[:, None]
+
+
+def tetrafoil(waves: Waves, angstrom: NDArray[np.float64]) -> NDArray[np.float64]:
+    """cryoSPARC's tetra_A (u, 4), at its worst direction."""
+    return pi / 2 * waves.wavelength**3 * waves.s2**2 * np.linalg.norm(angstrom, axis=1)[:, None]
+
+
+def image_shift(waves: Waves, angstrom: NDArray[np.float64]) -> NDArray[np.float64]:
+    """cryoSPARC's shift_A (u, 2)."""
+    return 2 * pi * (angstrom[:, :1] * waves.x + angstrom[:, 1:] * waves.y)
+
+
+def magnification(waves: Waves, deviation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A matrix less the identity (u, 4), row by row: displacement at a quarter of the box from the centre."""
+    largest = np.linalg.norm(np.nan_to_num(deviation).reshape(-1, 2, 2), ord=2, axis=(1, 2))[:, None]
+    return 2 * pi * largest * waves.quarter_box_angstrom * np.sqrt(waves.s2)
+
+
+def zernike_terms(odd: bool, count: int) -> list[tuple[int, int]]:
+    """(m, n) of RELION's first `count` odd or even coefficients: n = 1, 3, 5.. or 0, 2, 4.., m = -n, -n + 2 .. n."""
+    terms: list[tuple[int, int]] = []
+    n = 1 if odd else 0
+    while len(terms) < count:
+        terms += [(m, n) for m in range(-n, n + 1, 2)]
+        n += 2
+    return terms[:count]
+
+
+def zernike(odd: bool) -> Phase:
+    """The phase of RELION's odd or even Zernike coefficients (u, k)."""
+
+    def phase(waves: Waves, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+        radius, azimuth = np.sqrt(waves.s2), np.arctan2(waves.y, waves.x)
+        basis = [
+            _radial(abs(m), n, radius) * (np.cos(m * azimuth) if m >= 0 else np.sin(-m * azimuth))
+            for m, n in zernike_terms(odd, coefficients.shape[1])
+        ]
+        return coefficients @ np.concatenate(basis)
+
+    return phase
+
+
+def _radial(m: int, n: int, radius: NDArray[np.float64]) -> NDArray[np.float64]:
+    total = np.zeros_like(radius)
+    for k in range((n - m) // 2 + 1):
+        factor = (-1) ** k * comb(n - k, k) * comb(n - 2 * k, (n - m) // 2 - k)
+        total += factor * radius ** (n - 2 * k)
+    return total
