@@ -71,7 +71,7 @@ def test_every_field_is_an_option_of_run_with_its_help() -> None:
         (("run", "--analysis-zdim", 0), "--analysis-zdim: must be at least 1"),
         (("run", "--density-dim", 7), "--density-dim: must be at most 4"),
         (("run", "--voltage", 0), "--voltage: must be more than 0"),
-        (("run", "--amplitude-contrast", 10), "--amplitude-contrast: must be less than 1"),
+        (("run", "--amplitude-contrast", 10), "--amplitude-contrast: must be at most 1"),
         (("run", "--symmetry", "C" * 99), "--symmetry: may have at most 16 characters"),
         (("run", "--mask", "x" * 5000), "--mask: a path of 5000 characters"),
         (("run", "--downsample", 21), "--downsample: must be a multiple of 2; found '21'\n.*20 and 22"),

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from covaria.errors import InvalidInput
-from covaria.particles.cryodrgn.tables import read_ctf, read_halfsets, read_index, read_poses
+from covaria.particles.cryodrgn.tables import read_ctf, read_poses
+from covaria.particles.row_files import read_halfsets, read_index
 from covaria.pickles import Refused, load_pickle, parse_pickle
 from covaria.trajectory import read_density
 from covaria.tree import atomic
@@ -56,7 +57,7 @@ PLANTED = {
 }
 READERS: dict[str, Callable[[Path], object]] = {
     "poses": lambda path: read_poses(path, 3),
-    "ctf": lambda path: read_ctf(path, 3),
+    "ctf": lambda path: read_ctf(path, np.ones(3, dtype=bool)),
     "rows": lambda path: read_index(path, 3),
     "half-sets": lambda path: read_halfsets(path, 3),
     "density": read_density,

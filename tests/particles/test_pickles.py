@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from covaria.errors import InvalidInput
-from covaria.pickles import Refused, load_pickle, parse_pickle
 from covaria.particles.cryodrgn.tables import read_ctf, read_poses
 from covaria.particles.row_files import read_halfsets, read_index
+from covaria.pickles import Refused, load_pickle, parse_pickle
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 VALUES = [

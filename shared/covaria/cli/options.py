@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, get_origin
 
@@ -79,7 +79,7 @@ def takes(
 
     `renamed` gives a field another parameter, and so another option, on this command.
     """
-    taken = [
+    wanted = [
         Taken(field, info, option, (renamed or {}).get(field) or option.name or field.rpartition(".")[2])
         for field, info in declared(Request).items()
         if (field in names or field.partition(".")[0] in names) and field not in without
@@ -88,6 +88,7 @@ def takes(
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(function, eval_str=True)
+        taken = [_without_flags(item, _flags_of(own)) for item in wanted]
         inserted = {name: parameter for item in taken for name, parameter in _parameters(item)}
 
         @functools.wraps(function)
@@ -109,6 +110,22 @@ def takes(
         return command
 
     return decorate
+
+
+def _flags_of(own: inspect.Signature) -> set[str]:
+    """The options that a command's own parameters have."""
+    return {
+        flag
+        for parameter in own.parameters.values()
+        for said in getattr(parameter.annotation, "__metadata__", ())
+        for flag in (getattr(said, "default", None), *(getattr(said, "param_decls", None) or ()))
+        if isinstance(flag, str)  # typer keeps the first option of an annotation as its default
+    }
+
+
+def _without_flags(item: Taken, used: set[str]) -> Taken:
+    """The field without the short names that mean something else on this command."""
+    return replace(item, option=replace(item.option, flags=tuple(f for f in item.option.flags if f not in used)))
 
 
 def _parameters(item: Taken) -> Iterator[tuple[str, inspect.Parameter]]:

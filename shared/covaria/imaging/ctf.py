@@ -53,8 +53,11 @@ class CtfTable:
         kx, ky = plane.kx.astype(np.float64), plane.ky.astype(np.float64)
         k2 = kx**2 + ky**2
         basis = np.stack([np.ones_like(k2), k2, kx**2 - ky**2, 2 * kx * ky, k2**2])
-        values = -torch.sin(coefficients @ torch.as_tensor(basis, dtype=torch.float32, device=device))
+        values: torch.Tensor = -torch.sin(coefficients @ torch.as_tensor(basis, dtype=torch.float32, device=device))
         if self.envelope is None:
             return values
         scale, decay = torch.as_tensor(self.envelope[rows], dtype=torch.float32, device=device).T[..., None]
-        return values * scale * torch.exp(decay * torch.as_tensor(k2, dtype=torch.float32, device=device))
+        damped: torch.Tensor = (
+            values * scale * torch.exp(decay * torch.as_tensor(k2, dtype=torch.float32, device=device))
+        )
+        return damped

@@ -62,4 +62,4 @@ def wraps(values: NDArray[np.uint8]) -> bool:
 
 def _variance(counts: NDArray[np.int64], values: NDArray[np.float64]) -> float:
     mean = float(counts @ values) / counts.sum()
-    return float(counts @ (values - mean) ** 2) / counts.sum()
+    return float(counts @ (values - mean) ** 2 / counts.sum())

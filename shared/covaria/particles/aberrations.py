@@ -75,13 +75,15 @@ class Aberration:
                 box * pixel_size_angstrom / 4,
             )
             largest = np.abs(self.phase(waves, kinds[:, :-2])).max(axis=1)
-        return largest[back.reshape(-1)]
+        worst: NDArray[np.float64] = largest[back.reshape(-1)]
+        return worst
 
 
 def beam_tilt(waves: Waves, tilt_mrad: NDArray[np.float64]) -> NDArray[np.float64]:
     """RELION's beam tilt (u, 2) in milliradian."""
     along = tilt_mrad[:, :1] * waves.x + tilt_mrad[:, 1:] * waves.y
-    return 2e-3 * pi * waves.spherical_aberration * waves.wavelength**2 * waves.s2 * along
+    phase: NDArray[np.float64] = 2e-3 * pi * waves.spherical_aberration * waves.wavelength**2 * waves.s2 * along
+    return phase
 
 
 def coma(waves: Waves, tilt_angstrom: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -92,12 +94,16 @@ def coma(waves: Waves, tilt_angstrom: NDArray[np.float64]) -> NDArray[np.float64
 
 def trefoil(waves: Waves, angstrom: NDArray[np.float64]) -> NDArray[np.float64]:
     """cryoSPARC's trefoil_A (u, 2), at its worst direction."""
-    return 2 * pi / 3 * waves.wavelength**2 * waves.s2**1.5 * np.linalg.norm(angstrom, axis=1)[:, None]
+    size = np.linalg.norm(angstrom, axis=1)[:, None]
+    phase: NDArray[np.float64] = 2 * pi / 3 * waves.wavelength**2 * waves.s2**1.5 * size
+    return phase
 
 
 def tetrafoil(waves: Waves, angstrom: NDArray[np.float64]) -> NDArray[np.float64]:
     """cryoSPARC's tetra_A (u, 4), at its worst direction."""
-    return pi / 2 * waves.wavelength**3 * waves.s2**2 * np.linalg.norm(angstrom, axis=1)[:, None]
+    size = np.linalg.norm(angstrom, axis=1)[:, None]
+    phase: NDArray[np.float64] = pi / 2 * waves.wavelength**3 * waves.s2**2 * size
+    return phase
 
 
 def image_shift(waves: Waves, angstrom: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -108,7 +114,8 @@ def image_shift(waves: Waves, angstrom: NDArray[np.float64]) -> NDArray[np.float
 def magnification(waves: Waves, deviation: NDArray[np.float64]) -> NDArray[np.float64]:
     """A matrix less the identity (u, 4), row by row: displacement at a quarter of the box from the centre."""
     largest = np.linalg.norm(np.nan_to_num(deviation).reshape(-1, 2, 2), ord=2, axis=(1, 2))[:, None]
-    return 2 * pi * largest * waves.quarter_box_angstrom * np.sqrt(waves.s2)
+    phase: NDArray[np.float64] = 2 * pi * largest * waves.quarter_box_angstrom * np.sqrt(waves.s2)
+    return phase
 
 
 def zernike_terms(odd: bool, count: int) -> list[tuple[int, int]]:
@@ -130,7 +137,8 @@ def zernike(odd: bool) -> Phase:
             _radial(abs(m), n, radius) * (np.cos(m * azimuth) if m >= 0 else np.sin(-m * azimuth))
             for m, n in zernike_terms(odd, coefficients.shape[1])
         ]
-        return coefficients @ np.concatenate(basis)
+        total: NDArray[np.float64] = coefficients @ np.concatenate(basis)
+        return total
 
     return phase
 

@@ -46,7 +46,8 @@ def joined(groupings: list[Codes]) -> Codes:
     rows = np.tile(np.arange(count), len(groupings))
     nodes = np.concatenate([codes + offset for codes, offset in zip(groupings, offsets[:-1], strict=True)])
     graph = coo_matrix((np.ones(len(rows), dtype=np.int8), (rows, nodes)), shape=(offsets[-1], offsets[-1]))
-    return connected_components(graph, directed=False)[1][:count].astype(np.int64)
+    codes: Codes = connected_components(graph, directed=False)[1][:count].astype(np.int64)
+    return codes
 
 
 def _images(stacks: LocatedStacks) -> Codes:
@@ -55,7 +56,8 @@ def _images(stacks: LocatedStacks) -> Codes:
     key = stacks.stack_of_row * (int(stacks.image_of_row.max(initial=0)) + 1) + stacks.image_of_row
     none = stacks.stack_of_row < 0
     key = np.where(none, -1 - np.arange(count), key)
-    return np.unique(key, return_inverse=True)[1].astype(np.int64)
+    codes: Codes = np.unique(key, return_inverse=True)[1].astype(np.int64)
+    return codes
 
 
 def _picks(metadata: Metadata, box: int, used: NDArray[np.bool_]) -> Codes | None:
@@ -77,4 +79,5 @@ def _picks(metadata: Metadata, box: int, used: NDArray[np.bool_]) -> Codes | Non
     count = metadata.count
     first, second = known[pairs[:, 0]], known[pairs[:, 1]]
     graph = coo_matrix((np.ones(len(first), dtype=np.int8), (first, second)), shape=(count, count))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    codes: Codes = connected_components(graph, directed=False)[1].astype(np.int64)
+    return codes

@@ -172,4 +172,5 @@ def _whole_numbers(value: Any, shown: Path, what: str) -> NDArray[Any]:
                 hint="row numbers are whole",
             )
         value = value.astype(np.int64)
-    return value
+    numbers: NDArray[Any] = value
+    return numbers

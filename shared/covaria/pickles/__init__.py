@@ -21,8 +21,8 @@ MAX_BYTES = 4 * 2**30
 
 
 def load_pickle(path: Path, *, roots: Roots = ANYWHERE, shown: Path | None = None, hint: str = "") -> Any:
-    """The data in a pickle of any protocol: None, bool, int, float, str, bytes, list, tuple, set, range, dict with keys of
-    text or whole numbers, numpy arrays and numbers; a pandas Index as what is in it.
+    """The data in a pickle of any protocol: None, bool, int, float, str, bytes, list, tuple, set, range, numpy arrays
+    and numbers, dict with keys of text or whole numbers; a pandas Index as what is in it.
 
     Raises MissingFile, and InvalidInput for anything else; nothing that the file names is ever run.
     """
@@ -34,7 +34,8 @@ def load_pickle(path: Path, *, roots: Roots = ANYWHERE, shown: Path | None = Non
         raise InvalidInput(
             f"is refused as a pickle: {reason}",
             file=shown or path,
-            hint=hint or "only numpy arrays, lists, tuples, sets, dictionaries and numbers are read; write np.asarray(...) of it",
+            hint=hint
+            or "only numpy arrays, lists, tuples, sets, dictionaries and numbers are read; write it with those",
         ) from None
 
 

@@ -64,7 +64,9 @@ class IngestOptions(Part):
     ]
     poses: Annotated[InputFile | None, Option("Poses .pkl: (rotations, translations).", READING)] = None
     ctf: Annotated[InputFile | None, Option("CTF .pkl: nine columns.", READING)] = None
-    ind: Annotated[InputFile | None, Option("Use only these rows (.pkl, .npy or .txt of indices, or a mask).", READING)] = None
+    ind: Annotated[
+        InputFile | None, Option("Use only these rows (.pkl, .npy or .txt of indices, or a mask).", READING)
+    ] = None
     halfsets: Annotated[
         InputFile | None,
         Option("Half-sets .pkl: two index arrays. Default: the file's random subsets, else a seeded split.", READING),
@@ -80,9 +82,7 @@ class IngestOptions(Part):
     downsample: Annotated[
         Box | None, Option("Box to downsample to.", READING, off="--no-downsample", off_help="Keep the box.")
     ] = 256
-    box: Annotated[
-        int | None, Field(ge=16, le=4097), Option("Image size, where the file does not say.", READING)
-    ] = None
+    box: Annotated[Box | None, Option("Image size, where the file does not say.", READING)] = None
     pixel_size: Annotated[float | None, Field(gt=0, le=100), Option("In A, where the file does not say.", READING)] = (
         None
     )
@@ -95,9 +95,15 @@ class IngestOptions(Part):
     )
     symmetry: Annotated[str | None, Field(max_length=16), Option("Point group of the consensus map.", READING)] = None
     class_number: Annotated[
-        int | None, Field(ge=0, le=10**6), Option("Only the particles of this 3-D class, with its poses.", READING)
+        int | None,
+        Field(ge=0, le=10**6, exclude_if=lambda value: value is None),
+        Option("Only the particles of this 3-D class, with its poses.", READING, flags=("--class", "--class-number")),
     ] = None
-    no_ctf: Annotated[bool, Option("The images have no contrast transfer function.", READING)] = False
+    no_ctf: Annotated[
+        bool,
+        Field(exclude_if=lambda value: not value),
+        Option("The images have no contrast transfer function.", READING),
+    ] = False
 
 
 class ReconstructionOptions(Part):

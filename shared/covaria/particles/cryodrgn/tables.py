@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
 from covaria.particles.bounds import ctf_checks
-from covaria.pickles import load_pickle
 from covaria.particles.metadata import RowCheck, not_finite
 from covaria.particles.rotations import orthonormality_error
+from covaria.pickles import load_pickle
 
 ORTHONORMAL = 1e-2
 CTF_NINE = (

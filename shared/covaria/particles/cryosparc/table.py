@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ class CsTable:
     def __init__(self, source: Path, path: Path, passthrough: Sequence[tuple[Path, Path]]) -> None:
         self.source = source
         self.main = load_cs(path, source)
-        self.others: list[tuple[NDArray, NDArray[np.int64]]] = []
+        self.others: list[tuple[NDArray[Any], NDArray[np.int64]]] = []
         for shown, real in passthrough:
             other = load_cs(real, shown)
             self.others.append((other, _match(self.main, other, source, shown)))
@@ -33,7 +34,7 @@ class CsTable:
         tables = (self.main, *(other for other, _ in self.others))
         return list(dict.fromkeys(name for table in tables for name in table.dtype.names or ()))
 
-    def get(self, name: str) -> NDArray | None:
+    def get(self, name: str) -> NDArray[Any] | None:
         if name in (self.main.dtype.names or ()):
             return np.asarray(self.main[name])
         for other, rows in self.others:
@@ -41,7 +42,7 @@ class CsTable:
                 return np.asarray(other[name])[rows]
         return None
 
-    def texts(self, name: str) -> NDArray | None:
+    def texts(self, name: str) -> NDArray[Any] | None:
         """A column of bytes or text. Raises InvalidInput where it holds something else."""
         values = self.get(name)
         if values is not None and values.dtype.kind not in "SU":
@@ -60,7 +61,7 @@ class CsTable:
         return values.astype(np.float64)
 
 
-def load_cs(path: Path, shown: Path) -> NDArray:
+def load_cs(path: Path, shown: Path) -> NDArray[Any]:
     """The structured array of one .cs file; never unpickles. Raises InvalidInput."""
     try:
         array = np.lib.format.open_memmap(path, mode="r", max_header_size=MAX_HEADER)  # never unpickles
@@ -74,7 +75,7 @@ def load_cs(path: Path, shown: Path) -> NDArray:
     return array
 
 
-def _match(main: NDArray, other: NDArray, source: Path, shown: Path) -> NDArray[np.int64]:
+def _match(main: NDArray[Any], other: NDArray[Any], source: Path, shown: Path) -> NDArray[np.int64]:
     """For each row of `main` the row of `other` with the same uid."""
     for array, name in ((main, source), (other, shown)):
         if "uid" not in (array.dtype.names or ()):

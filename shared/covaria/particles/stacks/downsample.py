@@ -30,4 +30,7 @@ def downsample_images(images: NDArray[np.floating], box: int, *, workers: int = 
         shift = (size // 2) / size - 0.5
         ramp = np.exp(2j * np.pi * shift * np.fft.fftfreq(box, 1 / box))
         small *= (ramp[:, None] * ramp[None, : half + 1]).astype(transform.dtype)
-    return fft.irfft2(small, s=(box, box), axes=(-2, -1), workers=workers).astype(np.float32, copy=False)
+    result: NDArray[np.float32] = fft.irfft2(small, s=(box, box), axes=(-2, -1), workers=workers).astype(
+        np.float32, copy=False
+    )
+    return result

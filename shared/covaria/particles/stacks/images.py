@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class StackImages:
     gain: NDArray[np.float32] | None = None
     unsigned_bytes: bool = False
     """Bytes of which no stamp says whether they are signed are unsigned."""
-    _maps: OrderedDict[int, NDArray] = field(default_factory=OrderedDict, repr=False)
+    _maps: OrderedDict[int, NDArray[Any]] = field(default_factory=OrderedDict, repr=False)
 
     def __len__(self) -> int:
         return len(self.file)
@@ -83,7 +84,7 @@ class StackImages:
             out *= self.gain[rows][:, None, None]
         return out
 
-    def _map(self, file: int) -> NDArray:
+    def _map(self, file: int) -> NDArray[Any]:
         if file in self._maps:
             self._maps.move_to_end(file)
             return self._maps[file]
@@ -105,7 +106,7 @@ class StackImages:
         return array
 
 
-def _will_need(images: NDArray, first: int, count: int) -> None:
+def _will_need(images: NDArray[Any], first: int, count: int) -> None:
     """Tell the system that these images are wanted now: pages come in large pieces, of many runs at once.
 
     (Left to page faults alone, a cold stack is read at less than half of the disk's speed.)

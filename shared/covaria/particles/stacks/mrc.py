@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,7 +161,7 @@ def first_bytes(header: StackHeader, images: int) -> NDArray[np.uint8]:
         return np.frombuffer(file.read(min(images, header.count) * header.image_bytes), np.uint8)
 
 
-def map_images(header: StackHeader) -> NDArray:
+def map_images(header: StackHeader) -> NDArray[Any]:
     """The stack's images as a read-only array (count, height, width) on disk, in the file's own numbers.
 
     A compressed stack is unpacked into an unnamed temporary file, no further than its header says.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ class Optics:
     of_row: NDArray[np.int64]
     names: tuple[str, ...]
     columns: dict[str, NDArray[np.float64]]
-    texts: dict[str, NDArray]
+    texts: dict[str, NDArray[Any]]
     """The Zernike coefficients of each group, as text."""
     checks: tuple[RowCheck, ...]
     notes: tuple[str, ...]
@@ -65,11 +66,11 @@ class Optics:
         return sizes
 
 
-def read_optics(table: StarTable | None, particles: dict[str, NDArray], count: int, source: Path) -> Optics:
+def read_optics(table: StarTable | None, particles: dict[str, NDArray[Any]], count: int, source: Path) -> Optics:
     """Groups and microscope values of the particles. Raises InvalidInput for an optics table that makes no sense."""
     checks: list[RowCheck] = []
     notes: list[str] = []
-    texts: dict[str, NDArray] = {}
+    texts: dict[str, NDArray[Any]] = {}
     in_particles = {label: particles[label] for label in IN_PARTICLES if label in particles}
     if table is None:
         groups = np.zeros(count, dtype=np.int64)
@@ -144,7 +145,7 @@ def _numbers_in(table: StarTable) -> list[str]:
     return [label for label in (GROUP, *IN_OPTICS) if label in table]
 
 
-def _ids(ids: NDArray | None, rows: int, source: Path) -> NDArray:
+def _ids(ids: NDArray[Any] | None, rows: int, source: Path) -> NDArray[Any]:
     """The number of each optics group."""
     if rows == 0:
         raise InvalidInput("data_optics has no rows", file=source, hint="the optics table is cut off")
@@ -164,7 +165,7 @@ def _ids(ids: NDArray | None, rows: int, source: Path) -> NDArray:
 
 
 def _groups_of_rows(
-    ids: NDArray, of_particles: NDArray | None, count: int, source: Path
+    ids: NDArray[Any], of_particles: NDArray[Any] | None, count: int, source: Path
 ) -> tuple[NDArray[np.int64], list[RowCheck]]:
     if of_particles is None:
         if len(ids) > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,7 +158,7 @@ class ImageNames:
     check: RowCheck
 
 
-def _image_names(names: NDArray, source: Path) -> ImageNames:
+def _image_names(names: NDArray[Any], source: Path) -> ImageNames:
     """`000001@stack.mrcs`, or the name of a file with one image."""
     seen: dict[str, int] = {}
     image = np.full(len(names), -1, dtype=np.int64)
@@ -182,7 +183,7 @@ def _image_names(names: NDArray, source: Path) -> ImageNames:
 
 
 def _poses(
-    columns: dict[str, NDArray], source: Path
+    columns: dict[str, NDArray[Any]], source: Path
 ) -> tuple[NDArray[np.float64] | None, Shifts, list[RowCheck], list[str]]:
     checks: list[RowCheck] = []
     notes: list[str] = []
@@ -215,7 +216,7 @@ def _poses(
     return rotations, Shifts(np.zeros((len(columns[IMAGE]), 2)), "pixel"), checks, notes
 
 
-def _ctf(columns: dict[str, NDArray], optics: Optics) -> dict[str, NDArray[np.float64]]:
+def _ctf(columns: dict[str, NDArray[Any]], optics: Optics) -> dict[str, NDArray[np.float64]]:
     ctf: dict[str, NDArray[np.float64]] = {}
     for name, label in CTF_COLUMNS.items():
         values = optics.columns.get(label, columns.get(label))

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ class StarTable:
 
     def columns(
         self, texts: Sequence[str], numbers: Sequence[str], faults: list[RowCheck] | None = None
-    ) -> dict[str, NDArray]:
+    ) -> dict[str, NDArray[Any]]:
         """The named columns: object arrays of str for `texts`, float64 for `numbers`.
 
         Raises InvalidInput with row and column for a short or long row and for a number that is none; with `faults`
@@ -59,7 +60,7 @@ class StarTable:
             if fast is not None:
                 return fast
         rows = self.rows()
-        columns: dict[str, NDArray] = {}
+        columns: dict[str, NDArray[Any]] = {}
         for label, place in wanted.items():
             column = [row[place] for row in rows]
             if label in numbers:
@@ -111,7 +112,7 @@ class StarTable:
             some = some or bool(counts.any())
         return some
 
-    def _fast(self, wanted: dict[str, int], numbers: set[str]) -> dict[str, NDArray] | None:
+    def _fast(self, wanted: dict[str, int], numbers: set[str]) -> dict[str, NDArray[Any]] | None:
         import pandas  # only where STAR files come in
 
         kinds = {place: (np.float64 if label in numbers else object) for label, place in wanted.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ def refuse_tomography(tables: list[StarTable], particles: StarTable, source: Pat
             )
 
 
-def refuse_tilts(particles: StarTable, columns: dict[str, NDArray], source: Path) -> None:
+def refuse_tilts(particles: StarTable, columns: dict[str, NDArray[Any]], source: Path) -> None:
     """Raise InvalidInput where the rows of one particle are its tilts (Warp, M): dose and tilt differ within groups."""
     names = columns.get("_rlnMicrographName")
     if names is not None and any(str(name).endswith(".tomostar") for name in set(names)):
