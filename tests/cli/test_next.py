@@ -45,7 +45,7 @@ def _names_only_what_is_there(folder: Path) -> None:
 
 
 def test_each_command_leads_to_the_next(shell) -> None:
-    """simulate -> run's mean -> the motion -> analyze -> state and trajectory, each line as it was printed."""
+    """simulate -> run's mean -> the motion -> analyze -> state, trajectory and subset, each line as it was printed."""
     where: Path = shell.where
     (run,) = _next(shell("covaria simulate 'my set' --states presence --n-images 400 --box 32 --snr 1"))
     assert run == "covaria run 'my set/particles.star' -o 'my set-run' --no-downsample"
@@ -59,11 +59,12 @@ def test_each_command_leads_to_the_next(shell) -> None:
     (analyze,) = _next(shell(reconstruct))
     assert analyze.startswith("covaria analyze ")
     more = _next(shell(f"{analyze} --n-clusters 3 --n-vols-along-path 2 --skip-umap"))
-    assert [line.split()[1] for line in more] == ["state", "trajectory"]
+    assert [line.split()[1] for line in more] == ["state", "trajectory", "subset"]
     for line in more:
         shell(line)
     assert (where / "my set-run-states" / "state002.mrc").is_file()
     assert (where / "my set-run-path" / "path.json").is_file()
+    assert (where / "my set-run-cluster0" / "particles.star").is_file()
     for folder in (out, out / "analysis_2"):
         _names_only_what_is_there(folder)
     made = sum(path.stat().st_size for path in out.rglob("*") if path.is_file() and ".covaria" not in path.parts)

@@ -20,7 +20,7 @@ from covaria.findings import Findings
 from covaria.simulation import truth as scoring
 from covaria.simulation.dataset import SimulationOptions, simulate
 from covaria.simulation.ensemble import BUILT_IN
-from covaria.tree import AnalysisTree, DensityTree, Tree, atomic
+from covaria.tree import AnalysisTree, DensityTree, SubsetTree, Tree, atomic
 
 N, BOX, CLUSTERS, ALONG = 400, 32, 3, 3
 OPTIONS = (
@@ -101,6 +101,53 @@ def test_what_was_found_is_said_everywhere(finished: Tree) -> None:
     assert (found.particles, found.used, len(found.states)) == (N, N, CLUSTERS)
     assert document["findings"]["headline"] == found.headline()
     assert "1 component of motion confirmed by both half-sets" in finished.readme.read_text()
+
+
+def test_a_cluster_goes_back_to_the_file_it_came_from(finished: Tree, dataset: Path, tmp_path: Path) -> None:
+    source = (dataset / "particles.star").read_text().splitlines(keepends=True)
+    labels = np.asarray(_load(AnalysisTree(finished.analysis(2)).kmeans_result)["labels"])
+    made = SubsetTree(tmp_path / "subset")
+    asked = ["--cluster", "0", "--where", "contrast > 0.9 and z1 == z1", "-o", made.root]
+    done = covaria("subset", finished.out, *asked)
+    assert done.returncode == 0, done.stderr
+    contrasts = np.load(finished.contrasts(2))
+    wanted = np.flatnonzero((labels == 0) & (contrasts > 0.9))
+    assert np.array_equal(_load(made.indices_pkl), wanted)
+    assert np.array_equal(np.loadtxt(made.indices_txt), wanted)
+    rows = [line for line in source if "@" in line]
+    assert [line for line in made.star.read_text().splitlines(keepends=True) if "@" in line] == [
+        rows[row] for row in wanted
+    ]
+    assert json.loads(made.job_json.read_text())["command"] == "subset"
+    again = covaria("subset", finished.out, "--selection", made.selection, "--invert", "-o", tmp_path / "others")
+    assert again.returncode == 0, again.stderr
+    others = SubsetTree(tmp_path / "others")
+    assert np.array_equal(_load(others.indices_pkl), np.setdiff1d(np.arange(N), wanted))
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ((), "no condition is given"),
+        (("--where", "weight > 1"), "known: index, half_set"),
+        (("--where", "z1 > 1e9"), "no particle fulfils"),
+        (("--cluster", "one"), "is no list of numbers"),
+        (("--near", "0"), "needs --nearest"),
+    ],
+)
+def test_a_subset_of_nothing_is_refused(finished: Tree, tmp_path: Path, asked: tuple[str, ...], words: str) -> None:
+    done = covaria("subset", finished.out, *asked, "-o", tmp_path / "subset")
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert not (tmp_path / "subset").exists()
+
+
+def test_a_source_that_changed_is_refused(finished: Tree, dataset: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved.star"
+    moved.write_text((dataset / "particles.star").read_text() + "\n")
+    done = covaria("subset", finished.out, "--cluster", "0", "--source", moved, "-o", tmp_path / "subset")
+    assert done.returncode == 2
+    assert "has changed since the run" in done.stderr
 
 
 def test_only_documented_names_at_the_root(finished: Tree) -> None:

@@ -66,7 +66,7 @@ def test_state_writes_a_new_folder_and_refuses_a_full_one(finished, tmp_path):
         invoke(*words)
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("keep")
-    with pytest.raises(CovariaError, match="holds no states"):
+    with pytest.raises(CovariaError, match="holds no state"):
         invoke(*words[:-4], "-o", tmp_path / "precious", "--device", "cpu", "--overwrite")
     assert (tmp_path / "precious" / "thesis.txt").exists()
 

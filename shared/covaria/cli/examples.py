@@ -12,6 +12,7 @@ EXAMPLES = {
     "analyze": "covaria analyze out --zdim 4 --n-clusters 10",
     "state": "covaria state out --zdim 4 --points points.txt -o states",
     "trajectory": "covaria trajectory out --zdim 4 --from 0 --to 5 -o path",
+    "subset": 'covaria subset out --cluster 0,2 --where "contrast > 0.7" -o open_state',
     "inspect": "covaria inspect particles.star --export pickles",
     "downsample": "covaria downsample particles.star -D 128 -o small",
     "simulate": "covaria simulate set --states ring --n-images 2000",

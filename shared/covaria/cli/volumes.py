@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covaria.errors import RefusedOutput
+from covaria.tree import ChosenStatesTree, Documents
 
 if TYPE_CHECKING:
     from covaria.running.context import StageContext
@@ -29,6 +30,10 @@ class NewFolder:
     memory_gb: float | None
     parameters: Mapping[str, Any]
     inputs: tuple[Path, ...] = ()
+    kind: type[Documents] = ChosenStatesTree
+    """Which table lists its files."""
+    mark: str = "state*.mrc"
+    """What every such folder holds: only one that holds it is ever replaced."""
 
     @contextlib.contextmanager
     def filled(self) -> Iterator[tuple[Path, StageContext]]:
@@ -40,7 +45,7 @@ class NewFolder:
         from covaria.running.context import bookless_context
         from covaria.running.devices import reset_peak_memory, resolve_device
         from covaria.running.stopper import Stopper
-        from covaria.tree import ChosenStatesTree, Tree, record
+        from covaria.tree import Tree, record
         from covaria.tree.integrity import check_for
         from covaria.tree.publish import publish, refuse_unlisted, staging
 
@@ -60,16 +65,16 @@ class NewFolder:
                 yield folder, context
             log = log_file.read_bytes()
             record.write_folder_record(folder, self._document(folder, context, started, time.monotonic() - began), log)
-            refuse_unlisted(folder, ChosenStatesTree, "")
+            refuse_unlisted(folder, self.kind, "")
             publish(folder, self.directory, place)
 
     def _refuse_full(self) -> None:
         if self.directory.exists() and (not self.directory.is_dir() or any(self.directory.iterdir())):
             if not self.overwrite:
                 raise RefusedOutput("is not empty", file=self.directory, hint="give a new folder, or --overwrite")
-            if not list(self.directory.glob("state*.mrc")):
+            if not self.directory.is_dir() or not list(self.directory.glob(self.mark)):
                 raise RefusedOutput(
-                    "holds no states, so it is not replaced", file=self.directory, hint="give a new folder"
+                    f"holds no {self.mark}, so it is not replaced", file=self.directory, hint="give a new folder"
                 )
 
     def _document(self, folder: Path, context: StageContext, started: str, seconds: float) -> dict[str, Any]:

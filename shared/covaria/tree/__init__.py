@@ -1,9 +1,18 @@
 """The documented output tree as code: every path, atomic writes, staging and publishing, job.json, README.txt."""
 
-from covaria.tree.folders import AnalysisTree, ChosenStatesTree, DensityTree, StatesTree, VolumeFiles
+from covaria.tree.folders import (
+    AnalysisTree,
+    ChosenStatesTree,
+    DensityTree,
+    Documents,
+    StatesTree,
+    SubsetTree,
+    VolumeFiles,
+)
 from covaria.tree.paths import Tree
 from covaria.tree.pen import FREE, Pen
 
 __all__ = [
-    "FREE", "AnalysisTree", "ChosenStatesTree", "DensityTree", "Pen", "StatesTree", "Tree", "VolumeFiles",
+    "FREE", "AnalysisTree", "ChosenStatesTree", "DensityTree", "Documents", "Pen", "StatesTree", "SubsetTree", "Tree",
+    "VolumeFiles",
 ]  # fmt: skip

@@ -83,6 +83,18 @@ class ChosenStatesTree(StatesTree, Documents):
     points_txt = Entry("points.txt", "", "", "the latent points of `covaria state`, for numpy.loadtxt")
 
 
+class SubsetTree(Folder, Documents):
+    """What `covaria subset` writes: some of a run's particles in the format of its source."""
+
+    star = Entry("particles.star", "", "", "the selected rows, all tables and columns as they were")
+    cs = Entry("particles.cs", "", "", "the selected rows, all fields as they were")
+    passthrough = Numbered("passthrough_{}.cs", "", "", "their rows of a passthrough file")
+    csg = Entry("particles.csg", "", "", "the result group that cryoSPARC imports")
+    indices_pkl = Entry("indices.pkl", "", "", "row numbers of the source, from 0: what --ind takes")
+    indices_txt = Entry("indices.txt", "", "", "the same as text")
+    selection = Entry("selection.json", "", "", "the conditions: what --selection takes")
+
+
 class DensityTree(Folder, Documents):
     """The folder density/."""
 

@@ -33,7 +33,7 @@ def readme(document: Mapping[str, Any]) -> str:
 
 def next_commands(document: Mapping[str, Any]) -> list[str]:
     """The commands that make sense now, as a shell takes them: each does what its comment says when it is given."""
-    if document["command"] in ("state", "trajectory"):
+    if document["command"] in ("state", "trajectory", "subset"):
         return []
     request = Request.model_validate(document["parameters"], extra="ignore")
     out, zdim = request.out.absolute(), request.analysis_zdim
@@ -60,6 +60,8 @@ def _more_volumes(out: Path, zdim: int, analysis: AnalysisTree) -> Iterator[str]
     if known > 1 and analysis.root.absolute() == out / f"analysis_{zdim}":
         ends = f"--zdim {zdim} --from 0 --to {known - 1}"
         yield f"covaria trajectory {_shell(out)} {ends} -o {path}     # a path between two centres"
+        cluster = _shell(f"{out}-cluster0")
+        yield f"covaria subset {_shell(out)} --cluster 0 -o {cluster}     # its particles, for RELION or cryoSPARC"
 
 
 def _shell(path: Path | str) -> str:
