@@ -13,6 +13,7 @@ EXAMPLES = {
     "state": "covaria state out --zdim 4 --points points.txt -o states",
     "trajectory": "covaria trajectory out --zdim 4 --from 0 --to 5 -o path",
     "subset": 'covaria subset out --cluster 0,2 --where "contrast > 0.7" -o open_state',
+    "verify": "covaria verify out",
     "inspect": "covaria inspect particles.star --export pickles",
     "downsample": "covaria downsample particles.star -D 128 -o small",
     "simulate": "covaria simulate set --states ring --n-images 2000",

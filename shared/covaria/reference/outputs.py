@@ -44,6 +44,14 @@ files in the directory stay. A second run in a directory where one works is refu
 Ctrl-C (or SIGTERM) stops at the next step, keeps what is done and ends with exit code 75; a second Ctrl-C stops at
 once. The presence of a file `.covaria/cancel` cancels (exit code 3). Invalid input ends with 2, anything else with 1.
 
+## Is it as it was written?
+
+    covaria verify out
+
+names every file that has changed, or is missing, since a stage wrote it: the sha256 of its files stands in the stage's
+state, and books of Covaria's own carry a seal. Each stage, `covaria state` and `covaria trajectory` compare what they read
+first and refuse a changed file by name. Directories made before 0.2 have no sums: that is said, and they are used.
+
 ## Options from a file
 
     covaria run --config run.yaml

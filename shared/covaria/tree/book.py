@@ -14,6 +14,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def read_book(tree: Tree, path: Path, shape: type[BaseModel]) -> dict[str, Any] 
             value = _read(tree, copy_of(path), shape)
         except (MissingFile, DamagedBook):
             raise damage from None
-        log.warning("%s; its copy is used", damage.message)
+        _warn(f"{damage.message}; its copy is used")
         return value
 
 
@@ -81,7 +82,7 @@ def read_if_sound(tree: Tree, path: Path, shape: type[BaseModel]) -> dict[str, A
     try:
         return read_book(tree, path, shape)
     except DamagedBook as damage:
-        log.warning("%s; it is left out of account", damage.message)
+        _warn(f"{damage.message}; it is left out of account")
         return None
 
 
@@ -123,11 +124,22 @@ def _read(tree: Tree, path: Path, shape: type[BaseModel]) -> dict[str, Any]:
         raise
     except InvalidInput as error:
         raise DamagedBook(error.message, hint=error.hint) from None
-    value, _ = parse_book(data, path)
+    return believe(data, path, shape)[0]
+
+
+def believe(data: bytes, path: Path, shape: type[BaseModel]) -> tuple[dict[str, Any], bool]:
+    """`parse_book` of a book that must have a shape. Raises DamagedBook."""
+    value, has_seal = parse_book(data, path)
     try:
         shape.model_validate(value)
     except (ValidationError, RecursionError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "nested too deeply"}
         where = ".".join(map(str, first["loc"]))
         raise DamagedBook(f"{where}: {first['msg']}", file=path, hint=_HINT) from None
-    return value
+    return value, has_seal
+
+
+@cache
+def _warn(message: str) -> None:
+    """Once: books are read again and again."""
+    log.warning("%s", message)

@@ -11,10 +11,11 @@ from covaria.errors import InvalidInput
 from covaria.opening import ANYWHERE
 from covaria.request.stages import STAGES
 from covaria.tree import record
-from covaria.tree.book import DamagedBook, parse_book
+from covaria.tree.book import COPY, DamagedBook, Shape, believe
 from covaria.tree.entry import find, owned, rows
 from covaria.tree.folders import AnalysisTree, Documents
 from covaria.tree.paths import Tree
+from covaria.tree.shapes import SHAPES
 from covaria.tree.sums import sum_of
 
 DOCUMENTS = frozenset(Path(row.pattern).name for row in rows(Documents))
@@ -119,7 +120,7 @@ def _book(tree: Tree, path: Path) -> tuple[bool, str]:
         return False, ""
     try:
         with ANYWHERE.open(path) as file:
-            return parse_book(file.read(), path)[1], ""
+            return believe(file.read(), path, SHAPES.get(path.name.removesuffix(COPY), Shape))[1], ""
     except DamagedBook as error:
         return False, error.message.removeprefix(f"{path}: ")
 

@@ -139,3 +139,17 @@ class ProgressShape(Shape):
     per_second: float | None = None
     seconds_left: float | None = None
     at: Instant | None = None
+
+
+SHAPES: dict[str, type[Shape]] = {
+    "request.json": RequestShape,
+    "state.json": StageShape,
+    "notes.json": NotesShape,
+    "documents.json": DocumentsShape,
+    "submission.json": SubmissionShape,
+    "superseded.json": SupersededShape,
+    "delivery.json": DeliveryShape,
+    "handover.json": HandoverShape,
+    "progress.json": ProgressShape,
+}
+"""By the book's name; a copy has its book's."""
