@@ -49,7 +49,7 @@ once. The presence of a file `.covaria/cancel` cancels (exit code 3). Invalid in
     covaria verify out
 
 names every file that has changed, or is missing, since a stage wrote it: the sha256 of its files stands in the stage's
-state, and books of Covaria's own carry a seal. Each stage, `covaria state` and `covaria trajectory` compare what they read
+state, and Covaria's own books carry a seal. Each stage, `covaria state` and `covaria trajectory` compare what they read
 first and refuse a changed file by name. Directories made before 0.2 have no sums: that is said, and they are used.
 
 ## Options from a file
