@@ -29,7 +29,7 @@ OF_FILES: dict[int, tuple[str, str]] = {
     errno.EROFS: ("lies on a filesystem that is read-only here", "give another path"),
     errno.ENOTDIR: ("lies beneath a file, where a folder is needed", "give a path beneath a folder"),
     errno.EISDIR: ("is a folder, where a file is needed", "give the file itself"),
-    errno.EEXIST: ("is there already", "give another path"),
+    errno.EEXIST: ("is there already, or is a file where a folder is needed", "give another path"),
     errno.ENOTEMPTY: ("is a folder that holds something", "give another path"),
     errno.ENAMETOOLONG: ("is too long a name for this filesystem", "give a shorter one"),
     errno.ELOOP: ("is a link that leads back to itself", "give the file itself"),

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import covaria.cli
 from covaria.errors import CovariaError, InvalidInput, MissingFile
 from covaria.plain import explain, printable
-from covaria.request.model import IngestOptions
+from covaria.request.model import IngestOptions, Request
 from covaria.settings import load_settings
 from covaria.tree import Tree, record
 
@@ -90,6 +90,12 @@ def test_a_refusal_of_the_models_is_no_raw_text() -> None:
     assert "pydantic" not in str(told)
 
 
+def test_a_configuration_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_bytes(b"\xff\xfe")
+    done = CliRunner().invoke(covaria.cli.application(), ["run", "p.star", "--config", str(tmp_path / "run.yaml")])
+    assert isinstance(done.exception, InvalidInput) and "run.yaml: is no text" in str(done.exception)
+
+
 def test_the_kind_of_a_files_error_is_kept() -> None:
     assert isinstance(explain(FileNotFoundError(2, "", "x")), MissingFile)
     assert explain(PermissionError(13, "", "x")).exit_code == 2
@@ -151,10 +157,10 @@ def test_doctor_passes_on_a_workstation() -> None:
 @pytest.mark.parametrize("damage", ["[]", "5", "", '{"stages": []}', "[" * 100_000, '{"job_id": 3, "stages": 7}'])
 def test_a_damaged_folder_does_not_hide_the_others(tmp_path: Path, damage: str) -> None:
     for name in ("a", "z"):
-        tree = Tree(tmp_path / name)
-        tree.state.mkdir(parents=True)
-        good = {"job_id": name, "stages": ["ingest"], "submitted_at": "2026-11-26T00:00:00+00:00"}
-        tree.request.write_text(json.dumps(good))
+        request = Request.model_validate({"out": tmp_path / name, "ingest": {"particles": "p.star"}})
+        record.write_request(
+            Tree(request.out), job_id=name, command="run", command_line="", stages=("ingest",), request=request
+        )
     (tmp_path / "m" / ".covaria").mkdir(parents=True)
     Tree(tmp_path / "m").request.write_text(damage)
     for command in (["list"], ["reconcile", "--dry-run", "--older-than", "0"]):
@@ -162,3 +168,13 @@ def test_a_damaged_folder_does_not_hide_the_others(tmp_path: Path, damage: str) 
         assert result.exit_code == 0, result.output
         assert f"{tmp_path / 'm'}: skipped" in result.stderr
     assert f"{tmp_path / 'a'}: not sent" in result.stderr and f"{tmp_path / 'z'}: not sent" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "says"), [("127.0.0.1:1", "Connection refused"), ("no-such-host.invalid", "not known")]
+)
+def test_a_broker_that_is_away_is_said_in_the_systems_words(host: str, says: str) -> None:
+    variables = {"COVARIA_BROKER_URL": f"amqps://user:s3cr@{host}/", "COVARIA_SECRETS_DIR": "/nonexistent"}
+    done = _covaria("broker", "status", **variables)
+    assert done.returncode != 0 and says in done.stderr
+    assert "AMQP" not in done.stderr and "Error(" not in done.stderr and "s3cr" not in done.stdout + done.stderr

@@ -75,7 +75,7 @@ class RabbitBus:
             self.close()
             host, port = self._parameters.host, self._parameters.port
             raise BrokerAway(
-                f"no connection to RabbitMQ at {host}:{port}: {_text(error)}", hint="covaria doctor looks closer"
+                f"no connection to RabbitMQ at {host}:{port}: {_reason(error)}", hint="covaria doctor looks closer"
             ) from error
 
     def close(self) -> None:
@@ -223,6 +223,19 @@ class RabbitBus:
         self._channel = self._connection.channel()
         self._channel.confirm_delivery()
         self._generation += 1
+
+
+def _reason(error: BaseException) -> str:
+    """Why a connection failed: pika wraps the system's word twice."""
+    while (inner := getattr(error, "exception", None) or next(iter(error.args), None)) and isinstance(inner, Exception):
+        error = inner
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, pika.exceptions.ProbableAuthenticationError):
+        return "the broker does not know this user and password (ACCESS_REFUSED)"
+    if isinstance(error, pika.exceptions.ProbableAccessDeniedError):
+        return "this user may not use this vhost"
+    return _text(error)
 
 
 def _text(error: BaseException) -> str:

@@ -39,6 +39,8 @@ def _read(path: Path) -> dict[object, object]:
         raise MissingFile("no such configuration file", file=path, hint="give a YAML file of option: value lines")
     try:
         values = yaml.safe_load(path.read_text())
+    except UnicodeDecodeError:
+        raise InvalidInput("is no text in UTF-8", file=path, hint="one option: value a line") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         row = mark.line + 1 if mark is not None else None
