@@ -11,6 +11,7 @@ from itertools import pairwise, permutations
 from pathlib import Path
 
 import cluster
+import cluster_fixtures
 import helm_python
 import kube_api
 import pytest
@@ -45,7 +46,7 @@ def helm(kube: kube_api.Cluster) -> Iterator[Config]:
 
 def give(kube: kube_api.Cluster, documents: list[Document]) -> None:
     """The secrets and claims that documents need."""
-    for made in cluster.fixtures(documents):
+    for made in cluster_fixtures.fixtures(documents):
         kinds = {"Secret": "secrets", "PersistentVolumeClaim": "persistentvolumeclaims"}
         kube.api.put(("v1", kinds[made["kind"]], "em", made["metadata"]["name"]), made)
 
@@ -54,7 +55,7 @@ def give_classes(kube: kube_api.Cluster, documents: list[Document]) -> None:
     """The classes that documents name."""
     kinds = {"PriorityClass": "priorityclasses", "RuntimeClass": "runtimeclasses"}
     for kind, name in needed_classes(documents):
-        made = cluster.class_document(kind, name)
+        made = cluster_fixtures.class_document(kind, name)
         kube.api.put((made["apiVersion"], kinds[kind], "", name), made)
 
 

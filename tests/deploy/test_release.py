@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -141,7 +140,6 @@ def test_scripts_that_workflows_and_make_name_exist():
         assert (REPOSITORY / name).exists(), name
 
 
-@pytest.mark.skipif(shutil.which("sh") is None, reason="no shell")
 def test_release_says_how_it_is_used():
     done = subprocess.run([REPOSITORY / "deploy" / "release"], capture_output=True, text=True, timeout=30)
     assert done.returncode == 2 and "deploy/release VERSION REGISTRY OUTPUT" in done.stderr
