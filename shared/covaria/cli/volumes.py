@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from covaria.errors import RefusedOutput
-from covaria.tree import ChosenStatesTree, Documents
 
 if TYPE_CHECKING:
     from covaria.running.context import StageContext
+    from covaria.tree import Documents
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class NewFolder:
     memory_gb: float | None
     parameters: Mapping[str, Any]
     inputs: tuple[Path, ...] = ()
-    kind: type[Documents] = ChosenStatesTree
-    """Which table lists its files."""
+    kind: type[Documents] | None = None
+    """Which table lists its files; None: that of chosen states."""
     mark: str = "state*.mrc"
     """What every such folder holds: only one that holds it is ever replaced."""
 
@@ -45,7 +45,7 @@ class NewFolder:
         from covaria.running.context import bookless_context
         from covaria.running.devices import reset_peak_memory, resolve_device
         from covaria.running.stopper import Stopper
-        from covaria.tree import Tree, record
+        from covaria.tree import ChosenStatesTree, Tree, record
         from covaria.tree.integrity import check_for
         from covaria.tree.publish import publish, refuse_unlisted, staging
 
@@ -65,7 +65,7 @@ class NewFolder:
                 yield folder, context
             log = log_file.read_bytes()
             record.write_folder_record(folder, self._document(folder, context, started, time.monotonic() - began), log)
-            refuse_unlisted(folder, self.kind, "")
+            refuse_unlisted(folder, self.kind or ChosenStatesTree, "")
             publish(folder, self.directory, place)
 
     def _refuse_full(self) -> None:
