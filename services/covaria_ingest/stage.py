@@ -10,6 +10,7 @@ from covaria.particles.store import save
 from covaria.particles.symmetry import expand
 from covaria.stage import Context, Job
 from covaria.tree import Tree, record
+from covaria_ingest.ahead import refuse_useless_masks
 from covaria_ingest.images import leave_out_unusable, publish_downsampled
 
 
@@ -26,8 +27,10 @@ def run(job: Job, context: Context) -> None:
         "%d particles (%d in use), box %d, pixel size %.4g angstrom",
         len(particles), int(particles.used.sum()), particles.box, particles.pixel_size_angstrom,
     )  # fmt: skip
+    box = working_box(particles.box, options.downsample)
+    pixel_size = particles.pixel_size_angstrom * particles.box / box
+    refuse_useless_masks(job.request.reconstruction, box, pixel_size, context.roots)
     with tree.staging("ingest") as staged:
-        box = working_box(particles.box, options.downsample)
         if box < particles.box:
             particles = with_half_sets(particles, job.request.seed)
             particles = publish_downsampled(particles, described, box, tree, staged, context)

@@ -17,6 +17,7 @@ from covaria.estimation.linear_model import LinearModel
 from covaria.estimation.mean.model import MeanModel, estimate_mean_model
 from covaria.imaging import volumes
 from covaria.imaging.images import Images, read_images
+from covaria.maps.masks import refuse_elsewhere
 from covaria.running.passes import Pass
 from covaria.running.steps import once
 from covaria.stage import Context, Job
@@ -55,6 +56,8 @@ def run(job: Job, context: Context) -> None:
         )
     passes = Pass(context)
     mean = once(context, "mean", MeanModel, partial(estimate_mean_model, images, options, passes))
+    if options.focus_mask is not None:
+        refuse_elsewhere(mean.component_mask, mean.dilated_mask, options.focus_mask)
     images = images.signed(float(mean.data_sign))
     context.log.info(
         f"mean map: data sign {int(images.sign):+d}, contrast spread {float(mean.contrast_sd):.3f}, "

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from covaria.errors import Cancelled, InvalidInput
+from covaria.maps import write_volume
 from covaria.opening import ANYWHERE, Roots
 from covaria.particles import load, read_particles
 from covaria.particles.stacks.downsample import downsample_images
@@ -182,3 +183,105 @@ def test_a_service_reads_only_beneath_its_roots(stack, tmp_path):
 def test_one_particle_is_too_few(stack, tmp_path):
     with pytest.raises(InvalidInput, match="at least 2"):
         ingest(tmp_path / "out", stack(n_images=1))
+
+
+@pytest.mark.parametrize("option", ["mask", "focus_mask"])
+@pytest.mark.parametrize(
+    ("inside", "side", "found"),
+    [
+        (slice(0, 0), 16, "no voxel"),
+        (slice(1, 3), 32, "does not touch"),
+        (slice(4, 12), 20, "the mask covers"),
+        (slice(8, 24), 32, None),
+    ],
+)
+def test_masks_are_looked_at_before_the_images(stack, tmp_path, option, inside, side, found):
+    """Blank, in a corner, of another extent; and a good one."""
+    values = np.zeros((side,) * 3, np.float32)
+    values[inside, inside, inside] = 1
+    write_volume(tmp_path / "mask.mrc", values, 1.5 * BOX / side if side != 20 else 7.0)
+    request = Request(out=tmp_path / "out", ingest=stack(), reconstruction={option: tmp_path / "mask.mrc"})
+    context = Recorder()
+    if found is None:
+        load_stage("ingest")(Job("job", request), context)
+        return
+    with pytest.raises(InvalidInput, match=rf"mask\.mrc: .*{found}"):
+        load_stage("ingest")(Job("job", request), context)
+    assert not any(step == "check images" for step, _, _ in context.steps)
+
+
+def test_images_far_from_all_others_are_left_out_and_listed(stack, tmp_path, images):
+    images = np.tile(images, (4, 1, 1))[:30]
+    images[[3, 4]] *= np.float32(30)
+    images[7] *= np.float32(1e22)
+    images[9, :, 7] = np.float32(3e30)
+    images[11] *= np.float32(1e-6)
+    images[13, 5, 5] = 400.0
+    for number, downsample in enumerate((None, 16)):
+        particles = ingest(tmp_path / f"out{number}", stack(images, downsample=downsample))
+        np.testing.assert_array_equal(np.flatnonzero(~particles.used), [3, 4, 7, 9, 11, 13])
+        notes = "\n".join(particles.notes)
+        assert "5 images have grey levels more than 8 times" in notes and "3, 4, 7, 9, 11" in notes
+        assert "1 images hold more than half of their variance in one pixel" in notes
+        assert np.isfinite(particles.images.read(np.arange(30))).all()
+
+
+def test_half_of_a_set_that_is_brighter_is_kept(stack, tmp_path, images):
+    images = np.tile(images, (4, 1, 1))[:30]
+    images[::2] *= 4
+    assert ingest(tmp_path / "out", stack(images)).used.all()
+    images[::2] *= 10
+    particles = ingest(tmp_path / "out2", stack(images))
+    assert particles.used.all() and any("normalised alike" in note for note in particles.notes)
+
+
+@pytest.mark.parametrize("downsample", [None, 16])
+def test_an_odd_box_becomes_even(tmp_path, downsample):
+    images = np.random.default_rng(0).normal(size=(COUNT, 33, 33)).astype(np.float32)
+    (tmp_path / "p.mrcs").write_bytes(write_header(COUNT, 33, 1.5, (0, 0, 0, 0)) + images.astype("<f4").tobytes())
+    ctf = np.tile([33, 1.5, 15000, 14000, 30, 300, 2.7, 0.1, 0], (COUNT, 1))
+    poses = (np.eye(3)[None].repeat(COUNT, 0), np.full((COUNT, 2), 0.1))
+    for name, value in (("poses", poses), ("ctf", ctf)):
+        (tmp_path / f"{name}.pkl").write_bytes(pickle.dumps(value))
+    options = IngestOptions(
+        particles=tmp_path / "p.mrcs", poses=tmp_path / "poses.pkl", ctf=tmp_path / "ctf.pkl", downsample=downsample
+    )
+    particles = ingest(tmp_path / "out", options)
+    box = downsample or 32
+    assert particles.box == box and particles.pixel_size_angstrom == pytest.approx(1.5 * 33 / box)
+    np.testing.assert_allclose(particles.translations, 0.1 * box)
+    np.testing.assert_allclose(particles.images.read(np.arange(COUNT)), downsample_images(images, box), atol=1e-6)
+    star = read_particles(IngestOptions(particles=Tree(tmp_path / "out").downsampled_star(box)))
+    assert star.pixel_size_angstrom == pytest.approx(particles.pixel_size_angstrom)
+    np.testing.assert_allclose(star.translations, particles.translations, atol=1e-4)
+
+
+def test_rows_left_out_may_have_no_image_and_other_groups_keep_their_pixel_size(tmp_path):
+    """Two collections, the second with another pixel size, box and no stack: only the first is used."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(COUNT, BOX, BOX)).astype(np.float32)
+    (tmp_path / "a.mrcs").write_bytes(write_header(COUNT, BOX, 1.5, (0, 0, 0, 0)) + images.astype("<f4").tobytes())
+    labels = ["ImageName", "AngleRot", "AngleTilt", "AnglePsi", "OriginXAngst", "OriginYAngst", "DefocusU", "DefocusV",
+              "DefocusAngle", "OpticsGroup", "NormCorrection"]  # fmt: skip
+    rows = [f"{row + 1}@a.mrcs 10 20 30 1.5 0 15000 14000 5 1 {0.5 + row / 10}" for row in range(COUNT)]
+    rows += [f"{row + 1}@gone.mrcs 10 20 30 1.5 0 15000 14000 5 2 0.7" for row in range(3)]
+    (tmp_path / "p.star").write_text(
+        "data_optics\nloop_\n_rlnOpticsGroup\n_rlnVoltage\n_rlnSphericalAberration\n_rlnAmplitudeContrast\n"
+        "_rlnImagePixelSize\n_rlnImageSize\n1 300 2.7 0.1 1.5 32\n2 300 2.7 0.1 0.8 64\n\n"
+        "data_particles\nloop_\n" + "".join(f"_rln{label}\n" for label in labels) + "\n".join(rows) + "\n"
+    )
+    np.save(tmp_path / "first.npy", np.arange(COUNT))
+    options = IngestOptions(particles=tmp_path / "p.star", ind=tmp_path / "first.npy", downsample=16)
+    particles = ingest(tmp_path / "out", options)
+    star = Tree(tmp_path / "out").downsampled_star(16)
+    written = particles.images.read(np.arange(COUNT + 3))
+    assert not written[COUNT:].any()
+    gain = 0.9 / (0.5 + np.arange(COUNT) / 10)
+    expected = downsample_images(images * gain[:, None, None].astype(np.float32), 16)
+    np.testing.assert_allclose(written[:COUNT] * (expected[0, 0, 0] / written[0, 0, 0]), expected, rtol=1e-4, atol=1e-4)
+    again = read_particles(IngestOptions(particles=star, ind=tmp_path / "first.npy"))
+    np.testing.assert_array_equal(again.images.read(np.arange(COUNT)), written[:COUNT])  # not normalised twice
+    assert again.pixel_size_angstrom == pytest.approx(3.0)
+    np.save(tmp_path / "second.npy", COUNT + np.arange(3))
+    other = read_particles(IngestOptions(particles=star, ind=tmp_path / "second.npy"))
+    assert other.pixel_size_angstrom == pytest.approx(1.6)

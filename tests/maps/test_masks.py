@@ -64,8 +64,8 @@ def test_mask_files_come_to_our_grid(tmp_path, side, pixel_size):
     """A ball of 16 A radius, whatever the file's grid: same extent is resampled, same voxel is cropped or padded."""
     path = tmp_path / "mask.mrc"
     write_volume(path, ball(side, 16 / pixel_size).astype(np.float32), pixel_size)
-    empty = np.zeros((48,) * 3)
-    masks = solvent_mask(path, empty, empty, 2.0)
+    particle = ball(48, 6).astype(np.float32)
+    masks = solvent_mask(path, particle, particle, 2.0)
     inside, expected = masks.mask == 1, ball(48, 8)
     assert np.count_nonzero(inside ^ expected) < 0.25 * np.count_nonzero(expected)
     assert inside[24, 24, 24]
@@ -96,3 +96,12 @@ def test_wrong_mask_files_say_what_to_do(tmp_path):
 
 def test_margin_follows_the_box():
     assert [margin_px(box) for box in (32, 64, 128, 256)] == [2, 3, 6, 12]
+
+
+def test_a_mask_that_does_not_touch_the_particle_is_refused(tmp_path):
+    particle = ball(48, 6).astype(np.float32)
+    corner = np.zeros((48,) * 3, np.float32)
+    corner[1:4, 1:4, 1:4] = 1
+    write_volume(tmp_path / "corner.mrc", corner, 2.0)
+    with pytest.raises(InvalidInput, match=r"corner\.mrc: the mask does not touch"):
+        solvent_mask(tmp_path / "corner.mrc", particle, particle, 2.0)

@@ -51,3 +51,26 @@ def test_reads_a_map_made_elsewhere(shared_data):
     volume, pixel_size = read_volume(shared_data("mrcfile", "EMD-3197.map"))
     assert volume.shape == (20, 20, 20)
     assert pixel_size == pytest.approx(11.4, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("stored", "stamp", "flags", "expected"),
+    [
+        ([-128, -127], 1146047817, 1, [0, 1]),
+        ([0, -1], 1146047817, 0, [0, 255]),
+        ([0, 1], None, 0, [0, 1]),
+        ([-100, 100], None, 0, [156, 100]),
+    ],
+    ids=["IMOD signed", "IMOD unsigned", "signed", "unsigned that wraps"],
+)
+def test_a_volume_of_bytes(tmp_path, stored, stamp, flags, expected):
+    """By IMOD's stamp and flag; without it signed, unless values lie in two heaps at the ends of the range."""
+    volume = np.resize(np.array(stored, np.int8), (8, 8, 8))
+    with mrcfile.new(tmp_path / "bytes.mrc") as file:
+        file.set_data(volume)
+        file.voxel_size = 2.0
+    if stamp is not None:
+        with (tmp_path / "bytes.mrc").open("r+b") as raw:
+            raw.seek(152)
+            raw.write(np.array([stamp, flags], "<i4").tobytes())
+    np.testing.assert_array_equal(read_volume(tmp_path / "bytes.mrc")[0], np.resize(expected, (8, 8, 8)))

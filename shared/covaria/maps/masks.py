@@ -177,4 +177,24 @@ def solvent_mask(
         return Masks(sphere_mask(box), sphere_mask(box))
     if kind == "none":
         return Masks(np.ones((box,) * 3, dtype=np.float32), np.ones((box,) * 3, dtype=np.float32))
-    return mask_from_file(kind, box, pixel_size_angstrom, dilate_iterations, roots)
+    masks = mask_from_file(kind, box, pixel_size_angstrom, dilate_iterations, roots)
+    if np.ptp(half1):
+        refuse_elsewhere(masks.dilated_mask, mask_from_halfmaps(half1, half2).mask, Path(kind))
+    return masks
+
+
+def refuse_elsewhere(mask: FloatArray, particle: FloatArray, file: Path) -> None:
+    """Raise InvalidInput where a mask (D, D, D) touches neither what another says the particle is nor the middle half.
+
+    The particle may be found wrongly in noise; a mask near the centre of the box is believed.
+    """
+    box = mask.shape[0]
+    if float(mask[np.maximum(particle > 0.5, radius_px(box) < box / 4)].max()) > 0.5:
+        return
+    here, there = (np.argwhere(values > 0.5).mean(axis=0).round().astype(int) for values in (mask, particle))
+    raise InvalidInput(
+        f"the mask does not touch the particle: its centre lies at voxel {here[::-1].tolist()} (x, y, z), that of the "
+        f"particle at {there[::-1].tolist()}",
+        file=file,
+        hint="Check the origin of the map that the mask was made on.",
+    )

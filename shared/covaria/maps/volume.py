@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
+from covaria.maps.eight_bit import ByteKind, stamped_kind, wraps
 from covaria.opening import ANYWHERE, Roots
 
 
@@ -42,6 +43,18 @@ def write_volume(path: str | Path, array: NDArray[np.floating], pixel_size_angst
         unfinished.unlink(missing_ok=True)
 
 
+def _bytes_as_values(file: mrcfile.mrcfile.MrcFile) -> NDArray[np.float32] | None:
+    """The values of a volume of bytes (MRC mode 0), which mrcfile takes as signed whatever IMOD's stamp says."""
+    if file.data is None:
+        return None
+    stored = np.ascontiguousarray(file.data).view(np.uint8)
+    order = ">" if file.header.mode.dtype.byteorder == ">" else "<"
+    kind = stamped_kind(file.header.tobytes(), order)
+    if kind is None:
+        kind = ByteKind.UNSIGNED if wraps(stored) else ByteKind.SIGNED
+    return stored.view(kind.dtype).astype(np.float32) + np.float32(kind.offset)
+
+
 def read_volume(path: str | Path, roots: Roots = ANYWHERE) -> tuple[NDArray[np.float32], float]:
     """A cubic density (z, y, x) float32 and its pixel size in angstrom (0.0 where the header leaves it open).
 
@@ -53,7 +66,7 @@ def read_volume(path: str | Path, roots: Roots = ANYWHERE) -> tuple[NDArray[np.f
             warnings.simplefilter("ignore")
             # By the handle, not by the name: a name may mean another file by now.
             with mrcfile.open(f"/dev/fd/{stream.fileno()}", mode="r") as file:
-                data = file.data
+                data = _bytes_as_values(file) if int(file.header.mode) == 0 else file.data
                 sizes = [float(file.voxel_size[axis]) for axis in "xyz"]
     except (ValueError, OSError, EOFError) as error:
         raise InvalidInput(

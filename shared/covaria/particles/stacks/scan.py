@@ -23,7 +23,7 @@ FAR = 8.0
 """An image whose spread is so many times the set's median, or its inverse, is of another kind than the others."""
 ONE_PIXEL = 0.5
 """The share of an image's variance that one pixel may hold."""
-FEW = 0.1
+FEW = 0.2
 """Where more than this share of the images is far from the median, they are a second set, not outliers."""
 
 
