@@ -9,6 +9,7 @@ spool folder across restarts.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import time
@@ -16,16 +17,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from covaria.bus.model import BrokerAway, Bus, Refused
+from covaria.bus.model import Bus, BusError
 from covaria.bus.topology import build_topology
-from covaria.errors import CovariaError, InvalidInput
+from covaria.errors import CovariaError, InvalidInput, MissingFile
 from covaria.job.books import note_submission, write_request
-from covaria.messages.envelope import Message, message_id, seal, unseal
+from covaria.messages.envelope import MAX_BYTES, Message, message_id, seal, unseal
 from covaria.messages.ticket import new_ticket
+from covaria.opening import Roots
+from covaria.plain import printable
 from covaria.tree import Tree, atomic, record
 from covaria.worker.dispatch import Dispatch
 
 log = logging.getLogger(__name__)
+
+MAX_NAME = 200
+"""Bytes of an output folder's name; a filesystem takes 255, and names are made from it."""
 
 _Stamp = tuple[tuple[str, int, int], ...]
 
@@ -42,13 +48,20 @@ class Outbox:
         atomic.write_bytes(self.folder / f"{message.job_id}.json", body)
 
     def send(self, bus: Bus, retry_delays_s: tuple[float, ...]) -> int:
-        """Send what waits, oldest first; returns how many are safe now. Raises BrokerAway, Refused."""
+        """Send what waits, oldest first; returns how many are safe now. What is no message is set aside.
+
+        Raises BrokerAway, Refused and their kin.
+        """
         dispatch = Dispatch(bus, build_topology(retry_delays_s))
         sent = 0
         for path in self.waiting():
-            message = unseal(path.read_bytes())
+            try:
+                message = unseal(self._read(path))
+            except (CovariaError, OSError) as error:
+                self._set_aside(path, error)
+                continue
             dispatch.submit(message, new_ticket())
-            path.unlink()
+            path.unlink(missing_ok=True)
             sent += 1
         return sent
 
@@ -56,7 +69,26 @@ class Outbox:
         """The files that wait, oldest first."""
         if not self.folder.is_dir():
             return []
-        return sorted(self.folder.glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+        found = []
+        for path in self.folder.glob("*.json"):
+            try:
+                found.append((path.lstat().st_mtime_ns, path.name, path))
+            except FileNotFoundError:  # another watcher has just sent it
+                continue
+        return [path for _, _, path in sorted(found)]
+
+    def _read(self, path: Path) -> bytes:
+        with Roots().open(path, most_bytes=MAX_BYTES) as file:
+            return file.read()
+
+    def _set_aside(self, path: Path, error: Exception) -> None:
+        aside = self.folder / "refused"
+        log.error("%s is no message and goes to %s: %s", path, aside, error)
+        try:
+            aside.mkdir(exist_ok=True)
+            path.rename(aside / path.name)
+        except OSError as problem:
+            log.error("%s cannot be moved: %s", path, problem)
 
 
 @dataclass
@@ -74,43 +106,76 @@ class Watcher:
     """Name of a file in the set's folder that says: complete."""
     clock: Callable[[], float] = time.monotonic
     _seen: dict[Path, tuple[_Stamp, float]] = field(default_factory=dict)
+    _refused: dict[Path, _Stamp] = field(default_factory=dict)
+    """Sets that cannot be jobs as they are: looked at again once they change."""
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
             raise InvalidInput("is not a folder", file=self.folder, hint="give the folder into which data arrive")
-        mark = hashlib.sha256(f"{self.folder.resolve()}\n{self.pattern}\n{self.into.resolve()}".encode()).hexdigest()[
-            :16
-        ]
+        mark = _hash(f"{self.folder.resolve()}\n{self.pattern}\n{self.into.resolve()}")[:16]
         self._taken = self.spool / f"taken-{mark}"
+        self._names = self.spool / f"names-{_hash(str(self.into.resolve()))[:16]}"
         self.outbox = Outbox(self.spool / "outbox")
 
     def look(self) -> list[Message]:
-        """Take every complete set that was not taken before: into the outbox, then onto the list of taken ones."""
+        """Take every complete set that was not taken before: into the outbox, then onto the list of taken ones.
+
+        Each set is on its own: one that cannot be taken is said once, and the others are.
+        """
         taken = []
-        for path in sorted(self.folder.glob(self.pattern)):
-            if path.is_file() and not self._mark(path).exists() and self._complete(path):
-                try:
-                    message = self.make_message(path, self.output_of(path))
-                except CovariaError as error:
-                    log.error("%s is not taken: %s", path, error)
+        for path in self._candidates():
+            try:
+                if not self._is_new(path) or not self._complete(path):
                     continue
-                self.outbox.put(message)
-                atomic.write_json(self._mark(path), {"path": str(path), "job_id": message.job_id, "at": record.now()})
-                self._seen.pop(path, None)
-                log.info("took %s as job %s", path, message.job_id)
-                taken.append(message)
+                message = self._take(path)
+            except Exception as error:  # whatever a set holds or is called, the next one is looked at
+                self._refuse(path, error)
+                continue
+            self._seen.pop(path, None)
+            log.info("took %s as job %s", path, message.job_id)
+            taken.append(message)
         return taken
 
+    def _candidates(self) -> list[Path]:
+        try:
+            return sorted(self.folder.glob(self.pattern))
+        except (OSError, RuntimeError) as error:
+            log.warning("%s cannot be looked through now: %s", self.folder, error)
+            return []
+
+    def _is_new(self, path: Path) -> bool:
+        if not path.is_file() or self._mark(path).exists():
+            return False
+        return path not in self._refused or self._refused[path] != _stamp(path.parent)
+
+    def _take(self, path: Path) -> Message:
+        name = str(path.relative_to(self.folder))
+        if printable(name) != name or "\n" in name or "\t" in name:
+            raise InvalidInput("its name is not UTF-8 or holds control characters", file=path, hint="rename it")
+        message = self.make_message(path, self.output_of(path))
+        self.outbox.put(message)
+        atomic.write_json(self._mark(path), {"path": str(path), "job_id": message.job_id, "at": record.now()})
+        return message
+
+    def _refuse(self, path: Path, error: Exception) -> None:
+        """What the system or a late file is to blame for is tried again; the rest waits for the set to change."""
+        self._seen.pop(path, None)
+        if isinstance(error, OSError | MissingFile):
+            log.warning("%s is not taken yet: %s", path, error)
+            return
+        self._refused[path] = _stamp(path.parent)
+        log.error("%s is not taken: %s", path, error, exc_info=None if isinstance(error, CovariaError) else error)
+
     def send(self, bus: Bus, retry_delays_s: tuple[float, ...]) -> int:
-        """Send what waits in the outbox; a broker that is away or full is for later."""
+        """Send what waits in the outbox; a broker that is away, full or not set up is for later."""
         try:
             if not self.outbox.waiting():
                 return 0
             if not bus.is_open:
                 bus.open()
             return self.outbox.send(bus, retry_delays_s)
-        except (BrokerAway, Refused) as error:
-            log.warning("%d jobs wait in %s: %s", len(self.outbox.waiting()), self.outbox.folder, error)
+        except (BusError, OSError) as error:
+            log.warning("jobs wait in %s: %s", self.outbox.folder, error)
             return 0
 
     def is_quiet(self) -> bool:
@@ -118,13 +183,28 @@ class Watcher:
         return not self._seen and not self.outbox.waiting()
 
     def output_of(self, path: Path) -> Path:
-        """Where a set's output goes: its path relative to the watched folder, flattened, beneath `into`."""
+        """Where a set's output goes: its path relative to the watched folder, flattened, beneath `into`.
+
+        A name that another set has already, or that is too long for a filesystem, gets a hash behind it.
+        """
         relative = path.relative_to(self.folder)
-        parts = [*relative.parts[:-1], relative.stem] if len(relative.parts) > 1 else [relative.stem]
-        return self.into / "__".join(parts)
+        whole = "__".join([*relative.parts[:-1], relative.stem]).lstrip(".")
+        tail = f"-{_hash(str(path.absolute()))[:12]}"
+        short = whole if len(os.fsencode(whole)) <= MAX_NAME else _cut(whole, MAX_NAME - len(tail)) + tail
+        for name in (short, _cut(whole, MAX_NAME - len(tail)) + tail):
+            if name and self._claims(name, path):
+                return self.into / name
+        raise InvalidInput("no name is left for its output", file=path, hint="rename it")
+
+    def _claims(self, name: str, path: Path) -> bool:
+        """Whether `name` beneath `into` is this set's, now and after a restart."""
+        book, whose = self._names / f"{_hash(name)[:32]}.json", str(path.absolute())
+        if not book.exists():
+            atomic.write_json(book, {"name": name, "path": whose})
+        return bool(json.loads(book.read_bytes())["path"] == whose)
 
     def _mark(self, path: Path) -> Path:
-        return self._taken / f"{hashlib.sha256(str(path.relative_to(self.folder)).encode()).hexdigest()[:32]}.json"
+        return self._taken / f"{_hash(str(path.relative_to(self.folder)))[:32]}.json"
 
     def _complete(self, path: Path) -> bool:
         if self.marker is not None:
@@ -140,13 +220,13 @@ class Watcher:
 def announce(message: Message) -> None:
     """Show a submitted job as queued in its output folder, where that can be written from here and is new."""
     tree = Tree(message.work.request.out)
-    if record.read_request(tree) is not None:
-        return
     try:
+        if record.read_request(tree) is not None:
+            return
         tree.state.mkdir(parents=True, exist_ok=True)
         write_request(tree, message)
         note_submission(tree, message)
-    except PermissionError as error:
+    except Exception as error:  # a courtesy: the message is what counts, and a worker says what is wrong there
         log.info("%s is the workers' to write: %s", tree.out, error)
 
 
@@ -162,3 +242,11 @@ def _stamp(folder: Path) -> _Stamp:
                 continue  # a file that comes and goes: the next look sees what is left
             found.append((str(path), status.st_size, status.st_mtime_ns))
     return tuple(sorted(found))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    return os.fsencode(text)[:most_bytes].decode("utf-8", "ignore")

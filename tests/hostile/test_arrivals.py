@@ -1,0 +1,162 @@
+"""redteam 7, 22: whatever arrives, and whatever lies in the outbox, the good set beside it is taken and sent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from covaria.bus.memory import MemoryBroker, MemoryBus
+from covaria.bus.topology import build_topology, job_queue
+from covaria.messages.envelope import Message, unseal
+from covaria.operations.arrivals import Watcher, announce
+from covaria.operations.submit import check_before, message_for
+from covaria.request.model import IngestOptions, Request
+
+DELAYS = (1.0,)
+
+
+def make_message(path: Path, out: Path) -> Message:
+    message = message_for(Request(out=out, ingest=IngestOptions(particles=path)))
+    check_before(message)
+    return message
+
+
+def watcher(root: Path, pattern: str = "**/*.star") -> Watcher:
+    (root / "in").mkdir(exist_ok=True)
+    return Watcher(root / "in", pattern, root / "out", root / "spool", make_message, settle_s=0.0, clock=lambda: 0.0)
+
+
+def arrive(root: Path, name: str | bytes) -> Path:
+    path = Path(os.fsdecode(os.fsencode(root / "in") + b"/" + os.fsencode(name)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("data")
+    return path
+
+
+def taken(looking: Watcher) -> list[Message]:
+    looking.look()
+    return looking.look()
+
+
+def sent(root: Path, looking: Watcher) -> list[Message]:
+    broker = MemoryBroker()
+    broker.declare(build_topology(DELAYS))
+    bus = MemoryBus(broker)
+    looking.send(bus, DELAYS)
+    found = []
+    while (delivery := bus.get(job_queue("ingest", "bulk"))) is not None:
+        found.append(unseal(delivery.body))
+        bus.ack(delivery)
+    return found
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"bad\xff\xfe/p.star",
+        b"\xff.star",
+        "escape\x1b]0;owned\x07/p.star",
+        "new\nline/p.star",
+        "/".join(["d" * 200] * 3) + "/p.star",
+        "z" * 250 + ".star",
+        "..star/p.star",
+        "...star",
+        " /p.star",
+        "$(reboot)/`id`.star",
+        "-rf/p.star",
+        "é/ß.star",
+    ],
+)
+def test_any_name_leaves_the_good_set_alone(tmp_path: Path, name: str | bytes) -> None:
+    looking = watcher(tmp_path)
+    arrive(tmp_path, name)
+    arrive(tmp_path, "good/p.star")
+    outs = [message.work.request.out for message in taken(looking)]
+    assert tmp_path / "out" / "good__p" in outs
+    for out in outs:
+        assert out.parent == tmp_path / "out"
+        assert out.name.strip(".")
+        assert len(os.fsencode(out.name)) <= 200
+    for message in sent(tmp_path, looking):
+        announce(message)
+    again = watcher(tmp_path)
+    assert taken(again) == []
+    assert again.is_quiet(), "what cannot be taken does not keep `--once` waiting"
+
+
+def test_no_two_sets_in_one_folder(tmp_path: Path) -> None:
+    names = ["a__b/p.star", "a/b/p.star", "a/b__p.star", "a__b__p.star", "a/b/p.cs"]
+    for name in names:
+        arrive(tmp_path, name)
+    for name in ("y" * 100 + "/" + "x" * 150 + "1.star", "y" * 100 + "/" + "x" * 150 + "2.star"):
+        arrive(tmp_path, name)
+    looking = watcher(tmp_path, "**/*.*")
+    outs = {message.work.request.ingest.particles: message.work.request.out for message in taken(looking)}
+    assert len(outs) == len(set(outs.values())) == len(names) + 2
+    for mark in (tmp_path / "spool").glob("taken-*/*.json"):
+        mark.unlink()
+    again = {m.work.request.ingest.particles: m.work.request.out for m in taken(watcher(tmp_path, "**/*.*"))}
+    assert again == outs, "the same names after a restart that forgot what was taken"
+
+
+def test_a_defect_in_one_set_does_not_stop_the_others(tmp_path: Path) -> None:
+    looking = watcher(tmp_path)
+    arrive(tmp_path, "a/p.star")
+    arrive(tmp_path, "b/p.star")
+    asked: list[str] = []
+
+    def fails_on_a(path: Path, out: Path) -> Message:
+        asked.append(path.parent.name)
+        if path.parent.name == "a":
+            raise ZeroDivisionError("nobody foresaw this")
+        return make_message(path, out)
+
+    looking.make_message = fails_on_a
+    assert [message.work.request.out.name for message in taken(looking)] == ["b__p"]
+    for _ in range(5):
+        looking.look()
+    assert asked.count("a") == 1, "asked and said once, until it changes"
+    arrive(tmp_path, "a/more.mrcs")
+    taken(looking)
+    assert asked.count("a") == 2
+
+
+OUTBOX: dict[str, Callable[[Path], Any]] = {
+    "torn": lambda path: path.write_text('{"specversion": "1.'),
+    "empty": lambda path: path.write_text(""),
+    "huge": lambda path: path.write_bytes(b"[" * 10_000_000),
+    "folder": lambda path: path.mkdir(),
+    "fifo": lambda path: os.mkfifo(path),
+    "dangling link": lambda path: path.symlink_to("/nowhere"),
+    "a link to a device": lambda path: path.symlink_to("/dev/zero"),
+    "another version": lambda path: path.write_text('{"specversion": "1.0", "type": "covaria.ingest.requested.v9"}'),
+}
+
+
+@pytest.mark.parametrize("kind", OUTBOX)
+def test_each_file_of_the_outbox_on_its_own(tmp_path: Path, kind: str) -> None:
+    looking = watcher(tmp_path)
+    (tmp_path / "spool" / "outbox").mkdir(parents=True)
+    OUTBOX[kind](tmp_path / "spool" / "outbox" / "0.json")
+    arrive(tmp_path, "good/p.star")
+    taken(looking)
+    assert [message.work.request.out.name for message in sent(tmp_path, looking)] == ["good__p"]
+    assert looking.is_quiet()
+    assert [path.name for path in (tmp_path / "spool" / "outbox" / "refused").iterdir()] == ["0.json"]
+
+
+def test_a_folder_that_cannot_be_written_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looking = watcher(tmp_path)
+    arrive(tmp_path, "good/p.star")
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        assert taken(looking) == []
+    assert len(taken(looking)) == 1
