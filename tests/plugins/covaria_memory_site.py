@@ -183,6 +183,7 @@ class MemorySite:
             **{"idle_exit_s": 2 * max(DELAYS), **changes},
         )  # fmt: skip
         found.handler.keep_lease = self._keep
+        found.handler.disk = lambda call, turn: call()  # type: ignore[assignment]
         self.services.append(found)
         return found
 

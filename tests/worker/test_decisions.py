@@ -141,7 +141,7 @@ def test_the_way_of_a_job() -> None:
     held = Facts(Ticket(), 3, ours, next_stage="density", lease=LeaseFact.OURS, claimed=True)
     assert kinds(decide(held)) == [Note, Tell, Start, Watch]
     done = Facts(**{**vars(held), "folder": Folder(OUT, ours=True, done=True), "ending": Ending(None, "", False)})
-    assert kinds(decide(done)) == [Release, SubmitNext, Note, Tell, NoteHandover, Ack]
+    assert kinds(decide(done)) == [Note, Release, SubmitNext, Tell, NoteHandover, Ack]
 
 
 def test_a_done_stage_is_never_settled_as_failed() -> None:

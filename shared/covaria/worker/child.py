@@ -144,7 +144,7 @@ def _stop_with_parent() -> None:
         pass
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(ORPHAN_GRACE_S)
-    os._exit(75)
+    os.killpg(os.getpgid(0), signal.SIGKILL)  # with all that it started: it leads a group of its own
 
 
 def _gpu_bytes(device: str) -> int:

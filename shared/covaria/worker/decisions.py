@@ -109,8 +109,8 @@ def _hand_over(facts: Facts, folder: Folder, outcome: Outcome) -> Decision:
     if folder.handed_over:
         return Decision((Release(), Ack()), outcome)
     onward: tuple[Effect, ...] = () if facts.next_stage is None else (SubmitNext(),)
-    told = (Note("succeeded"), Tell("succeeded", next_stage=facts.next_stage), NoteHandover())
-    return Decision((Release(), *onward, *told, Ack()), outcome)
+    told = (Tell("succeeded", next_stage=facts.next_stage), NoteHandover())
+    return Decision((Note("succeeded"), Release(), *onward, *told, Ack()), outcome)
 
 
 def _failed(facts: Facts, breakdown: Breakdown, failure: Failure | None = None) -> Decision:

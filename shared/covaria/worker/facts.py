@@ -12,6 +12,7 @@ from pathlib import Path
 from covaria.errors import CovariaError
 from covaria.job.books import Books
 from covaria.messages.ticket import Ticket
+from covaria.tree.book import DamagedBook
 from covaria.worker.failures import Breakdown
 from covaria.worker.supervise import Ending
 
@@ -75,13 +76,9 @@ NO_FILES = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 """What is there under a record's name, or on the way to it, is something else."""
 
 
-class DamagedBooks(CovariaError):
-    """What a folder's own records say cannot be understood."""
-
-
 @contextmanager
 def reading(books: Books) -> Iterator[None]:
-    """Whatever reading what lies in the folder raises, beside the system's own refusals, becomes DamagedBooks."""
+    """Whatever reading what lies in the folder raises, beside the system's own refusals, becomes DamagedBook."""
     try:
         yield
     except (MemoryError, CovariaError):
@@ -89,14 +86,15 @@ def reading(books: Books) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno not in NO_FILES:
             raise
-        raise DamagedBooks(
-            f"{books.tree.state}: the job's records cannot be understood: {type(error).__name__}: {str(error)[:200]}",
-            hint="restore them, or move the folder away and submit again",
+        raise DamagedBook(
+            f"cannot be understood: {type(error).__name__}: {str(error)[:200]}",
+            file=books.tree.state,
+            hint="restore the job's records, or move the folder away and submit again",
         ) from error
 
 
 def look(books: Books, stage: str) -> Folder:
-    """What the disk says now. Raises DamagedBooks, OSError."""
+    """What the disk says now. Raises DamagedBook, OSError."""
     with reading(books):
         return _look(books, stage)
 

@@ -139,7 +139,7 @@ def classify(breakdown: Breakdown) -> Failure:
     types, text = set(breakdown.types), breakdown.message.lower()
     if not types:
         return "killed" if breakdown.signal is not None else "unknown"
-    if "DamagedBooks" in types:
+    if "DamagedBook" in types:
         return "damaged_books"
     if "MissingFile" in types or "FileNotFoundError" in types or breakdown.errno == errno.ENOENT:
         return "missing_file"

@@ -25,6 +25,7 @@ from covaria.worker.faults import Faults
 from covaria.worker.interpreter import Attempt, Settling
 from covaria.worker.link import Link
 from covaria.worker.metrics import Metrics
+from covaria.worker.patience import Disk, beside
 from covaria.worker.process import StageProcess, StartStage
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Handler:
     start_stage: StartStage = StageProcess
     clock: Clock = field(default_factory=Clock)
     keep_lease: Callable[[Lease, float], LeaseKeeper] = LeaseKeeper
+    disk: Disk = beside
 
     def handle(self, delivery: Delivery) -> None:
         """Deal with one delivery and settle it. Raises BusError when the broker fails: the delivery comes again."""

@@ -8,13 +8,14 @@ was taken back comes again by itself, and a copy would double it.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from covaria.bus.model import BusError, Delivery, Refused
 from covaria.job.books import Books
-from covaria.job.lease import LeaseKeeper, LeaseLost, is_valid, latest, require, take, watch
+from covaria.job.lease import LeaseKeeper, LeaseLost, is_valid, latest, take, watch
 from covaria.messages.envelope import Message, message_id
 from covaria.messages.event import Event
 from covaria.messages.ticket import Ticket
@@ -43,7 +44,7 @@ from covaria.worker.effects import (
     Tell,
     Watch,
 )
-from covaria.worker.facts import Facts, LeaseFact, look, reading
+from covaria.worker.facts import Facts, Folder, LeaseFact, look, reading
 from covaria.worker.failures import Breakdown
 from covaria.worker.process import RunningStage
 from covaria.worker.progress import ProgressBook
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from covaria.worker.handler import Handler
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 BYTES_PER_GB = 10**9
 
@@ -166,9 +169,7 @@ class Attempt(Settling):
         """What is known now; a folder that cannot be read is a breakdown of its own."""
         folder = None
         try:
-            if self.keeper is not None and not is_valid(self.tree, self.keeper.lease.number):
-                self.lease = LeaseFact.TAKEN_OVER
-            folder = look(self.books, self.stage)
+            folder = self._beside(self._look)
         except Exception as error:  # whatever a folder holds is this job's problem alone
             self._break_down(error)
         return Facts(
@@ -183,6 +184,15 @@ class Attempt(Settling):
             breakdown=self.breakdown,
             next_refused=self.next_refused,
         )
+
+    def _look(self) -> Folder:
+        if self.keeper is not None and not is_valid(self.tree, self.keeper.lease.number):
+            self.lease = LeaseFact.TAKEN_OVER
+        return look(self.books, self.stage)
+
+    def _beside(self, call: Callable[[], T]) -> T:
+        """The result of work on the disk, however long that takes; the connection is served meanwhile."""
+        return self.handler.disk(call, self.handler.link.tick)
 
     def _goes_through(self, decision: Decision) -> bool:
         """Carry a decision out; False where an effect failed and the facts are to be looked at again."""
@@ -231,18 +241,14 @@ class Attempt(Settling):
             case TakeLease():
                 self._take_lease()
             case Claim():
-                with reading(self.books):
-                    self.books.claim(self.message)
-                self.claimed = True
+                self._beside(self._claim)
             case Settle(status, error):
-                self._need_lease()
-                self.books.settle(self.stage, status, error)
+                self._beside(lambda: self.books.settle(self.stage, status, error))
             case Note():
-                self._note(effect)
+                self._beside(lambda: self._note(effect))
             case NoteHandover():
-                self._need_lease()
                 identifier = None if self.onward is None else message_id(self.onward, 1, 0)
-                self.books.note_handover(self.stage, identifier)
+                self._beside(lambda: self.books.note_handover(self.stage, identifier))
             case Release():
                 self._release()
             case Start():
@@ -261,12 +267,17 @@ class Attempt(Settling):
             case _:
                 super().do(effect)
 
+    def _claim(self) -> None:
+        with reading(self.books):
+            self.books.claim(self.message)
+        self.claimed = True
+
     def _take_lease(self) -> None:
         with reading(self.books):
-            self._look_at_lease()
+            self._ask_for_lease()
 
-    def _look_at_lease(self) -> None:
-        seen = latest(self.tree)
+    def _ask_for_lease(self) -> None:
+        seen = self._beside(lambda: latest(self.tree))
         if seen is not None and not seen.released:
             verdict = watch(self.tree, seen, self.settings.lease_dead_s, self._wait, self.clock.monotonic)
             self.lease_owner = seen.owner
@@ -276,31 +287,33 @@ class Attempt(Settling):
             if verdict == "dead":
                 log.warning("taking over the lease of %s", seen.owner, extra=self.extra)
                 self.metrics.lease_takeovers.labels(self.stage).inc()
-            seen = latest(self.tree)
-        lease = take(self.tree, OWNER, seen)
+            seen = self._beside(lambda: latest(self.tree))
+        over = seen
+        lease = self._beside(lambda: take(self.tree, OWNER, over))
         if lease is None:
             self.lease, self.lease_owner = LeaseFact.ANOTHERS, "a worker that was faster"
             return
         self.keeper = self.handler.keep_lease(lease, self.settings.lease_renew_s)
         self.lease = LeaseFact.OURS
+        self._write_as(lease.tree)
+
+    def _write_as(self, tree: Tree) -> None:
+        """Books with the lease's pen while we hold it: woken late, we write nothing over what another did since."""
+        self.tree, self.books = tree, Books(tree, self.job_id)
 
     def _wait(self, seconds: float) -> bool:
         self.handler.link.tick(seconds)
         return not self.handler.draining()
 
-    def _need_lease(self) -> None:
-        """Woken late, we write nothing over what another worker did since. Raises LeaseLost."""
-        if self.keeper is not None:
-            require(self.tree, self.keeper.lease.number)
-
     def _release(self) -> None:
         keeper, self.keeper = self.keeper, None
-        if keeper is not None:
-            self.lease = LeaseFact.FREED if self.lease is LeaseFact.OURS else self.lease
-            keeper.release()
+        if keeper is None:
+            return
+        self.lease = LeaseFact.FREED if self.lease is LeaseFact.OURS else self.lease
+        self._write_as(Tree(self.tree.out))
+        self._beside(keeper.release)
 
     def _note(self, note: Note) -> None:
-        self._need_lease()
         facts = {"reason": note.reason, "error": note.error} if note.reason else {}
         self.books.note_delivery(self.stage, note.state, attempt=self.ticket.attempt, worker=OWNER, **facts)
 
@@ -308,7 +321,7 @@ class Attempt(Settling):
         assert self.keeper is not None
         settings, request = self.settings, self.message.work.request
         self.metrics.job_queue_wait.labels(self.stage, self.job_class).observe(self.ticket.waited_s())
-        sizes = (_size(file.path) for file in input_files(request))
+        sizes = self._beside(lambda: [_size(file.path) for file in input_files(request)])
         self.metrics.input_bytes.labels(self.stage).inc(sum(sizes))
         self.metrics.job_last_progress.labels(stage=self.stage).set_to_current_time()
         order = Order(
@@ -333,7 +346,7 @@ class Attempt(Settling):
             self.handler.link, self.delivery, self.tree, self.stage, self.keeper, self.settings, self.metrics,
             self.handler.draining, self.clock,
         )  # fmt: skip
-        progress = ProgressBook(self.books, self.keeper.lease.number, self.stage, self.metrics, self.clock)
+        progress = ProgressBook(self.books, self.stage, self.metrics, self.clock)
         in_progress = self.metrics.job_in_progress.labels(self.stage)
         in_progress.set(1)
         try:

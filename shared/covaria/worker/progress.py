@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from covaria.job.books import Books
-from covaria.job.lease import LeaseLost, require
-from covaria.tree import atomic, record
+from covaria.job.lease import LeaseLost
+from covaria.tree import record
+from covaria.tree.book import write_book
 from covaria.worker.clock import Clock
 from covaria.worker.metrics import Metrics
+from covaria.worker.patience import Background
 
 log = logging.getLogger(__name__)
 
@@ -18,10 +20,11 @@ WRITE_EVERY_S = 2.0
 
 
 class ProgressBook:
-    """Takes the reports of one attempt, which holds lease number `lease`."""
+    """Takes the reports of one attempt. What is written goes beside: a disk that hangs holds up nothing."""
 
-    def __init__(self, books: Books, lease: int, stage: str, metrics: Metrics, clock: Clock) -> None:
-        self._books, self._lease, self._stage, self._metrics, self._clock = books, lease, stage, metrics, clock
+    def __init__(self, books: Books, stage: str, metrics: Metrics, clock: Clock) -> None:
+        self._books, self._stage, self._metrics, self._clock = books, stage, metrics, clock
+        self._writing = Background()
         self._step = ""
         self._began = self._written = 0.0
         self._done = 0
@@ -63,8 +66,14 @@ class ProgressBook:
             "seconds_left": None if left is None else round(left, 1),
             "at": record.now(),
         }
+        self._writing.start(lambda: self._put(page))
+
+    def close(self) -> None:
+        """What is being written may still end, in a moment."""
+        self._writing.join(1.0)
+
+    def _put(self, page: Mapping[str, Any]) -> None:
         try:
-            require(self._books.tree, self._lease)
-            atomic.write_json(self._books.progress(self._stage), page)
+            write_book(self._books.tree, self._books.progress(self._stage), page)
         except (OSError, LeaseLost) as error:  # nothing depends on it: a full disk must not end the stage
             log.warning("progress is not written: %s", error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from covaria.bus.model import Delivery
@@ -15,6 +15,7 @@ from covaria.worker.clock import Clock
 from covaria.worker.failures import Breakdown
 from covaria.worker.link import Link
 from covaria.worker.metrics import Metrics
+from covaria.worker.patience import Background
 from covaria.worker.process import RunningStage
 from covaria.worker.progress import ProgressBook
 
@@ -54,6 +55,8 @@ class Supervisor:
     draining: Callable[[], int]
     """How often SIGTERM has come; the second ends the stage at once."""
     clock: Clock
+    _looking: Background = field(default_factory=Background)
+    _cancelled: bool = False
 
     def watch(self, process: RunningStage, progress: ProgressBook) -> Ending:
         """Serve the connection until the process has ended."""
@@ -86,6 +89,7 @@ class Supervisor:
                 process.kill()
         for report in process.reports():
             progress.take(report)
+        progress.close()
         return Ending(process.finish(), why, lost or not self.link.bus.holds(self.delivery))
 
     def _reason(self, ran_s: float, look_for_cancel: bool) -> Why:
@@ -95,13 +99,12 @@ class Supervisor:
             return "drain"
         if self.settings.job_timeout_s is not None and ran_s > self.settings.job_timeout_s:
             return "time_limit"
-        if look_for_cancel and self._is_cancelled():
-            return "cancel"
-        return ""
+        if look_for_cancel:
+            self._looking.start(self._look_for_cancel)
+        return "cancel" if self._cancelled else ""
 
-    def _is_cancelled(self) -> bool:
+    def _look_for_cancel(self) -> None:
         try:
-            return self.tree.cancel.exists()
+            self._cancelled = self.tree.cancel.exists()
         except OSError as error:  # a filesystem that hiccups ends no job
             log.warning("cannot look for a cancellation: %s", error)
-            return False
