@@ -117,7 +117,7 @@ def loops(machine: Machine, box: int, count: int, channels: list[int]) -> None:
 
 def _e_step(machine: Machine, random: Callable[..., torch.Tensor], plane: HalfPlane, rot: torch.Tensor, k: int) -> str:
     n = len(plane)
-    batch = Batch(np.arange(BATCH), random(BATCH, n, 2), random(BATCH, n), rot[:BATCH], plane)
+    batch = Batch(np.arange(BATCH), random(BATCH, n, 2), random(BATCH, n), rot[:BATCH], torch.ones(BATCH), plane)
     slices = random(BATCH, 2 * n, 1 + k) * 0.1
     seconds = machine.seconds(lambda: posterior(statistics(batch, slices), 0.2))
     moved = BATCH * FLOAT * 2 * n * (2 + k)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import partial
 
 import numpy as np
@@ -12,9 +12,12 @@ from covaria import particles as particle_files
 from covaria.errors import InvalidInput
 from covaria.estimation.components.confirmation import Significance, significant_components
 from covaria.estimation.components.expectation_maximisation import Problem, Step, fit_components
-from covaria.estimation.latents.embedding import Embedding, embed, embedding_statistics
+from covaria.estimation.latents.embedding import Embedding, ImageRows, embed, embedding_rows
 from covaria.estimation.linear_model import LinearModel
 from covaria.estimation.mean.model import MeanModel, estimate_mean_model
+from covaria.estimation.pose_errors.spread import PoseSpread
+from covaria.estimation.reliability.bands import BandNoise
+from covaria.estimation.reliability.residuals import noise_of_residuals
 from covaria.imaging import volumes
 from covaria.imaging.images import Images, read_images
 from covaria.maps.masks import refuse_elsewhere
@@ -70,34 +73,60 @@ def run(job: Job, context: Context) -> None:
         problem = problem_of(images, mean, passes)
         components = once(context, "components", Components, partial(find_components, problem, count, request.seed))
         context.log.info(f"components: {components.significant} significant of {count}")
-        model = LinearModel(mean.residual_mean * images.scale, components.eigenvolumes, 1.0)
-        stats = embedding_statistics(images, mean.noise, model, passes)
+        mean = judged_anew(mean, components)
+        rows = embedding_rows_of(images, mean, components, passes)
+        spread, weight = float(mean.contrast_sd), mean.noise.weight
         embeddings = {
-            q: embed(stats, components.eigenvalues, q, float(mean.contrast_sd)) for q in sorted(set(options.zdim))
+            q: embed(rows.statistics, components.eigenvalues, q, spread, weight) for q in sorted(set(options.zdim))
         }
     if context.ranks.first:
         write_results(tree, job, particles, images, mean, components, embeddings)
         record.write_findings(tree, "reconstruction", findings_of(particles, images, mean, components))
 
 
+def judged_anew(mean: MeanModel, components: Components) -> MeanModel:
+    """The images' noise from what the confirmed components leave of them, where there are some."""
+    if not len(components.level):
+        return mean
+    return replace(mean, level=components.level, outlier=components.outlier, band_noise=components.band_noise)
+
+
+def embedding_rows_of(images: Images, mean: MeanModel, components: Components, passes: Pass) -> ImageRows:
+    """The embedding's pass: the model is that of all images, pose errors are part of the noise."""
+    pose = PoseSpread(*components.pose_spread.tolist())
+    spread = float(mean.contrast_sd)
+    model = LinearModel(mean.residual_mean * images.scale, components.eigenvolumes, 1.0, spread, pose)
+    return embedding_rows(images, mean.noise, model, components.eigenvalues, mean.contrasts, passes)
+
+
 def problem_of(images: Images, mean: MeanModel, passes: Pass) -> Problem:
     """What the components are fitted to: the residuals of the mean, inside the mask of the components."""
-    spread = float(mean.contrast_sd)
-    return Problem(images, passes, mean.noise, mean.residual_mean, mean.component_mask, spread, images.half)
+    spread, pose = float(mean.contrast_sd), PoseSpread(*mean.pose_spread.tolist())
+    return Problem(images, passes, mean.noise, mean.residual_mean, mean.component_mask, spread, images.half, pose)
 
 
 def find_components(problem: Problem, count: int, seed: int) -> Components:
-    """`count` components on the full box: those that both half-sets confirm, refined, and a coarse fit of the rest."""
+    """`count` components on the full box: those that both half-sets confirm, refined, and a coarse fit of the rest.
+
+    Before they are refined, images are judged anew by what the confirmed components leave of them.
+    """
     radius = min(COARSE_RADIUS, problem.images.box // 2 - 1)
     tested = significant_components(problem, count, radius, seed)
     problem.log(f"components: held-out z-scores {np.round(tested.z_score, 1).tolist()}")
     coarse = "components.coarse"
     step = fit_components(problem, count, start=tested.model, limit=radius, last_steps=0, name=coarse)
     found = full_size(problem, step)
-    if tested.count:
-        step = fit_components(problem, tested.count, start=tested.confirmed, name="components.fine")
-        found = joined(full_size(problem, step), found)
-    return confirmed(found, tested)
+    if not tested.count:
+        return confirmed(found, tested)
+    full = replace(
+        problem.model(problem.images.box // 2 - 1, tested.confirmed.components), pose_spread=step.model.pose_spread
+    )
+    make = partial(noise_of_residuals, problem.images, problem.noise, full, problem.passes)
+    own = once(problem.passes.context, "components.own-noise", BandNoise, make)
+    problem = replace(problem, noise=replace(problem.noise, bands=own.noise))
+    step = fit_components(problem, tested.count, start=tested.confirmed, name="components.fine")
+    found = joined(full_size(problem, step), found)
+    return replace(confirmed(found, tested), level=own.level, outlier=own.probability, band_noise=own.noise)
 
 
 def confirmed(found: Components, tested: Significance) -> Components:
@@ -106,7 +135,7 @@ def confirmed(found: Components, tested: Significance) -> Components:
     Half-sets that share latents agree on noise, and an eigenvalue fitted to noise would move particles along it.
     """
     kept = np.where(np.arange(len(found.eigenvalues)) < tested.count, 1.0, UNCONFIRMED)
-    scores = np.sort(tested.z_score.min(0))[::-1]
+    scores = np.sort(tested.z_score, axis=1)[:, ::-1].min(0)
     return replace(found, eigenvalues=found.eigenvalues * kept, significant=np.array(tested.count), z_score=scores)
 
 
@@ -121,9 +150,9 @@ def full_size(problem: Problem, step: Step) -> Components:
     unit = (sign / np.maximum(norm, 1e-30)).astype(np.float32)[:, None, None, None]
     eigenvalues = found.power * scale**2 * (found.components.shape[-1] / box) ** 3
     curves = np.pad(found.fsc, ((0, 0), (0, box // 2 - found.fsc.shape[1])))
-    return Components(
-        both * unit, eigenvalues, first * unit, second * unit, curves, np.array(0), np.zeros(len(eigenvalues))
-    )
+    pose = np.array(astuple(step.model.pose_spread or PoseSpread(0.0, 0.0)))
+    nothing = np.array(0), np.zeros(len(eigenvalues))
+    return Components(both * unit, eigenvalues, first * unit, second * unit, curves, *nothing, pose)
 
 
 def joined(confirmed: Components, coarse: Components) -> Components:
@@ -153,4 +182,5 @@ def joined(confirmed: Components, coarse: Components) -> Components:
         np.concatenate([confirmed.fsc, vectors.T**2 @ coarse.fsc]),
         confirmed.significant,
         coarse.z_score,
+        confirmed.pose_spread,
     )

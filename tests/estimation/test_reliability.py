@@ -76,27 +76,37 @@ def test_images_without_any_power_are_outliers():
     assert (found.outlier[7:] > 0.5).mean() <= 0.001
 
 
-@pytest.mark.parametrize("empty_mean", [0.0, 0.25])
+@pytest.mark.parametrize("pull", [0.0, 2.0])
 @pytest.mark.parametrize("share", [0.12, 0.5])
-def test_empty_images_are_found(share, empty_mean):
+def test_empty_images_are_found(share, pull):
     rng = np.random.default_rng(5)
     error = rng.uniform(0.08, 0.14, 4000)
     empty = rng.uniform(size=4000) < share
-    contrast = np.where(empty, empty_mean, rng.normal(1, 0.15, 4000)) + error * rng.normal(size=4000)
+    contrast = np.where(empty, pull * error, rng.normal(1, 0.15, 4000)) + error * rng.normal(size=4000)
     found = contrast_mixture(contrast, error, np.ones(4000))
     flagged = found.probability > 0.5
     assert (flagged & empty).sum() / flagged.sum() > 0.95
     assert (flagged & empty).sum() / empty.sum() > 0.95
     assert found.mean == pytest.approx(1, abs=0.02)
-    assert found.empty_mean == pytest.approx(empty_mean, abs=0.02)
+    assert found.pull == pytest.approx(pull, abs=0.2)
     assert np.sqrt(found.variance) == pytest.approx(0.15, abs=0.02)
 
 
+@pytest.mark.parametrize("spread", [0.15, 0.25, 0.5])
 @pytest.mark.parametrize("error", [0.05, 0.15, 0.4])
-def test_nothing_is_empty_where_every_image_holds_a_particle(error):
+def test_nothing_is_empty_where_every_image_holds_a_particle(error, spread):
     rng = np.random.default_rng(6)
-    contrast = np.exp(rng.normal(0, 0.25, 3000)) + error * rng.normal(size=3000)
+    contrast = np.exp(rng.normal(0, spread, 3000)) + error * rng.normal(size=3000)
     found = contrast_mixture(contrast, np.full(3000, error), np.ones(3000))
+    assert (found.probability > 0.5).sum() == 0
+
+
+def test_half_of_the_images_with_a_quarter_of_the_contrast():
+    rng = np.random.default_rng(8)
+    grey = np.where(np.arange(2000) % 2, 1.6, 0.4)
+    error = 0.1 * grey
+    contrast = grey * (1 + 0.15 * rng.normal(size=2000)) + error * rng.normal(size=2000)
+    found = contrast_mixture(contrast, error, np.ones(2000))
     assert (found.probability > 0.5).sum() == 0
 
 

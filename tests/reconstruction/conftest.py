@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from covaria.request.model import IngestOptions, ReconstructionOptions
 from covaria.running.passes import Pass
 from covaria.simulation import ensemble
 from covaria.simulation.dataset import SimulationOptions, simulate
-from covaria.testing import MemoryContext
+from covaria.testing import MemoryContext, MemoryStack
 from covaria_reconstruction.stage import problem_of
 
 BOX = 32
@@ -54,6 +54,17 @@ class TruthSet:
         rank = int((values > 1e-6 * max(values.max(), 1e-12)).sum())
         values, vectors = values[order][:rank], vectors[:, order][:, :rank]
         return values, ((vectors.T @ root) / np.sqrt(values)[:, None]).reshape(-1, *self.mean.shape)
+
+    def captured(self, found: np.ndarray, count: int) -> float:
+        """Variance of the true components captured by the first `count` found ones, over the best possible."""
+        values, true = self.components()
+        q = np.linalg.qr(found[:count].reshape(count, -1).T)[0]
+        inside = ((true.reshape(len(true), -1) @ q) ** 2).sum(1)
+        return float((values * inside).sum() / values[:count].sum())
+
+    def with_pixels(self, pixels: np.ndarray) -> TruthSet:
+        """The same set with other images."""
+        return replace(self, particles=replace(self.particles, images=MemoryStack(pixels)))
 
     def coordinates(self) -> np.ndarray:
         """True latent coordinates of every image (N, rank), density units."""
@@ -102,6 +113,22 @@ def solve(truth: TruthSet) -> Solved:
     images = truth.images()
     mean = estimate_mean_model(images, ReconstructionOptions(), Pass(MemoryContext()))
     return Solved(truth, images.signed(float(mean.data_sign)), mean)
+
+
+@pytest.fixture(scope="session")
+def solve_set():
+    """Settles the mean model of a set."""
+    return solve
+
+
+@pytest.fixture(scope="session")
+def solved_set(tmp_path_factory):
+    """Simulates a set and settles its mean model: states and options -> Solved."""
+
+    def make_and_solve(states: ensemble.Ensemble, **options) -> Solved:
+        return solve(make(tmp_path_factory.mktemp("set"), states, **options))
+
+    return make_and_solve
 
 
 @pytest.fixture(scope="session")

@@ -11,20 +11,14 @@ from covaria.estimation.components.confirmation import Significance, significant
 from covaria.estimation.components.expectation_maximisation import em_step, fit_components, gradients, random_start
 from covaria.estimation.components.latent_regression import regress_on_latents
 from covaria.estimation.components.sums import half_set_steps
+from covaria.estimation.pose_errors.spread import PoseSpread
 from covaria.imaging import volumes
 from covaria_reconstruction.stage import confirmed, full_size, joined
 
 
-def captured(found: np.ndarray, truth, count: int) -> float:
-    """Variance of the true components captured by the first `count` found ones, over the best possible."""
-    values, true = truth.components()
-    q = np.linalg.qr(found[:count].reshape(count, -1).T)[0]
-    inside = ((true.reshape(len(true), -1) @ q) ** 2).sum(1)
-    return float((values * inside).sum() / values[:count].sum())
-
-
-def test_gradient_is_that_of_the_likelihood(moving_mean):
-    problem = replace(moving_mean.problem, contrast_sd=0.0)
+@pytest.mark.parametrize("pose_spread", [None, PoseSpread(0.5, 0.03)])
+def test_gradient_is_that_of_the_likelihood(moving_mean, pose_spread):
+    problem = replace(moving_mean.problem, contrast_sd=0.0, pose_spread=pose_spread)
     model = random_start(problem, 2, 6, seed=1)
     model = replace(model, components=model.components * 5)
     mask = np.ones_like(problem.mask_at(6))
@@ -74,7 +68,7 @@ def test_captures_what_the_true_latents_would(fitted, moving_mean):
     latents = truth.coordinates()[:, :2] / np.sqrt(values[:2])
     best = regress_on_latents(problem, latents.astype(np.float32), truth.contrasts)
     for count in (1, 2):
-        assert captured(found, truth, count) >= 0.95 * captured(best, truth, count)
+        assert truth.captured(found, count) >= 0.95 * truth.captured(best, count)
 
 
 def test_eigenvalues(fitted, moving_mean):

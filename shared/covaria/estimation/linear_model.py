@@ -1,6 +1,7 @@
 """Volumes that depend linearly on latent coordinates, and what they leave of the images.
 
 y_i = c_i A_i (mean + sum_k z_ik v_k) + noise,   A_i = CTF_i x slice_i
+Where poses have errors, `pose_errors.columns` adds sum_j e_ij D_ij, five slices that stand between mean and components.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from covaria.estimation.pose_errors import columns
+from covaria.estimation.pose_errors.spread import PoseSpread
 from covaria.imaging import volumes
 from covaria.imaging.images import Batch
 from covaria.imaging.slices import project
@@ -21,12 +24,14 @@ class LinearModel:
 
     grey_level   density of one unit of these arrays: 1 where they are densities, `Images.scale` in units of the cache
     contrast_sd  spread of the images' contrasts about 1; 0 = all are 1, or each is known
+    pose_spread  spread of the errors of the poses; None = poses are exact
     """
 
     mean: np.ndarray
     components: np.ndarray
     grey_level: float
     contrast_sd: float = 0.0
+    pose_spread: PoseSpread | None = None
 
     @staticmethod
     def of_mean(mean: np.ndarray, grey_level: float) -> LinearModel:
@@ -37,6 +42,11 @@ class LinearModel:
     def count(self) -> int:
         """How many components there are."""
         return len(self.components)
+
+    @property
+    def errors(self) -> int:
+        """How many slices stand for pose errors."""
+        return 0 if self.pose_spread is None else columns.COUNT
 
     @property
     def radius(self) -> int:
@@ -54,14 +64,26 @@ class LinearModel:
         return volume
 
     def padded(self, device: torch.device) -> torch.Tensor:
-        """The mean and the components on the padded Fourier grid: (2d, 2d, d, 2 + 2K), ready for `slices_of`."""
-        stack = np.concatenate([self.mean[None], self.components])
+        """The mean and the components on the padded Fourier grid: (2d, 2d, d, 2 + 2K), ready for `slices_of`.
+
+        With pose errors the mean's three moments follow.
+        """
+        parts = [self.mean[None], self.components]
+        if self.pose_spread is not None:
+            parts.append(columns.moments(self.mean))
+        stack = np.concatenate(parts)
         return volumes.to_padded(torch.as_tensor(stack, dtype=torch.float32, device=device))
 
 
-def slices_of(batch: Batch, padded: torch.Tensor) -> torch.Tensor:
-    """A_i x of each padded volume x: CTF-applied slices (b, 2n, channels) float32, real parts and imaginary parts."""
+def slices_of(batch: Batch, padded: torch.Tensor, pose_spread: PoseSpread | None = None) -> torch.Tensor:
+    """A_i x of each padded volume x: CTF-applied slices (b, 2n, channels) float32, real parts and imaginary parts.
+
+    With a spread of pose errors, of a model that has it: of the mean, the five errors, the components.
+    """
     found = project(padded, batch.rotations, batch.plane)
+    if pose_spread is not None:
+        scale = pose_spread.columns.to(found.device)
+        return columns.with_errors(found, batch.rotations, batch.ctf, batch.plane, scale).flatten(1, 2)
     found *= batch.ctf[:, :, None, None]
     return found.flatten(1, 2)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from covaria.imaging.bands import band_freedom, band_sums
 from covaria.imaging.ctf import CtfTable
 from covaria.imaging.noise import Noise
 from covaria.imaging.pixel_store import PixelStore
@@ -30,6 +31,7 @@ class Batch:
     pixels     (b, n, 2)     sqrt(weight / Lambda) y, real and imaginary
     ctf        (b, n)        sqrt(weight / Lambda) CTF
     rotations  (b, 3, 3)
+    weight     (b,)          how far each image counts in sums; its pixels and CTF do not hold it
     Plain sums over pixels are inner products of the whole plane.
     """
 
@@ -37,6 +39,7 @@ class Batch:
     pixels: torch.Tensor
     ctf: torch.Tensor
     rotations: torch.Tensor
+    weight: torch.Tensor
     plane: HalfPlane
 
 
@@ -50,6 +53,7 @@ class Images:
     store   pixels of the images at `mine`, in that order
     sign    +1 for bright particles, -1 for dark ones: `batches` multiplies pixels by it
     scale   grey level of a DFT coefficient for each cache unit: volume densities are multiplied by it on the way out
+    power   (N, bands) mean power of each image's pixels in each of `imaging.bands`, 0 for the images of other ranks
     """
 
     rows: np.ndarray
@@ -62,6 +66,7 @@ class Images:
     ctf: CtfTable
     rotations: torch.Tensor
     scale: float
+    power: np.ndarray
     sign: float = 1.0
 
     def __len__(self) -> int:
@@ -96,12 +101,13 @@ class Images:
         for start in range(skip, len(local), size):
             slots = local[start : start + size]
             index = self.mine[slots]
-            whitening = noise.whitening(self.group[index], plane, self.device)
+            whitening = noise.whitening(index, self.group[index], plane, self.device)
             yield Batch(
                 index,
                 self.store.take(slots, len(plane), self.device) * (self.sign * whitening)[..., None],
                 self.ctf.evaluate(index, plane, self.device) * whitening,
                 self.rotations[torch.as_tensor(index, device=self.device)],
+                noise.weights(index, self.device),
                 plane,
             )
 
@@ -125,12 +131,16 @@ def read_images(
     store = PixelStore.within(memory_bytes, len(share), len(plane))
     scale = float(particles.box) * _grey_level_spread(particles)
     translations = torch.as_tensor(particles.translations[rows[share]], dtype=torch.float32)
+    freedom = band_freedom(particles.box)
+    power = np.zeros((len(rows), len(freedom)))
     step = max(1, CHUNK_BYTES // (particles.box * particles.box * 4))
     for start in range(0, len(share), step):
         chunk = slice(start, min(start + step, len(share)))
         raw = torch.from_numpy(particles.images.read(rows[share[chunk]]))
         pixels = torch.view_as_complex(plane.take(raw)) * plane.phase_ramp(translations[chunk]) / scale
         store.put(slot[chunk], torch.view_as_real(pixels))
+        by_pixel = pixels.abs().square() * torch.as_tensor(plane.weight)
+        power[share[chunk]] = band_sums(by_pixel, plane).double().numpy() / freedom
         if progress:
             progress(chunk.stop, len(share))
     on = torch.device(device)
@@ -145,6 +155,7 @@ def read_images(
         CtfTable(particles.ctf.take(rows), particles.pixel_size_angstrom, particles.box),
         torch.as_tensor(particles.rotations[rows], dtype=torch.float32, device=on),
         scale,
+        power,
     )
 
 

@@ -42,14 +42,15 @@ class GainRows(Rows):
     """What each component adds to an image's log likelihood when its predecessors are there: gain (b, K)."""
 
     def __init__(self, problem: Problem, model: LinearModel) -> None:
-        super().__init__(problem.noise, model.radius, 10 * (model.count + 1), model)
+        super().__init__(problem.noise, model.radius, 10 * (model.count + 1 + model.errors), model)
         self._padded = model.padded(problem.images.device)
         self._model = model
 
     def of(self, batch: Batch) -> dict[str, torch.Tensor]:
-        stats, count = statistics(batch, slices_of(batch, self._padded)), self._model.count
+        slices, count = slices_of(batch, self._padded, self._model.pose_spread), self._model.count
+        stats = statistics(batch, slices, self._model.errors)
         levels = [posterior(stats.leading(q), self._model.contrast_sd).log_likelihood for q in range(count + 1)]
-        return {"gain": torch.stack(levels, 1).diff(dim=1)}
+        return {"gain": batch.weight[:, None] * torch.stack(levels, 1).diff(dim=1)}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ goes on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from covaria.estimation.components.sums import (
     m_step,
 )
 from covaria.estimation.linear_model import LinearModel
+from covaria.estimation.pose_errors.spread import PoseSpread
 from covaria.imaging import volumes
 from covaria.imaging.images import Images
 from covaria.imaging.noise import Noise
@@ -53,6 +54,7 @@ class Problem:
     """What stays fixed: images, noise, the regularised mean and the mask on the full box, and the split in two sets.
 
     passes  how the images are walked over
+    pose_spread  where the spread of pose errors starts; None = poses are exact
     split   (N,) 0 or 1, -1 = not used
     """
 
@@ -63,6 +65,7 @@ class Problem:
     mask: np.ndarray
     contrast_sd: float
     split: np.ndarray
+    pose_spread: PoseSpread | None = None
 
     def mask_at(self, radius: int) -> np.ndarray:
         side = volumes.cube_side(radius)
@@ -85,7 +88,7 @@ class Problem:
             volumes.resize_fourier(torch.as_tensor(v, dtype=torch.float32), side).numpy()
             for v in (self.mean, components)
         )
-        return LinearModel(mean, resized, self.images.scale, self.contrast_sd)
+        return LinearModel(mean, resized, self.images.scale, self.contrast_sd, self.pose_spread)
 
     def null_model(self, radius: int) -> LinearModel:
         return self.model(radius, np.zeros((0, *self.mean.shape), np.float32))
@@ -110,11 +113,14 @@ def gradients(
 
 
 def em_step(problem: Problem, model: LinearModel) -> Step:
-    """One step of EM with parameter expansion."""
+    """One step of EM with parameter expansion, and of scoring for the spread of pose errors."""
     mask = problem.mask_at(model.radius)
     pair = problem.sums(model)
     found = m_step(model.components, *gradients(pair, mask), mask, problem.images.device)
-    return Step(replace(model, components=found.components), found, pair[0].gain + pair[1].gain)
+    spread = model.pose_spread
+    if spread is not None:
+        spread = spread.improved(*(pair[0].pose_errors + pair[1].pose_errors).cpu().numpy())
+    return Step(replace(model, components=found.components, pose_spread=spread), found, pair[0].gain + pair[1].gain)
 
 
 def random_start(problem: Problem, count: int, radius: int, seed: int) -> LinearModel:
@@ -177,7 +183,7 @@ def fit_components(
     model, step = start, None
     for level in [r for r in radii(limit) if r >= start.radius]:
         most = COARSEST_STEPS if level <= COARSEST else COARSE_STEPS
-        level_start = problem.model(level, model.components)
+        level_start = replace(problem.model(level, model.components), pose_spread=model.pose_spread)
         step = _climb(problem, level_start, most, COARSE_TOLERANCE, f"{name}.level-{level}")
         model = step.model
         outer = step.found.fsc[:, 3 * level // 4 : level].mean(1).max()
@@ -215,7 +221,9 @@ def _climb(problem: Problem, start: LinearModel, most: int, tolerance: float, na
 
 def _keep(context: Context, name: str, origin: np.ndarray, step: Step, gains: list[float]) -> None:
     if context.ranks.first:
-        context.checkpoints.save(name, {**arrays_of(step.found), "gains": np.array(gains), "origin": origin})
+        spread = np.zeros(0) if step.model.pose_spread is None else np.array(astuple(step.model.pose_spread))
+        kept = {"gains": np.array(gains), "pose_spread": spread, "origin": origin}
+        context.checkpoints.save(name, {**arrays_of(step.found), **kept})
 
 
 def _kept(context: Context, name: str, origin: np.ndarray, start: LinearModel) -> tuple[Step | None, list[float]]:
@@ -223,9 +231,10 @@ def _kept(context: Context, name: str, origin: np.ndarray, start: LinearModel) -
     kept = context.checkpoints.load(name)
     if kept is None or kept.pop("origin") != origin:
         return None, []
-    gains = kept.pop("gains").tolist()
+    gains, values = kept.pop("gains").tolist(), kept.pop("pose_spread").tolist()
+    spread = PoseSpread(*values) if values else None
     found = MStep(**kept)
-    return Step(replace(start, components=found.components), found, gains[-1]), gains
+    return Step(replace(start, components=found.components, pose_spread=spread), found, gains[-1]), gains
 
 
 def _settled(gains: list[float], most: int, tolerance: float) -> bool:

@@ -7,6 +7,8 @@ data set: the ceiling of any estimator of the components.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -32,7 +34,7 @@ class RegressionSums(Sums):
         channels = 2 * self.count + len(self.pairs[0])
         super().__init__(problem.noise, radius, 10 * channels, problem.mean, latents, contrasts)
         self.grid = torch.zeros(volumes.padded_shape(radius, channels), device=device)
-        self._mean = problem.null_model(radius).padded(device)
+        self._mean = replace(problem.null_model(radius), pose_spread=None).padded(device)
         self._latents, self._contrasts = latents, contrasts
 
     def add(self, batch: Batch) -> None:
@@ -41,9 +43,10 @@ class RegressionSums(Sums):
         z = torch.as_tensor(self._latents[batch.index], dtype=torch.float32, device=device)
         ctf = batch.ctf * contrast[:, None]
         residual = residual_of(batch, slices_of(batch, self._mean), contrast[:, None]).view_as(batch.pixels)
-        values = (residual * ctf[..., None])[..., None] * z[:, None, None]
+        weighted = ctf * batch.weight[:, None]
+        values = (residual * weighted[..., None])[..., None] * z[:, None, None]
         moments = z[:, self.pairs[0]] * z[:, self.pairs[1]]
-        backproject(self.grid, values, (ctf * ctf)[..., None] * moments[:, None], batch.rotations, batch.plane)
+        backproject(self.grid, values, (ctf * weighted)[..., None] * moments[:, None], batch.rotations, batch.plane)
 
 
 def regress_on_latents(

@@ -2,6 +2,7 @@
 
 Model (probabilistic PCA, Tipping and Bishop 1999, with the image formation inside):
     y_i = (1 + sd a_i) A_i mu + c_i A_i sum_k v_k z_ik + noise,   a, z ~ N(0, 1),   v_k = sqrt(eigenvalue) x eigenvolume
+With pose errors five slices stand beside the v_k in every line below; they have no M-step, only their spread is learnt.
 E-step: `latents.posterior` (m_i, S_i of a and z), with c_i re-estimated from the marginal likelihood.
 M-step: the gradient of the expected log likelihood in v, through the exact adjoint,
     g_k = sum_i c_i A_i^* [ r_i m_ik - c_i sum_l (A_i v_l) S_i,lk - sd (A_i mu) S_i,ak ]
@@ -40,37 +41,45 @@ class ComponentSums(Sums):
     """E-step and gradient sums of one half-set under a frozen model, on the device where they are taken.
 
     grid (M, M, H, 2K + 1): gradient and density; second_moment (K, K) of the latents; scalars (3,): log likelihood,
-    that of the mean alone, images
+    that of the mean alone, images; pose_errors (2, 5): what `PoseSpread.improved` asks for
     """
 
-    SUMMED = ("grid", "second_moment", "scalars")
+    SUMMED = ("grid", "second_moment", "scalars", "pose_errors")
 
     def __init__(self, model: LinearModel, noise: Noise, device: torch.device) -> None:
         count = model.count
-        super().__init__(noise, model.radius, 10 * (count + 1), model)
-        self._sd = model.contrast_sd
+        super().__init__(noise, model.radius, 10 * (count + 1 + model.errors), model)
+        self._sd, self._errors, self._pose_spread = model.contrast_sd, model.errors, model.pose_spread
         self._padded = model.padded(device)
         self.grid = torch.zeros(volumes.padded_shape(model.radius, 2 * count + 1), device=device)
         self.second_moment = torch.zeros((count, count), dtype=torch.float64, device=device)
         self.scalars = torch.zeros(3, dtype=torch.float64, device=device)
+        self.pose_errors = torch.zeros((2, model.errors), dtype=torch.float64, device=device)
 
     def add(self, batch: Batch) -> None:
-        slices = slices_of(batch, self._padded)
-        stats = statistics(batch, slices)
+        first = 1 + self._errors
+        slices = slices_of(batch, self._padded, self._pose_spread)
+        stats = statistics(batch, slices, self._errors)
         found = posterior(stats, self._sd)
         weights, mean, covariance = found.weights.float(), found.mean.float(), found.covariance.float()
         coefficients = weights * mean
         coefficients[:, 0] += 1
-        values = residual_of(batch, slices, coefficients)[..., None] * mean[:, None, 1:]
-        values -= torch.bmm(slices, (weights[:, :, None] * covariance)[:, :, 1:])
+        values = residual_of(batch, slices, coefficients)[..., None] * mean[:, None, first:]
+        values -= torch.bmm(slices, (weights[:, :, None] * covariance)[:, :, first:])
         b, n = batch.ctf.shape
         ctf = batch.ctf * weights[:, -1:]  # the contrast, where there are components
-        values = values.view(b, n, 2, -1) * ctf[:, :, None, None]
-        backproject(self.grid, values, ctf.square()[..., None], batch.rotations, batch.plane)
-        self.second_moment += (covariance[:, 1:, 1:].sum(0) + mean[:, 1:].T @ mean[:, 1:]).double()
-        self.scalars[0] += found.log_likelihood.sum()
-        self.scalars[1] += posterior(stats.leading(0), self._sd).log_likelihood.sum()
-        self.scalars[2] += b
+        weighted = ctf * batch.weight[:, None]
+        values = values.view(b, n, 2, -1) * weighted[:, :, None, None]
+        backproject(self.grid, values, (ctf * weighted)[..., None], batch.rotations, batch.plane)
+        moment = covariance[:, first:, first:] + mean[:, first:, None] * mean[:, None, first:]
+        self.second_moment += torch.einsum("b,bkl->kl", batch.weight, moment).double()
+        counted = batch.weight.double()
+        self.scalars[0] += counted @ found.log_likelihood
+        self.scalars[1] += counted @ posterior(stats.leading(0), self._sd).log_likelihood
+        self.scalars[2] += counted.sum()
+        variance = found.covariance.diagonal(dim1=1, dim2=2)[:, 1:first]
+        self.pose_errors[0] += counted @ (found.mean[:, 1:first].square() + variance - 1)
+        self.pose_errors[1] += counted @ (1 - variance).square()
 
     @property
     def gain(self) -> float:

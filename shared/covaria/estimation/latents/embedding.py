@@ -11,14 +11,16 @@ and without prior, is then a batch of small solves on their leading blocks. Unit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from covaria.estimation.latents.model import Latents
-from covaria.estimation.latents.posterior import ImageStatistics, best_contrast, statistics
-from covaria.estimation.linear_model import LinearModel, slices_of
+from covaria.estimation.latents.posterior import ImageStatistics, best_contrast, posterior, statistics
+from covaria.estimation.linear_model import LinearModel, residual_of, slices_of
+from covaria.estimation.pose_errors.spread import PoseSpread
+from covaria.imaging.bands import band_freedom, band_sums
 from covaria.imaging.images import Batch, Images
 from covaria.imaging.noise import Noise
 from covaria.running.passes import Pass
@@ -36,33 +38,91 @@ class Embedding:
     unregularised: Latents
 
 
-class StatisticsRows(Rows):
-    """`ImageStatistics` of each image for the mean and the components of a model in units of the cache."""
+@dataclass(frozen=True)
+class ImageRows:
+    """What the embedding's pass says of each of N images.
 
-    def __init__(self, images: Images, noise: Noise, model: LinearModel) -> None:
-        super().__init__(noise, images.box // 2 - 1, 6 * (1 + model.count), model)
-        self._padded = model.padded(images.device)
+    statistics    inner products under noise that holds the pose errors
+    pose_mean, pose_sd (N, 5)  posterior of the pose errors: shift x, y in pixels, rotation about x, y, z in radians
+    residual      (N, bands) mean power of what the whole model leaves, over the image's own noise
+    """
+
+    statistics: ImageStatistics
+    pose_mean: np.ndarray
+    pose_sd: np.ndarray
+    residual: np.ndarray
+
+
+class EmbeddingRows(Rows):
+    """Rows of `ImageRows` for a model of eigenvolumes in units of the cache.
+
+    eigenvalues (K,) prior variances of its coordinates; contrasts (N,) at which pose errors are taken out
+    """
+
+    def __init__(
+        self, images: Images, noise: Noise, model: LinearModel, eigenvalues: np.ndarray, contrasts: np.ndarray
+    ) -> None:
+        floats = 6 * (1 + model.count + model.errors)
+        super().__init__(noise, images.box // 2 - 1, floats, model, eigenvalues, contrasts)
+        self._padded, self._model, self._contrasts = model.padded(images.device), model, contrasts
+        self._freedom = torch.as_tensor(band_freedom(images.box), device=images.device)
+        ones = torch.ones(1 + model.errors, dtype=torch.float64)
+        root = torch.as_tensor(np.sqrt(eigenvalues), dtype=torch.float64)
+        self._deviations = torch.cat([ones, root]).to(images.device)
 
     def of(self, batch: Batch) -> dict[str, torch.Tensor]:
-        found = statistics(batch, slices_of(batch, self._padded))
-        return {"gram": found.gram, "overlap": found.overlap, "energy": found.energy}
+        errors, spread = self._model.errors, self._model.pose_spread
+        slices = slices_of(batch, self._padded, spread)
+        found = statistics(batch, slices, errors)
+        contrast = torch.as_tensor(self._contrasts[batch.index], dtype=torch.float64, device=slices.device)
+        z = posterior(found.scaled(self._deviations), self._model.contrast_sd)
+        coefficients = z.weights * self._deviations * z.mean
+        coefficients[:, 0] += 1
+        residual = residual_of(batch, slices, coefficients.float())
+        power = band_sums(residual.view_as(batch.pixels).square().sum(2), batch.plane).double() / self._freedom
+        own = found.without_errors(contrast)
+        rows = {"gram": own.gram, "overlap": own.overlap, "energy": own.energy, "residual": power}
+        scale = (spread or PoseSpread()).columns[:errors].to(z.mean)
+        variance = z.covariance.diagonal(dim1=1, dim2=2)[:, 1 : 1 + errors]
+        return rows | {"pose_mean": z.mean[:, 1 : 1 + errors] * scale, "pose_sd": variance.sqrt() * scale}
+
+
+def embedding_rows(
+    images: Images,
+    noise: Noise,
+    model: LinearModel,
+    eigenvalues: np.ndarray,
+    contrasts: np.ndarray,
+    passes: Pass,
+) -> ImageRows:
+    """One pass over every used image, for the mean and all eigenvolumes (full box), under the model's pose errors.
+
+    eigenvalues (K,) in the model's own units
+    """
+    rows = EmbeddingRows(images, noise, model.in_units_of(images.scale), eigenvalues, contrasts)
+    table = passes.named("embedding").rows(images, rows)
+    gram, overlap, energy = (torch.as_tensor(table[name]) for name in ("gram", "overlap", "energy"))
+    return ImageRows(ImageStatistics(gram, overlap, energy), table["pose_mean"], table["pose_sd"], table["residual"])
 
 
 def embedding_statistics(images: Images, noise: Noise, model: LinearModel, passes: Pass) -> ImageStatistics:
-    """One pass: statistics of every used image for the mean and all eigenvolumes (full box)."""
-    rows = StatisticsRows(images, noise, model.in_units_of(images.scale))
-    table = passes.named("embedding").rows(images, rows)
-    return ImageStatistics(*(torch.as_tensor(table[name]) for name in ("gram", "overlap", "energy")))
+    """The statistics alone, where poses are exact."""
+    nothing = np.ones(model.count), np.ones(len(images))
+    return embedding_rows(images, noise, replace(model, pose_spread=None), *nothing, passes).statistics
 
 
-def embed(stats: ImageStatistics, eigenvalues: np.ndarray, q: int, contrast_sd: float) -> Embedding:
-    """Solve for contrast and coordinates at dimension q; contrasts are normalised to mean 1."""
+def embed(
+    stats: ImageStatistics, eigenvalues: np.ndarray, q: int, contrast_sd: float, weight: np.ndarray | None = None
+) -> Embedding:
+    """Solve for contrast and coordinates at dimension q; contrasts are normalised to mean 1 over `weight` (N,)."""
     gamma = torch.as_tensor(eigenvalues[:q], dtype=torch.float64)
     root = torch.cat([torch.ones(1, dtype=torch.float64), gamma.sqrt()])
     chunks = [slice(s, s + _CHUNK) for s in range(0, len(stats.energy), _CHUNK)]
     parts = [_part(stats, chunk, q) for chunk in chunks]
     contrasts = [best_contrast(part.scaled(root), contrast_sd) for part in parts]
-    level = torch.cat(contrasts).mean()
+    every = torch.cat(contrasts)
+    counted = torch.ones_like(every) if weight is None else torch.as_tensor(weight, dtype=every.dtype)
+    level = (counted * every).sum() / counted.sum()
     solved = [_solve(part, c / level, gamma) for part, c in zip(parts, contrasts, strict=True)]
     columns = (torch.cat(column).float().numpy() for column in zip(*solved, strict=True))
     contrasts_found, coordinates, free, precision, fisher = columns

@@ -7,6 +7,7 @@ With A = CTF x slice at contrast 1, everything follows from a few inner products
 
 Gaussian model y = c A (mean + V z) + noise, z ~ N(0, prior):
     H = c^2 G,  posterior precision H + prior^-1,  posterior mean = (H + prior^-1)^-1 c (overlap_V - c gram_V0)
+Slices of pose errors stand between the mean and the components and are treated as components of prior variance 1.
 The contrast maximises the MARGINAL likelihood (z integrated out: with log det(1 + prior H)) times N(1, sd^2).
 """
 
@@ -26,28 +27,52 @@ _GRID = torch.arange(0.1, 3.0 + 1e-6, 0.05, dtype=torch.float64)
 class ImageStatistics:
     """Inner products of b images with the slices of 1 + q volumes (the mean first), at contrast 1.
 
-    gram (b, 1+q, 1+q), overlap (b, 1+q), energy (b,): float64
+    gram (b, 1+p+q, 1+p+q), overlap (b, 1+p+q), energy (b,): float64; errors p: slices of pose errors, behind the mean
     """
 
     gram: torch.Tensor
     overlap: torch.Tensor
     energy: torch.Tensor
+    errors: int = 0
 
     def leading(self, q: int) -> ImageStatistics:
-        """Those of the mean and the first q components."""
-        return ImageStatistics(self.gram[:, : q + 1, : q + 1], self.overlap[:, : q + 1], self.energy)
+        """Those of the mean, the errors and the first q components."""
+        n = 1 + self.errors + q
+        return ImageStatistics(self.gram[:, :n, :n], self.overlap[:, :n], self.energy, self.errors)
 
     def scaled(self, factors: torch.Tensor) -> ImageStatistics:
-        """Those after volume k is multiplied by factors[k], (1+q,)."""
-        return ImageStatistics(self.gram * factors[:, None] * factors, self.overlap * factors, self.energy)
+        """Those after volume k is multiplied by factors[k], (1+p+q,)."""
+        return ImageStatistics(self.gram * factors[:, None] * factors, self.overlap * factors, self.energy, self.errors)
+
+    def without_errors(self, contrast: torch.Tensor) -> ImageStatistics:
+        """The inner products under noise that holds the errors too, at contrasts (b,): no slice of them is left.
+
+        With D their slices, <a, b> becomes <a, b> - c^2 <a, D> (1 + c^2 <D, D>)^-1 <D, b> (Woodbury; a Schur
+        complement), so that whatever follows carries the uncertainty of the poses.
+        """
+        if not self.errors:
+            return self
+        kept = [0, *range(1 + self.errors, self.gram.shape[1])]
+        held = slice(1, 1 + self.errors)
+        square = contrast.to(self.gram).square()[:, None, None]
+        inside = square * self.gram[:, held, held]
+        inside = inside + torch.eye(self.errors, dtype=inside.dtype, device=inside.device)
+        right = torch.cat([self.gram[:, held][:, :, kept], self.overlap[:, held, None]], 2)
+        taken = right.transpose(1, 2) @ (square * torch.linalg.solve(inside, right))
+        return ImageStatistics(
+            self.gram[:, kept][:, :, kept] - taken[:, :-1, :-1],
+            self.overlap[:, kept] - taken[:, :-1, -1],
+            self.energy - taken[:, -1, -1],
+        )
 
 
-def statistics(batch: Batch, slices: torch.Tensor) -> ImageStatistics:
+def statistics(batch: Batch, slices: torch.Tensor, errors: int = 0) -> ImageStatistics:
     pixels = batch.pixels.flatten(1)
     return ImageStatistics(
         torch.bmm(slices.transpose(1, 2), slices).double(),
         torch.bmm(slices.transpose(1, 2), pixels[..., None])[..., 0].double(),
         pixels.square().sum(1).double(),
+        errors,
     )
 
 

@@ -1,27 +1,27 @@
 """Everything that is settled before components: data sign, mean, mask, noise spectrum, first contrasts.
 
-First with white noise and contrasts of 1; then once more with the measured spectrum, the first contrasts and the mask.
+First with white noise and contrasts of 1; then with the measured spectrum, the first contrasts and the mask, twice. Bad
+images are weighed down from the first mean on: by the power that they were read with, then by their residual's.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import torch
 
-from covaria.estimation.latents.posterior import statistics
-from covaria.estimation.linear_model import LinearModel, slices_of
-from covaria.estimation.mean.noise import ResidualPower, outside_window, solve_noise
+from covaria.estimation.mean.contrasts import FirstContrasts, first_contrasts
+from covaria.estimation.mean.noise import NoiseFound, ResidualPower, outside_window, solve_noise
 from covaria.estimation.mean.sums import MeanMap, MeanSums, solve_mean
-from covaria.imaging.images import Batch, Images
+from covaria.estimation.reliability.bands import band_noise
+from covaria.imaging.bands import band_freedom
+from covaria.imaging.images import Images
 from covaria.imaging.noise import Noise
 from covaria.maps import load_focus_mask, solvent_mask
 from covaria.request.model import ReconstructionOptions
 from covaria.running.passes import Pass
 from covaria.running.steps import once
-from covaria.running.sums import Rows
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class MeanModel:
     halves, regularised_halves (2, D, D, D); regularised, mask, dilated_mask, component_mask (D, D, D)
     fsc (D // 2,) inside the mask, fsc_unmasked (D // 2,); spectrum (D // 2,), group_factor (groups,)
     contrasts (N,); contrast_sd, data_sign ()
+    band_noise, outlier (N, bands), level, empty (N,): how far each image is to be trusted (`estimation.reliability`)
+    pose_spread (2,) of the poses' errors, as `PoseSpread`
     component_mask is where components may differ from zero: the dilated mask, or the focus mask where one is given.
     """
 
@@ -47,10 +49,15 @@ class MeanModel:
     contrasts: np.ndarray
     contrast_sd: np.ndarray
     data_sign: np.ndarray
+    band_noise: np.ndarray
+    level: np.ndarray
+    outlier: np.ndarray
+    empty: np.ndarray
+    pose_spread: np.ndarray
 
     @property
     def noise(self) -> Noise:
-        return Noise(self.spectrum, self.group_factor)
+        return Noise(self.spectrum, self.group_factor, self.band_noise, 1 - self.empty)
 
     @property
     def residual_mean(self) -> np.ndarray:
@@ -61,8 +68,10 @@ class MeanModel:
 
 def estimate_mean_model(images: Images, options: ReconstructionOptions, passes: Pass) -> MeanModel:
     """From images of either sign (images.sign is not looked at: the model says which it is)."""
-    context = passes.context
-    noise = Noise.white(images.box, images.groups)
+    context, freedom = passes.context, band_freedom(images.box)
+    power = context.ranks.fill({"power": images.power.copy()})["power"]
+    own = band_noise(power, freedom, images.group)
+    noise = replace(Noise.white(images.box, images.groups), bands=own.noise)
     mean = once(context, "mean.map-0", MeanMap, lambda: _mean(images.signed(1), noise, None, None, passes))
     sign = data_sign(mean.regularised, options.uninvert_data)
     images = images.signed(sign)
@@ -79,15 +88,18 @@ def estimate_mean_model(images: Images, options: ReconstructionOptions, passes: 
     if options.focus_mask is not None:
         component_mask = load_focus_mask(options.focus_mask, images.box, images.pixel_size_angstrom, context.roots)
     unmasked = mean.fsc
-    found = FirstContrasts(np.ones(len(images), np.float32), np.array(0.0))
+    found = FirstContrasts.ones(len(images))
     window = outside_window(masks.dilated_mask)
     for turn in (1, 2):
-        inside = mean.regularised * masks.dilated_mask
-        if options.correct_contrast:
-            make = partial(first_contrasts, images, noise, inside, passes)
-            found = once(context, f"mean.contrast-{turn}", FirstContrasts, make)
-        power = ResidualPower(images, inside, found.contrasts, window, noise)
-        noise = once(context, f"mean.noise-{turn}", Noise, partial(_noise, images, power, mean.fsc, passes))
+        inside, trust = mean.regularised * masks.dilated_mask, 1 - own.outlier
+        fitted = options.correct_contrast
+        make = partial(first_contrasts, images, noise, inside, trust, passes, fitted=fitted)
+        found = once(context, f"mean.contrast-{turn}", FirstContrasts, make)
+        noise = replace(noise, weight=1 - found.empty)
+        residual = ResidualPower(images, inside, found.contrasts, window, noise, trust * (1 - found.empty))
+        measured = once(context, f"mean.noise-{turn}", NoiseFound, partial(_noise, images, residual, mean.fsc, passes))
+        own = band_noise(measured.of_images, freedom, images.group)
+        noise = replace(noise, spectrum=measured.spectrum, factor=measured.factor, bands=own.noise)
         regularise = partial(_mean, images, noise, found.contrasts, masks.mask, passes)
         mean = once(context, f"mean.map-{turn}", MeanMap, regularise)
     return MeanModel(
@@ -104,6 +116,11 @@ def estimate_mean_model(images: Images, options: ReconstructionOptions, passes: 
         found.contrasts,
         found.spread,
         np.array(sign),
+        own.noise,
+        own.level,
+        own.probability,
+        found.empty,
+        found.pose_spread,
     )
 
 
@@ -117,42 +134,7 @@ def data_sign(mean: np.ndarray, asked: str) -> float:
     return 1.0 if float((mean[near].astype(np.float64) ** 3).sum()) >= 0 else -1.0
 
 
-class ContrastRows(Rows):
-    """|A mu|^2 and <A mu, y> of each image."""
-
-    def __init__(self, images: Images, noise: Noise, mean: np.ndarray) -> None:
-        super().__init__(noise, images.box // 2 - 1, 10, mean)
-        self._padded = LinearModel.of_mean(mean, images.scale).padded(images.device)
-
-    def of(self, batch: Batch) -> dict[str, torch.Tensor]:
-        found = statistics(batch, slices_of(batch, self._padded))
-        return {"energy": found.gram[:, 0, 0], "overlap": found.overlap[:, 0]}
-
-
-@dataclass(frozen=True)
-class FirstContrasts:
-    """contrasts (N,), of mean 1; spread (): their standard deviation beyond their own noise."""
-
-    contrasts: np.ndarray
-    spread: np.ndarray
-
-
-def first_contrasts(images: Images, noise: Noise, mean: np.ndarray, passes: Pass) -> FirstContrasts:
-    """c_i = <A mu, y> / |A mu|^2 shrunk towards 1 by var / (var + 1 / |A mu|^2); mean 1. And the spread sqrt(var).
-
-    var is what the raw values spread beyond their own noise.
-    """
-    table = passes.named("contrast").rows(images, ContrastRows(images, noise, mean))
-    energy = np.maximum(table["energy"].astype(np.float64), 1e-12)
-    raw = table["overlap"] / energy
-    raw /= np.average(raw, weights=energy)
-    variance = max(np.average((raw - 1) ** 2 - 1 / energy, weights=energy), 1e-4)
-    contrasts = 1 + (raw - 1) * variance / (variance + 1 / energy)
-    contrasts = np.clip(contrasts, 0.1, 3.0)
-    return FirstContrasts((contrasts / contrasts.mean()).astype(np.float32), np.sqrt(variance))
-
-
-def _noise(images: Images, half: ResidualPower, mean_fsc: np.ndarray, passes: Pass) -> Noise:
+def _noise(images: Images, half: ResidualPower, mean_fsc: np.ndarray, passes: Pass) -> NoiseFound:
     pair = (half, half.empty())
     passes.named("noise").sum(images, pair)
     return solve_noise(pair, mean_fsc)

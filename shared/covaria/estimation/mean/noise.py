@@ -9,11 +9,14 @@ two. Where the particle leaves no room (less than a tenth of the box), that powe
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
 
 from covaria.estimation.linear_model import LinearModel, residual_of, slices_of
+from covaria.imaging.bands import band_freedom, band_sums
 from covaria.imaging.images import Batch, Images
 from covaria.imaging.noise import Noise
 from covaria.imaging.plane import HalfPlane, half_plane
@@ -22,10 +25,24 @@ from covaria.running.sums import Sums
 LEAST_AREA = 0.1
 
 
-class ResidualPower(Sums):
-    """Sums of the residual's power: through the window (D, D // 2 + 1), by shell, and by optics group."""
+@dataclass(frozen=True)
+class NoiseFound:
+    """spectrum (D // 2,) and factor (groups,) of the noise; of_images (N, bands): power of each image's residual in
+    units of it, its own noise included."""
 
-    SUMMED = ("windowed", "by_shell", "by_group", "count")
+    spectrum: np.ndarray
+    factor: np.ndarray
+    of_images: np.ndarray
+
+
+class ResidualPower(Sums):
+    """Sums of the residual's power: through the window (D, D // 2 + 1), by shell, and by optics group; and of each
+    image by band (N, bands), in rows that only its own rank fills.
+
+    trust (N,): how far an image counts in all but the last.
+    """
+
+    SUMMED = ("windowed", "by_shell", "by_group", "count", "of_images")
 
     def __init__(
         self,
@@ -34,8 +51,10 @@ class ResidualPower(Sums):
         contrasts: np.ndarray,
         window: np.ndarray,
         whitened_by: Noise,
+        trust: np.ndarray,
     ) -> None:
-        super().__init__(whitened_by, images.box // 2 - 1, 30, mean, contrasts, window)
+        super().__init__(whitened_by, images.box // 2 - 1, 30, mean, contrasts, window, trust)
+        self._trust = trust
         self._images, self._contrasts, self.window = images, contrasts, window
         self._padded = LinearModel.of_mean(mean, images.scale).padded(images.device)
         self._window = torch.as_tensor(window, dtype=torch.float32, device=images.device)
@@ -44,24 +63,33 @@ class ResidualPower(Sums):
         self.by_shell = torch.zeros(shells, dtype=torch.float64, device=images.device)
         self.by_group = torch.zeros((images.groups, 2), dtype=torch.float64, device=images.device)
         self.count = torch.zeros(1, dtype=torch.float64, device=images.device)
+        bands = len(band_freedom(images.box))
+        self.of_images = torch.zeros((len(images), bands), dtype=torch.float64, device=images.device)
 
     def add(self, batch: Batch) -> None:
         images, plane = self._images, batch.plane
         contrast = torch.as_tensor(self._contrasts[batch.index], dtype=torch.float32, device=batch.ctf.device)
         residual = residual_of(batch, slices_of(batch, self._padded), contrast[:, None]).view_as(batch.pixels)
         power = residual.square().sum(-1)
+        own = band_sums(power, plane).double().cpu().numpy() / band_freedom(images.box)
+        if len(self.noise.bands):
+            own *= self.noise.bands[batch.index]
+        index = torch.as_tensor(batch.index, device=power.device)
+        self.of_images[index] = torch.as_tensor(own, device=power.device)
+        trust = torch.as_tensor(self._trust[batch.index], dtype=torch.float64, device=power.device)
         shell = plane.shell_tensor(power.device)
         self.by_group.index_add_(
             0,
             torch.as_tensor(images.group[batch.index], device=power.device),
-            torch.stack([power.mean(1).double(), torch.ones(len(power), device=power.device).double()], 1),
+            torch.stack([trust * power.mean(1).double(), trust], 1),
         )
         unwhiten = np.sqrt(self.noise.on(plane) / plane.weight)
-        residual = residual * torch.as_tensor(unwhiten, dtype=torch.float32, device=power.device)[:, None]
+        counted = torch.as_tensor(unwhiten, device=power.device) * trust.sqrt()[:, None]
+        residual = residual * counted.float()[..., None]
         self.by_shell.index_add_(0, shell, residual.square().sum((0, 2)).double())
         seen = torch.fft.rfft2(plane.put(residual) * self._window)
         self.windowed += seen.abs().square().sum(0).double()
-        self.count += len(residual)
+        self.count += trust.sum()
 
 
 def outside_window(dilated_mask: np.ndarray, edge: float = 3.0) -> np.ndarray:
@@ -75,11 +103,13 @@ def outside_window(dilated_mask: np.ndarray, edge: float = 3.0) -> np.ndarray:
     return result
 
 
-def solve_noise(sums: tuple[ResidualPower, ResidualPower], mean_fsc: np.ndarray) -> Noise:
+def solve_noise(sums: tuple[ResidualPower, ResidualPower], mean_fsc: np.ndarray) -> NoiseFound:
     """Spectrum by shell and a factor for each optics group (mean 1 over images). mean_fsc (D // 2,): of the halves."""
     both = sums[0] + sums[1]
     window, previous = both.window, both.noise
-    windowed, by_shell, by_group, count = (both.tensors()[name].cpu().numpy() for name in ResidualPower.SUMMED)
+    windowed, by_shell, by_group, count, of_images = (
+        both.tensors()[name].cpu().numpy() for name in ResidualPower.SUMMED
+    )
     box = len(window)
     images = float(count[0])
     plane = half_plane(box)
@@ -94,7 +124,7 @@ def solve_noise(sums: tuple[ResidualPower, ResidualPower], mean_fsc: np.ndarray)
     seen = by_group[:, 1] > 0
     level = float((factor[seen] * by_group[seen, 1]).sum() / by_group[seen, 1].sum())
     factor = np.where(seen, factor / level, 1.0) * previous.factor
-    return Noise(spectrum, factor)
+    return NoiseFound(spectrum, factor, of_images)
 
 
 def _deconvolved(power: np.ndarray, window: np.ndarray, plane: HalfPlane) -> np.ndarray:

@@ -36,8 +36,9 @@ class MeanSums(Sums):
         if self._contrasts is not None:
             contrast = torch.as_tensor(self._contrasts[batch.index], dtype=torch.float32, device=ctf.device)
             ctf = ctf * contrast[:, None]
-        values = (batch.pixels * ctf[..., None])[..., None]
-        backproject(self.grid, values, (ctf * ctf)[..., None], batch.rotations, batch.plane)
+        weighted = ctf * batch.weight[:, None]
+        values = (batch.pixels * weighted[..., None])[..., None]
+        backproject(self.grid, values, (ctf * weighted)[..., None], batch.rotations, batch.plane)
 
 
 @dataclass(frozen=True)

@@ -54,5 +54,6 @@ class Residuals:
         contrast = self._contrasts[index, None]
         residual = residual_of(batch, slices_of(batch, self._padded), contrast * self._coefficients[index])
         transfer = batch.ctf * contrast
-        values = transfer[..., None] * residual.view_as(batch.pixels)
-        return values[..., None], (transfer**2)[..., None]
+        weighted = transfer * batch.weight[:, None]
+        values = weighted[..., None] * residual.view_as(batch.pixels)
+        return values[..., None], (transfer * weighted)[..., None]

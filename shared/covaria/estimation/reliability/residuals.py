@@ -1,0 +1,42 @@
+"""Each image's noise from what the whole model leaves of it: what moves is then part of the model, and no outlier."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from covaria.estimation.latents.posterior import posterior, statistics
+from covaria.estimation.linear_model import LinearModel, residual_of, slices_of
+from covaria.estimation.reliability.bands import BandNoise, band_noise
+from covaria.imaging.bands import band_freedom, band_sums
+from covaria.imaging.images import Batch, Images
+from covaria.imaging.noise import Noise
+from covaria.running.passes import Pass
+from covaria.running.sums import Rows
+
+
+class ResidualRows(Rows):
+    """residual (b, bands): mean power of what a model in units of the cache leaves, over the image's own noise."""
+
+    def __init__(self, images: Images, noise: Noise, model: LinearModel) -> None:
+        super().__init__(noise, model.radius, 6 * (1 + model.count + model.errors), model)
+        self._padded, self._model = model.padded(images.device), model
+        self._freedom = torch.as_tensor(band_freedom(images.box), device=images.device)
+
+    def of(self, batch: Batch) -> dict[str, torch.Tensor]:
+        model = self._model
+        slices = slices_of(batch, self._padded, model.pose_spread)
+        found = posterior(statistics(batch, slices, model.errors), model.contrast_sd)
+        coefficients = (found.weights * found.mean).float()
+        coefficients[:, 0] += 1
+        residual = residual_of(batch, slices, coefficients).view_as(batch.pixels)
+        return {"residual": band_sums(residual.square().sum(2), batch.plane).double() / self._freedom}
+
+
+def noise_of_residuals(images: Images, noise: Noise, model: LinearModel, passes: Pass) -> BandNoise:
+    """One pass at the model's radius, which must be the full one: its components are sqrt(eigenvalue) x eigenvolume."""
+    table = passes.named("residuals").rows(images, ResidualRows(images, noise, model))
+    power = table["residual"].astype(np.float64)
+    if len(noise.bands):
+        power *= noise.bands
+    return band_noise(power, band_freedom(images.box), images.group)
