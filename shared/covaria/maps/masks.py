@@ -153,6 +153,14 @@ def mask_from_file(
     return with_margin(binary_from_file(path, box, pixel_size_angstrom, dilate_iterations, roots))
 
 
+def read_mask(path: str | Path, box: int, pixel_size_angstrom: float, roots: Roots = ANYWHERE) -> NDArray[np.float32]:
+    """A soft mask file as it is, on our grid, (D, D, D) within 0..1. Raises as `binary_from_file`."""
+    binary_from_file(path, box, pixel_size_angstrom, roots=roots)
+    values, found_px = read_volume(path, roots)
+    clipped: NDArray[np.float32] = np.clip(on_grid(values, found_px, box, pixel_size_angstrom, Path(path)), 0, 1)
+    return clipped
+
+
 def load_focus_mask(
     path: str | Path, box: int, pixel_size_angstrom: float, roots: Roots = ANYWHERE
 ) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ from covaria.tree.folders import (
     ChosenStatesTree,
     DensityTree,
     Documents,
+    PostprocessTree,
     StatesTree,
     SubsetTree,
     VolumeFiles,
@@ -13,6 +14,6 @@ from covaria.tree.paths import Tree
 from covaria.tree.pen import FREE, Pen
 
 __all__ = [
-    "FREE", "AnalysisTree", "ChosenStatesTree", "DensityTree", "Documents", "Pen", "StatesTree", "SubsetTree", "Tree",
-    "VolumeFiles",
+    "FREE", "AnalysisTree", "ChosenStatesTree", "DensityTree", "Documents", "Pen", "PostprocessTree",
+    "StatesTree", "SubsetTree", "Tree", "VolumeFiles",
 ]  # fmt: skip

@@ -86,13 +86,27 @@ class ChosenStatesTree(StatesTree, Documents):
 class SubsetTree(Folder, Documents):
     """What `covaria subset` writes: some of a run's particles in the format of its source."""
 
-    star = Entry("particles.star", "", "", "the selected rows, all tables and columns as they were")
-    cs = Entry("particles.cs", "", "", "the selected rows, all fields as they were")
-    passthrough = Numbered("passthrough_{}.cs", "", "", "their rows of a passthrough file")
-    csg = Entry("particles.csg", "", "", "the result group that cryoSPARC imports")
-    indices_pkl = Entry("indices.pkl", "", "", "row numbers of the source, from 0: what --ind takes")
-    indices_txt = Entry("indices.txt", "", "", "the same as text")
-    selection = Entry("selection.json", "", "", "the conditions: what --selection takes")
+    star = Entry("particles.star", "", "selected", "the selected rows, all tables and columns as they were")
+    cs = Entry("particles.cs", "", "selected", "the selected rows, all fields as they were")
+    passthrough = Numbered("passthrough_{}.cs", "", "selected", "their rows of a passthrough file")
+    csg = Entry("particles.csg", "", "selected", "the result group that cryoSPARC imports")
+    indices_pkl = Entry("indices.pkl", "", "selected", "row numbers of the source, from 0: what --ind takes")
+    indices_txt = Entry("indices.txt", "", "selected", "the same as text")
+    selection = Entry("selection.json", "", "selected", "the conditions: what --selection takes")
+
+
+class PostprocessTree(Folder, Documents):
+    """What `covaria postprocess` makes of two half-maps."""
+
+    map = Entry("postprocess.mrc", "", "postprocessed", "weighted by its FSC, sharpened, low-passed at the resolution")
+    masked_map = Entry("postprocess_masked.mrc", "", "postprocessed", "the same inside the mask")
+    mask = Entry("mask.mrc", "", "postprocessed", "the soft mask that was used")
+    local_resolution = Entry("local_resolution.mrc", "", "postprocessed", "local resolution, angstrom")
+    star = Entry(
+        "postprocess.star", "", "postprocessed", "resolution, B-factor, FSC and Guinier tables as RELION writes them"
+    )
+    fsc_csv = Entry("fsc.csv", "", "postprocessed", "the FSC curves: unmasked, masked, of random phases, corrected")
+    fsc_plot = Entry("fsc.png", "", "plots", "FSC unmasked and corrected")
 
 
 class DensityTree(Folder, Documents):

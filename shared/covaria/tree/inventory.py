@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from covaria.tree.entry import Entry, Part, find, owned
-from covaria.tree.folders import AnalysisTree, ChosenStatesTree, DensityTree
+from covaria.tree.folders import AnalysisTree, ChosenStatesTree, DensityTree, PostprocessTree, SubsetTree
 from covaria.tree.paths import STATE, Tree
 
 
@@ -39,10 +39,12 @@ KINDS = (
     Kind("trajectories", "volumes along a path of least cost between two centres; path.json has the path"),
     Kind("states", "volumes at the chosen latent points; half1/2_unfil are the half-maps"),
     Kind("analysis_data", "labels and centres of the clusters, end points of the trajectories"),
+    Kind("selected", "the selected particles in the format of their source, and their row numbers from 0"),
+    Kind("postprocessed", "the sharpened map, its mask and local resolution, FSC and Guinier tables"),
     Kind("plots", "figures: start with these"),
 )
 
-FOLDERS: tuple[type[Part], ...] = (AnalysisTree, DensityTree, ChosenStatesTree)
+FOLDERS: tuple[type[Part], ...] = (AnalysisTree, DensityTree, ChosenStatesTree, SubsetTree, PostprocessTree)
 """What a folder without Covaria's own state may be."""
 
 

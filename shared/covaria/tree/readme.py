@@ -20,7 +20,15 @@ HOW_TO_OPEN = (
     (".png", "figures", "any viewer: {}"),
 )
 """Ending, what it is, how it is opened."""
-SHOWN_FIRST = ("mean_filt.mrc", "center000.mrc", "state000.mrc", "latent_coords.npy", "params.pkl", "mean_fsc.png")
+SHOWN_FIRST = (
+    "mean_filt.mrc",
+    "center000.mrc",
+    "state000.mrc",
+    "postprocess.mrc",
+    "latent_coords.npy",
+    "params.pkl",
+    "mean_fsc.png",
+)
 """The best examples, where they are there."""
 
 
@@ -33,7 +41,7 @@ def readme(document: Mapping[str, Any]) -> str:
 
 def next_commands(document: Mapping[str, Any]) -> list[str]:
     """The commands that make sense now, as a shell takes them: each does what its comment says when it is given."""
-    if document["command"] in ("state", "trajectory", "subset"):
+    if document["command"] in ("state", "trajectory", "subset", "postprocess"):
         return []
     request = Request.model_validate(document["parameters"], extra="ignore")
     out, zdim = request.out.absolute(), request.analysis_zdim
@@ -74,7 +82,9 @@ def _how_to_open(document: Mapping[str, Any]) -> Iterator[str]:
     lines = []
     for ending, what, how in HOW_TO_OPEN:
         these = sorted(path for path in paths if path.endswith(ending))
-        first = next((path for name in SHOWN_FIRST for path in these if path.endswith(f"/{name}")), *these[:1] or [""])
+        first = next(
+            (path for name in SHOWN_FIRST for path in these if f"/{path}".endswith(f"/{name}")), *these[:1] or [""]
+        )
         if these:
             lines.append(f"  {f'{what} ({ending})':<18}{how.format(first)}\n")
     if lines:
