@@ -74,3 +74,13 @@ def test_a_volume_of_bytes(tmp_path, stored, stamp, flags, expected):
             raw.seek(152)
             raw.write(np.array([stamp, flags], "<i4").tobytes())
     np.testing.assert_array_equal(read_volume(tmp_path / "bytes.mrc")[0], np.resize(expected, (8, 8, 8)))
+
+
+def test_a_header_that_promises_more_than_there_can_be_is_refused(tmp_path):
+    with mrcfile.new(tmp_path / "a.mrc") as file:
+        file.set_data(np.zeros((8, 8, 8), np.float32))
+    raw = bytearray((tmp_path / "a.mrc").read_bytes())
+    raw[8:12] = b"\x03\xff\xff\x7f"
+    (tmp_path / "a.mrc").write_bytes(bytes(raw))
+    with pytest.raises(InvalidInput, match="not a readable MRC volume"):
+        read_volume(tmp_path / "a.mrc")

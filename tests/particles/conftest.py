@@ -101,7 +101,12 @@ class Workshop:
     @staticmethod
     def write_stack(path: Path, images: np.ndarray, pixel_size: float = 1.5) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        statistics = (float(images.min()), float(images.max()), float(images.mean()), float(images.std(dtype=np.float64)))
+        statistics = (
+            float(images.min()),
+            float(images.max()),
+            float(images.mean()),
+            float(images.std(dtype=np.float64)),
+        )
         header = write_header(len(images), images.shape[-1], pixel_size, statistics)
         path.write_bytes(header + images.astype("<f4").tobytes())
         return path

@@ -160,7 +160,7 @@ def test_any_header_says_what_mrcfile_says(tmp_path, damage, mode):
     try:
         with mrcfile.open(tmp_path / "a.mrcs", permissive=False) as file:
             theirs = np.array(file.data)
-    except (ValueError, OSError, EOFError):
+    except (ValueError, OSError, EOFError, OverflowError, MemoryError, RuntimeWarning):
         return
     if ours is not None and theirs.ndim == 3 and mode and theirs.shape == ours.shape:
         np.testing.assert_array_equal(ours, theirs)

@@ -68,7 +68,7 @@ def read_volume(path: str | Path, roots: Roots = ANYWHERE) -> tuple[NDArray[np.f
             with mrcfile.open(f"/dev/fd/{stream.fileno()}", mode="r") as file:
                 data = _bytes_as_values(file) if int(file.header.mode) == 0 else file.data
                 sizes = [float(file.voxel_size[axis]) for axis in "xyz"]
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, OverflowError, MemoryError) as error:
         raise InvalidInput(
             f"this is not a readable MRC volume ({error})", file=source, hint="Give an .mrc file in MRC2014 format."
         ) from error

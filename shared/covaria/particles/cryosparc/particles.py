@@ -62,12 +62,14 @@ def read_cryosparc(
             del ctf[name]
     gain, sign_checks, sign_notes = _signs(table)
     boxes, box_check = _boxes(table)
-    groups = table.get("ctf/exp_group_id")
-    group_codes, group_names = codes_of([str(value) for value in groups.tolist()]) if groups is not None else (None, ())
+    groups = table.numbers("ctf/exp_group_id")
+    group_codes, group_names = (
+        codes_of([f"{value:g}" for value in groups.tolist()]) if groups is not None else (None, ())
+    )
     places = table.texts("location/micrograph_path")
     if places is None:
         uids = table.get("location/micrograph_uid")
-        places = None if uids is None else uids.astype(str)
+        places = None if uids is None or uids.ndim != 1 else uids.astype(str)
     micrograph, micrograph_names = (
         codes_of([_text(one) for one in places.tolist()]) if places is not None else (None, ())
     )

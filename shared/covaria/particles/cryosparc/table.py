@@ -45,8 +45,8 @@ class CsTable:
     def texts(self, name: str) -> NDArray[Any] | None:
         """A column of bytes or text. Raises InvalidInput where it holds something else."""
         values = self.get(name)
-        if values is not None and values.dtype.kind not in "SU":
-            raise InvalidInput(f"holds {values.dtype}, text expected", file=self.source, column=name)
+        if values is not None and (values.dtype.kind not in "SU" or values.ndim != 1):
+            raise InvalidInput(f"holds {values.dtype} {values.shape[1:]}, text expected", file=self.source, column=name)
         return values
 
     def numbers(self, name: str, shape: tuple[int, ...] = ()) -> NDArray[np.float64] | None:
