@@ -8,6 +8,7 @@ from covaria.particles.halves import with_half_sets
 from covaria.particles.read import read_metadata
 from covaria.particles.store import save
 from covaria.particles.symmetry import expand
+from covaria.running.room import require_room_for
 from covaria.stage import Context, Job
 from covaria.tree import Tree, record
 from covaria_ingest.ahead import refuse_useless_masks
@@ -30,6 +31,7 @@ def run(job: Job, context: Context) -> None:
     box = working_box(particles.box, options.downsample)
     pixel_size = particles.pixel_size_angstrom * particles.box / box
     refuse_useless_masks(job.request.reconstruction, box, pixel_size, context.roots)
+    require_room_for("ingest", job.request, total=len(particles), box=box, downsampled=box < particles.box)
     with tree.staging("ingest") as staged:
         if box < particles.box:
             particles = with_half_sets(particles, job.request.seed)

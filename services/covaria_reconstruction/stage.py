@@ -22,6 +22,7 @@ from covaria.imaging import volumes
 from covaria.imaging.images import Images, read_images
 from covaria.maps.masks import refuse_elsewhere
 from covaria.running.passes import Pass
+from covaria.running.room import require_room_for
 from covaria.running.steps import once
 from covaria.stage import Context, Job
 from covaria.tree import Tree, record
@@ -43,6 +44,7 @@ def run(job: Job, context: Context) -> None:
     request, tree = job.request, Tree(job.request.out, context.pen)
     options = request.reconstruction
     particles = particle_files.load(tree.particles)
+    require_room_for("reconstruction", request, total=len(particles), box=particles.box)
     images = read_images(
         particles,
         device=context.device,

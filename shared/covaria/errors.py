@@ -6,7 +6,8 @@ and what a worker's child process tells its parent.
 
 from __future__ import annotations
 
-from os import PathLike
+from errno import ENOSPC
+from os import PathLike, fspath
 
 
 class CovariaError(Exception):
@@ -61,6 +62,18 @@ class MissingFile(InvalidInput):
 
 class RefusedOutput(InvalidInput):
     """The output directory holds something that must not be overwritten."""
+
+
+class NoRoom(CovariaError, OSError):
+    """The disk has less room than what is to be written needs: path, bytes needed, bytes free."""
+
+    def __init__(self, path: str | PathLike[str], needed_bytes: int, free_bytes: int, what: str) -> None:
+        super().__init__(
+            f"{fspath(path)}: {what} needs {needed_bytes / 1e9:.3g} GB, {free_bytes / 1e9:.3g} GB are free",
+            hint="make room, then give the same command again: it resumes",
+        )
+        self.path, self.needed_bytes, self.free_bytes = path, needed_bytes, free_bytes
+        self.errno = ENOSPC
 
 
 class Cancelled(CovariaError):

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import unicodedata
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from covaria.errors import CovariaError, Interrupted, InvalidInput, MissingFile
@@ -76,6 +78,8 @@ def _of_a_file(error: OSError) -> CovariaError:
     number = error.errno or 0
     if number in OF_THE_SYSTEM:
         found, hint = OF_THE_SYSTEM[number]
+        if number in (errno.ENOSPC, errno.EDQUOT) and path:
+            found += _free(path)
         return CovariaError(f"{path}: {found}" if path else found, hint=hint)
     if path is None:
         return CovariaError(error.strerror or "the system refused", hint="give the same command again")
@@ -83,6 +87,15 @@ def _of_a_file(error: OSError) -> CovariaError:
         return MissingFile("is not there", file=path, hint="check the path and its spelling")
     found, hint = OF_FILES.get(number, (error.strerror or "cannot be used", "give another path"))
     return InvalidInput(found, file=path, hint=hint)
+
+
+def _free(path: str) -> str:
+    """How much is left where `path` was to be written; nothing where that cannot be told."""
+    try:
+        place = next(folder for folder in Path(path).absolute().parents if folder.is_dir())
+        return f" ({shutil.disk_usage(place).free / 1e9:.3g} GB free)"
+    except (OSError, StopIteration):
+        return ""
 
 
 def printable(text: str) -> str:

@@ -319,6 +319,7 @@ def test_a_sleeper_that_was_taken_over_changes_nothing(
     assert tree.command_txt.read_text() == "two"
     assert not tree.density.exists()
     assert [path.name for path in tree.temporary.iterdir()] == [str(taken[0].number)]
+    assert [path.name for path in (tree.temporary / str(taken[0].number)).iterdir()] == ["reserve"]
     assert sorted(path.name for path in tree.state.glob("lease.*")) == [f"lease.{taken[0].number}"]
 
 

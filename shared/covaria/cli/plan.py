@@ -13,18 +13,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from covaria.request.disk import disk_bytes, volumes
 from covaria.request.model import Request
 from covaria.request.stages import StageName, planned_stages
 
-FLOAT = 4
 MEASURED_BOX, MEASURED_CORES, MEASURED_COMPONENTS, MEASURED_VOLUMES = 64, 2, 10, 26
 CORES_THAT_HELP = 16
 SECONDS_AN_IMAGE: dict[StageName, float] = {"ingest": 0.0001, "reconstruction": 0.0065, "analysis": 0.0017}
 SECONDS_ONCE: dict[StageName, float] = {"reconstruction": 15.0, "density": 10.0, "analysis": 34.0}
-MAPS_OF_A_VOLUME = 6
-"""Filtered, unfiltered, two halves, local resolution, neighbourhoods."""
-DISTANCE_TEXT = 25
-"""Bytes of an image's line in heterogeneity_distances.txt."""
 KEPT_SHARE = 3
 """The images take a third of the memory, else they go to a scratch file."""
 
@@ -88,25 +84,23 @@ def describe(request: Request, facts: Facts) -> tuple[list[str], bool]:
 
 def _step(stage: StageName, request: Request, facts: Facts) -> Step:
     box, zdims = _box(request, facts), request.reconstruction.zdim
-    volume, components = FLOAT * box**3, max(zdims)
+    components = max(zdims)
     if stage == "ingest":
         small = box != facts.box
         makes = f"a stack of {facts.total:,} x {box} x {box}" if small else "checks every image; no new stack"
-        disk = facts.total * (FLOAT * box**2 if small else 0) + 200 * facts.total
     elif stage == "reconstruction" and request.reconstruction.only_mean:
-        makes, disk = f"mean and half-maps, {box}^3", 6 * volume
+        makes = f"mean and half-maps, {box}^3"
     elif stage == "reconstruction":
-        rows = sum(2 * z + 2 * z**2 + 1 for z in zdims)
         makes = f"mean, {components} components of {box}^3, {facts.total:,} coordinates at zdim {_words(zdims)}"
-        disk = (9 + 3 * components) * volume + FLOAT * facts.total * rows
     elif stage == "density":
         dim = request.density.dim or min(2, request.density.zdim or components)
-        makes, disk = f"a density in {dim} dimension{'s' if dim > 1 else ''}", 10 << 20
+        makes = f"a density in {dim} dimension{'s' if dim > 1 else ''}"
     else:
-        options, volumes = request.analysis, _volumes(request)
+        options = request.analysis
         paths = f"{options.n_trajectories} path{'s' if options.n_trajectories != 1 else ''}"
-        makes = f"{options.n_clusters} centres, {paths} of {options.n_vols_along_path}: {volumes} volumes of {box}^3"
-        disk = volumes * (MAPS_OF_A_VOLUME * volume + DISTANCE_TEXT * facts.total)
+        made = f"{volumes(request)} volumes of {box}^3"
+        makes = f"{options.n_clusters} centres, {paths} of {options.n_vols_along_path}: {made}"
+    disk = disk_bytes(stage, request, total=facts.total, box=box, downsampled=box != facts.box)
     return Step(stage, makes, disk, _seconds(stage, request, facts))
 
 
@@ -118,15 +112,10 @@ def _seconds(stage: StageName, request: Request, facts: Facts) -> float | None:
     if stage == "reconstruction":
         work = 0.2 if request.reconstruction.only_mean else max(request.reconstruction.zdim) / MEASURED_COMPONENTS
     elif stage == "analysis":
-        work = _volumes(request) / MEASURED_VOLUMES
+        work = volumes(request) / MEASURED_VOLUMES
     once = SECONDS_ONCE.get(stage, 0.0) * (1.0 if stage == "density" else work * size**3)
     images = SECONDS_AN_IMAGE.get(stage, 0.0) * facts.used * work * size**2
     return (once + images) * MEASURED_CORES / min(facts.cores, CORES_THAT_HELP)
-
-
-def _volumes(request: Request) -> int:
-    options = request.analysis
-    return options.n_clusters + options.n_trajectories * options.n_vols_along_path
 
 
 def _box(request: Request, facts: Facts) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,9 @@ class PixelStore:
         if single // 2 <= memory_bytes // 3:
             return PixelStore(torch.empty(shape, dtype=torch.float16))
         scratch = tempfile.NamedTemporaryFile(prefix="covaria-images-", suffix=".f16")  # noqa: SIM115
-        return PixelStore(torch.from_numpy(np.memmap(scratch.name, np.float16, "w+", shape=shape)), scratch)
+        # Room is taken now: where there is none, a page of a mapped file that finds no place ends the process.
+        os.posix_fallocate(scratch.fileno(), 0, single // 2)
+        return PixelStore(torch.from_numpy(np.memmap(scratch.name, np.float16, "r+", shape=shape)), scratch)
 
     def put(self, slots: np.ndarray, pixels: torch.Tensor) -> None:
         """Keep pixels (b, n, 2) in their slots (b,)."""

@@ -7,6 +7,7 @@ both). A new holder links n + 1, so a holder that slept through that finds itsel
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -93,13 +94,17 @@ def take(tree: Tree, owner: str, over: LeaseState | None, process: Process | Non
         match = _NAME.match(path.name)
         if match and int(match.group(1)) < number:
             path.unlink(missing_ok=True)
-    return Lease(tree, number, owner, process)
+    lease = Lease(tree, number, owner, process)
+    lease.tree.pen.reserve()
+    return lease
 
 
 def require(tree: Tree, number: int) -> None:
     """Raise LeaseLost unless lease `number` is the valid one: the check before everything that is written."""
+    if not os.path.lexists(tree.state):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(tree.state))
     if not tree.is_ours:
-        raise LeaseLost(f"{tree.state} is gone, or is not a folder of ours any more")
+        raise LeaseLost(f"{tree.state} is not a folder of ours any more", hint="see who replaced it")
     highest = _highest(tree.state)
     if highest != number:
         raise LeaseLost(f"lease {number} of {tree.out} was taken over (now {highest})")

@@ -25,6 +25,7 @@ from covaria.running import devices
 from covaria.running.bookkeeping import run_stage
 from covaria.running.console import patient_console
 from covaria.running.context import stage_context
+from covaria.running.room import require_room
 from covaria.running.stopper import Stopper
 from covaria.settings import Settings
 from covaria.stage import Job
@@ -57,6 +58,7 @@ def run_stages(
     resolved = devices.resolve_device(device) if set(chosen) - set(WITHOUT_DEVICE) else "cpu"
     refuse_foreign(tree)
     refuse_finished(tree, request, chosen, whole_run=whole_run)
+    require_room(tree.out, 0, "a run")
     with Stopper(console) as stopper, holding(tree, console) as held_tree:
         refuse_finished(tree, request, chosen, whole_run=whole_run)
         former = None if whole_run else Books.of(held_tree, chosen)

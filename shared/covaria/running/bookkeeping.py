@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from typing import Any
 
@@ -14,6 +15,9 @@ from covaria.running.context import StageContext
 from covaria.stage import Job, load_stage
 from covaria.tree import Tree, record
 from covaria.tree.integrity import check_for, name_of, sums_of_stage
+
+NAMELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""What a write says without telling its file."""
 
 
 def run_stage(name: str, job: Job, context: StageContext) -> None:
@@ -48,6 +52,8 @@ def run_stage(name: str, job: Job, context: StageContext) -> None:
         load_stage(name)(job, context)
         state["files"] |= sums_of_stage(tree, name, stage_folder(name, job.request))
     except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None and error.errno in NAMELESS:
+            error.filename = str(tree.out)
         state |= {"status": _status_after(error), "error": record.error_record(error)}
         context.log.error("%s", explain(error), exc_info=None if isinstance(error, CovariaError) else error)
         error.shown = True  # type: ignore[attr-defined]
@@ -65,7 +71,7 @@ def run_stage(name: str, job: Job, context: StageContext) -> None:
             "peak_memory_bytes": devices.peak_memory_bytes(),
             "environment": devices.environment(context.device),
         }
-        _note(tree, name, state)
+        _note_end(tree, name, state, context)
     prune(tree)
     _record_folder(tree, name, job.request)
     record.refresh(tree)
@@ -94,6 +100,20 @@ def _status_after(error: BaseException) -> str:
     if isinstance(error, Cancelled):
         return "cancelled"
     return "queued" if isinstance(error, (Interrupted, KeyboardInterrupt)) else "failed"
+
+
+def _note_end(tree: Tree, stage: str, state: dict[str, Any], context: StageContext) -> None:
+    """The stage's last word. Where the disk takes none, what went wrong before is what a person hears of."""
+    try:
+        try:
+            _note(tree, stage, state)
+        except OSError:
+            tree.pen.use_reserve()
+            _note(tree, stage, state)
+    except OSError as error:
+        if state["status"] == "succeeded":
+            raise
+        context.log.error("the stage's end could not be noted: %s", explain(error))
 
 
 def _note(tree: Tree, stage: str, state: dict[str, Any]) -> None:

@@ -17,7 +17,9 @@ from covaria.estimation.states.neighbourhoods import Neighbourhoods, leading, ne
 from covaria.estimation.states.sums import CHANNELS, ring_sums
 from covaria.imaging.volumes import completed, padded_shape
 from covaria.maps.volume import read_volume
+from covaria.request.disk import volume_bytes
 from covaria.running.passes import Pass
+from covaria.running.room import require_room
 from covaria.stage import Context
 from covaria.states.files import write_state
 from covaria.states.run import Run, checked_targets, load_run
@@ -78,6 +80,9 @@ def compute_state_groups(
         for index, point in enumerate(checked_targets(tree, zdim, group.targets))
     ]
     run = load_run(tree, zdim, context)
+    if wanted:
+        needed = len(wanted) * volume_bytes(run.images.box, run.total)
+        require_room(wanted[0].directory, needed, f"{len(wanted)} volumes")
     together = context.ranks.least(targets_together(run, context.memory_bytes))  # each holds another amount already
     passes = [wanted[start : start + together] for start in range(0, len(wanted), together)]
     context.log.info("states: %d targets, %d in each pass over %d images", len(wanted), together, len(run.images))

@@ -49,8 +49,10 @@ def write_stream(path: str | os.PathLike[str], write: Callable[[BinaryIO], objec
         if folder is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
         temporary.replace(target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(target)
         raise
     fsync_directory(target.parent)
 

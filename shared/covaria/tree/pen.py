@@ -10,11 +10,14 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from covaria.tree import atomic
+
+RESERVE, RESERVE_BYTES = "reserve", 1 << 18
 
 
 def nobody_else() -> None:
@@ -29,6 +32,17 @@ class Pen:
     check: Callable[[], None] = nobody_else
     publishing: Callable[[], None] = nobody_else
     """Called after `check` before results are put in place: for who wants to know."""
+
+    def reserve(self) -> None:
+        """Put a little room aside, so that on a full disk the end can still be noted."""
+        if self.folder is not None:
+            with suppress(OSError):
+                (self.folder / RESERVE).write_bytes(bytes(RESERVE_BYTES))
+
+    def use_reserve(self) -> None:
+        """Give that room back."""
+        if self.folder is not None:
+            (self.folder / RESERVE).unlink(missing_ok=True)
 
     def write(self, target: Path, write: Callable[[BinaryIO], object]) -> None:
         """What `write` puts into a file, at `target`, whole or not at all. Raises what `check` raises, OSError."""

@@ -1,0 +1,41 @@
+"""How much disk a stage's results take: said before a run, and asked for before the first byte is written."""
+
+from __future__ import annotations
+
+from covaria.request.model import Request
+from covaria.request.stages import StageName
+
+FLOAT = 4
+MAPS_OF_A_VOLUME = 6
+"""Filtered, unfiltered, two halves, local resolution, neighbourhoods."""
+DISTANCE_TEXT = 25
+"""Bytes of an image's line in heterogeneity_distances.txt."""
+ROW_BYTES = 200
+"""Of a particle in the books of ingest and in its STAR file."""
+DENSITY_BYTES = 10 << 20
+
+
+def disk_bytes(stage: StageName, request: Request, *, total: int, box: int, downsampled: bool) -> int:
+    """What `stage` leaves on disk: `total` rows of the input file, images of `box` pixels, made smaller or not."""
+    volume, components = FLOAT * box**3, max(request.reconstruction.zdim)
+    if stage == "ingest":
+        return total * ((FLOAT * box**2 if downsampled else 0) + ROW_BYTES)
+    if stage == "reconstruction":
+        if request.reconstruction.only_mean:
+            return 6 * volume
+        numbers = sum(2 * zdim + 2 * zdim**2 + 1 for zdim in request.reconstruction.zdim)
+        return (9 + 3 * components) * volume + FLOAT * total * numbers
+    if stage == "density":
+        return DENSITY_BYTES
+    return volumes(request) * volume_bytes(box, total)
+
+
+def volume_bytes(box: int, total: int) -> int:
+    """What one state volume and its diagnostics take."""
+    return MAPS_OF_A_VOLUME * FLOAT * box**3 + DISTANCE_TEXT * total
+
+
+def volumes(request: Request) -> int:
+    """How many state volumes the analysis makes."""
+    options = request.analysis
+    return options.n_clusters + options.n_trajectories * options.n_vols_along_path
