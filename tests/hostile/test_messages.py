@@ -168,11 +168,11 @@ def attack(site: MemorySite, examples: int) -> int:
 
 
 def test_any_message(memory_site: MemorySite) -> None:
-    assert attack(memory_site, 400) >= 400
+    assert attack(memory_site, 200) >= 200
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(14400)
 def test_a_hundred_thousand_messages(memory_site: MemorySite, capsys: pytest.CaptureFixture[str]) -> None:
     sent = attack(memory_site, MANY)
     with capsys.disabled():
@@ -266,6 +266,9 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
     "bytes": lambda path: path.write_bytes(b"\xff\x00" * 50),
     "foreign": lambda path: path.write_text('{"job_ids": 5, "stages": [], "status": [], "job_id": {}, "counter": []}'),
     "folder": lambda path: path.mkdir(),
+    "fifo": lambda path: os.mkfifo(path),
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "huge": lambda path: (path.touch(), os.truncate(path, 1 << 31)),
     "link": lambda path: path.symlink_to("/etc/passwd"),
 }
 
@@ -285,3 +288,19 @@ def test_books_of_a_stranger_are_that_jobs_problem_alone(memory_site: MemorySite
     assert sorted(event["job_id"] for event in ends) == ["job-healthy", "job-job"], ends
     for parked in memory_site.parked():
         assert parked["covaria-reason"] in ("damaged_books", "invalid_input", "filesystem"), parked
+
+
+def test_a_link_for_our_state_leads_nowhere(memory_site: MemorySite) -> None:
+    """redteam 5: what lies behind the link is neither written nor deleted; the job is parked, the next one runs."""
+    elsewhere = memory_site.root / "elsewhere"
+    (elsewhere / "tmp" / "ingest-1").mkdir(parents=True)
+    (elsewhere / "tmp" / "ingest-1" / "precious").write_text("result")
+    before = sorted(elsewhere.rglob("*"))
+    memory_site.tree().out.mkdir()
+    memory_site.tree().state.symlink_to(elsewhere)
+    memory_site.submit(memory_site.message())
+    memory_site.submit(memory_site.message("healthy"))
+    memory_site.work()
+    assert memory_site.state(name="healthy") == "succeeded"
+    assert memory_site.depths() == {PARKING: 1}
+    assert sorted(elsewhere.rglob("*")) == before

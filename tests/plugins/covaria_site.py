@@ -29,6 +29,8 @@ FAKE_STAGES = Path(__file__).parent / "fake_stages"
 RETRY_DELAYS = "0.5,0.7,1"
 PATIENCE_S = 150.0
 """Only a hang is longer than this, on however busy a machine: what is waited for is always a fact."""
+OURS = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+"""Where the code under test lies, where that is not the installed one."""
 COMMAND = [sys.executable, "-c", "from covaria.cli import main; main()"]
 
 
@@ -88,7 +90,7 @@ class Site:
     def environment(self) -> dict[str, str]:
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith("COVARIA_")},
-            "PYTHONPATH": str(FAKE_STAGES),
+            "PYTHONPATH": os.pathsep.join([str(FAKE_STAGES), *OURS]),
             "COVARIA_BROKER_URL": self.url,
             "COVARIA_ROOTS": str(self.root),
             "COVARIA_HTTP_HOST": "127.0.0.1",

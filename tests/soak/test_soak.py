@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from covaria_broker import BrokerServer, ensure_installed
-from covaria_site import COMMAND, Site, WorkerProcess, open_site, wait_until
+from covaria_site import COMMAND, OURS, Site, WorkerProcess, open_site, wait_until
 
 from covaria.maps import fsc, read_volume
 from covaria.request.stages import STAGES
@@ -98,7 +98,7 @@ def simulate(site: Site, number: int) -> Path:
 def real_stages(site: Site) -> None:
     """No fake stages on the path of this facility."""
     site.extra.update(
-        PYTHONPATH="", COVARIA_LEASE_RENEW_S="1", COVARIA_LEASE_DEAD_S="8", COVARIA_GRACE_S="60",
+        PYTHONPATH=os.pathsep.join(OURS), COVARIA_LEASE_RENEW_S="1", COVARIA_LEASE_DEAD_S="8", COVARIA_GRACE_S="60",
         COVARIA_MEMORY_GB="1", COVARIA_POLL_INTERVAL_S="0.5",
     )  # fmt: skip
 

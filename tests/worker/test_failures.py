@@ -33,6 +33,7 @@ def torch_error(name: str, message: str) -> BaseException:
         (raised(OSError(errno.ESTALE, "stale handle")), "filesystem"),
         (raised(OSError(errno.EIO, "I/O")), "filesystem"),
         (raised(OSError(errno.EDQUOT, "quota")), "filesystem"),
+        (raised(IsADirectoryError(errno.EISDIR, "is a directory")), "invalid_input"),
         (raised(PermissionError(errno.EACCES, "denied")), "unknown"),
         (raised(torch_error("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2 GiB")), "device_memory"),
         (raised(RuntimeError("CUDA error: out of memory")), "device_memory"),

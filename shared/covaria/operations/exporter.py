@@ -18,8 +18,8 @@ from prometheus_client import generate_latest
 from covaria.bus.model import BusError
 from covaria.bus.rabbit import RabbitBus
 from covaria.bus.topology import CLASSES, PARKING, RETRY, build_topology, job_queue
-from covaria.errors import CovariaError
 from covaria.operations.jobs_on_disk import find_jobs, view_job, waited_s
+from covaria.plain import explain
 from covaria.request.stages import STAGES
 from covaria.settings import Settings
 from covaria.worker.health import Health, HealthServer
@@ -47,7 +47,10 @@ class Exporter:
             signal.signal(number, lambda *_: stopped.set())
         log.info("exporter on port %d, looking at %s", server.port, ", ".join(map(str, self.folders)))
         while not stopped.is_set():
-            self.look()
+            try:
+                self.look()
+            except Exception:  # the next look may see more; ending would hide all
+                log.exception("this look has failed")
             health.tick()
             health.broker_open = self._bus.is_open
             waited = 0.0
@@ -80,8 +83,8 @@ class Exporter:
             try:
                 view = view_job(out)
                 waited = waited_s(view) or 0.0
-            except (CovariaError, OSError, ValueError, KeyError) as error:
-                log.warning("%s: %s", out, error)
+            except Exception as error:  # whatever a folder holds must not hide the others
+                log.warning("%s: skipped: %s", out, explain(error).message)
                 continue
             counts[view.current.name, view.status] += 1
             oldest[view.current.name] = max(oldest[view.current.name], waited)

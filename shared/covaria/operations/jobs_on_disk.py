@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from covaria.errors import InvalidInput
+from covaria.errors import CovariaError, InvalidInput
 from covaria.job.books import Books, submitted_message
 from covaria.job.lease import LeaseState, latest
 from covaria.messages.envelope import Message
 from covaria.request.stages import STAGES
 from covaria.tree import Tree, atomic, record
 from covaria.tree.atomic import remove
+from covaria.tree.book import copy_of
 
 ENDED = ("succeeded", "failed", "cancelled")
 
@@ -132,8 +133,16 @@ def abandoned(views: Sequence[JobView], *, older_than_s: float, dead_after_s: fl
     suspects = [view for view in silent if view.lease is not None and not view.lease.released]
     if suspects:
         time.sleep(dead_after_s)
-    living = {view.out for view in suspects if latest(Tree(view.out)) != view.lease}
+    living = {view.out for view in suspects if _lives(view)}
     return [view for view in silent if view.out not in living]
+
+
+def _lives(view: JobView) -> bool:
+    """Whether the job's lease has moved; one that cannot be looked at now is left alone."""
+    try:
+        return latest(Tree(view.out)) != view.lease
+    except (OSError, CovariaError):
+        return True
 
 
 def _silent_s(view: JobView) -> float:
@@ -176,12 +185,26 @@ def _search(folder: Path, depth: int) -> Iterator[Path]:
         entries = list(os.scandir(folder))
     except OSError:
         return
-    names = {entry.name for entry in entries}
-    if ".covaria" in names and (folder / ".covaria" / "request.json").is_file():
+    if any(entry.name == ".covaria" for entry in entries) and _is_noted(folder / ".covaria" / "request.json"):
         yield folder
         return
     if depth <= 0:
         return
     for entry in sorted(entries, key=lambda entry: entry.name):
-        if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+        if not entry.name.startswith(".") and _is_folder(entry):
             yield from _search(Path(entry.path), depth - 1)
+
+
+def _is_noted(book: Path) -> bool:
+    """Whether something stands where a job's record belongs; whether it is one is for its reader to say."""
+    try:
+        return os.path.lexists(book) or os.path.lexists(copy_of(book))
+    except (OSError, ValueError):
+        return True
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False

@@ -67,6 +67,8 @@ _FILESYSTEM = frozenset(
         errno.ESHUTDOWN,
     }
 )
+_WRONG_KIND = frozenset({errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+"""What stands there is not what it must be."""
 _DEVICE_TEXT = ("cuda error", "cublas", "cudnn error", "cufft", "cusolver", "nccl error", "no cuda gpus are available")
 _DEVICE_MEMORY_TEXT = ("cuda out of memory", "cuda error: out of memory", "cublas_status_alloc_failed")
 
@@ -143,7 +145,7 @@ def classify(breakdown: Breakdown) -> Failure:
         return "damaged_books"
     if "MissingFile" in types or "FileNotFoundError" in types or breakdown.errno == errno.ENOENT:
         return "missing_file"
-    if "InvalidInput" in types or "BadMessage" in types:
+    if "InvalidInput" in types or "BadMessage" in types or breakdown.errno in _WRONG_KIND:
         return "invalid_input"
     if any(word in text for word in _DEVICE_MEMORY_TEXT) or (breakdown.types[0] == "OutOfMemoryError"):
         return "device_memory"

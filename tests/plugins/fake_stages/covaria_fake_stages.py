@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from covaria.errors import InvalidInput, MissingFile
-from covaria.tree import Tree
 
 FILES = {
     "ingest": "downsampled/particles.16.star",
@@ -25,7 +24,7 @@ FILES = {
 
 
 def _run(stage, job, context):
-    tree = Tree(job.request.out)
+    tree = context.tree
     plan = json.loads(Path(job.request.ingest.particles).read_text())
     plan |= plan.get(stage, {})
     context.log.info("memory %d", context.memory_bytes)

@@ -127,6 +127,7 @@ def reconcile(
 
     A message that was not lost after all makes a copy, and copies do no harm.
     """
+    from covaria.bus.model import BrokerAway
     from covaria.operations.jobs_on_disk import abandoned, message_to_resume
     from covaria.settings import load_settings
 
@@ -134,14 +135,15 @@ def reconcile(
     for view in found:
         try:
             message = message_to_resume(view.out)
+            if message is not None and not dry_run:
+                _send(message)
+        except BrokerAway:
+            raise
         except Exception as error:  # one that cannot be sent must not keep the others
             say(f"{view.out}: not sent: {explain(error).message}", err=True)
             continue
-        if message is None:
-            continue
-        if not dry_run:
-            _send(message)
-        say(f"{'would send' if dry_run else 'sent'} {view.job_id} from {message.stage}: {view.out}")
+        if message is not None:
+            say(f"{'would send' if dry_run else 'sent'} {view.job_id} from {message.stage}: {view.out}")
     say(f"{len(found)} jobs")
 
 
