@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from covaria.messages.envelope import BadMessage
@@ -83,6 +83,7 @@ def kinds(decision: Decision) -> list[type]:
     return [type(effect) for effect in decision.effects]
 
 
+@settings(max_examples=1000)
 @given(all_facts())
 def test_what_holds_for_all_facts(facts: Facts) -> None:
     decision = decide(facts)

@@ -133,17 +133,20 @@ def _failed(facts: Facts, breakdown: Breakdown, failure: Failure | None = None) 
 
 
 def _cancelled(facts: Facts) -> Decision:
-    effects = (Settle("cancelled"), Note("cancelled"), Release(), Tell("cancelled"), Ack())
-    return Decision(effects, Outcome.CANCELLED)
+    books = _by_the_holder(facts, Settle("cancelled"), Note("cancelled"))
+    return Decision((*books, Release(), Tell("cancelled"), Ack()), Outcome.CANCELLED)
 
 
 def _hand_back(facts: Facts) -> Decision:
     """We are asked to stop: the job goes back to its queue as it was; what is done is kept on disk."""
-    books: tuple[Effect, ...] = ()
-    if facts.lease is LeaseFact.OURS:
-        books = (Settle("queued"), Note("handed_back"))
+    books = _by_the_holder(facts, Settle("queued"), Note("handed_back"))
     effects = (*books, Release(), SendBack(facts.ticket.unchanged()), Tell("handed_back"), Ack())
     return Decision(effects, Outcome.HANDED_BACK)
+
+
+def _by_the_holder(facts: Facts, *books: Effect) -> tuple[Effect, ...]:
+    """Who holds no lease writes nothing."""
+    return books if facts.lease is LeaseFact.OURS else ()
 
 
 def _look_again(facts: Facts, tier: int, why: str) -> Decision:
