@@ -6,7 +6,7 @@ import os
 import sys
 from importlib import import_module
 from importlib.util import find_spec
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -52,7 +52,9 @@ def main() -> NoReturn:
 
 
 def _version(
-    context: typer.Context, version: bool = typer.Option(False, "--version", help="Show the version and exit.")
+    *,
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
     if version:
         from covaria import __version__

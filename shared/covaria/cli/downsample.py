@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
 
 @takes(*READ, "ingest.pixel_size")
 def downsample(
+    *,
     options: Chosen,
     box: Annotated[int, typer.Option("-D", "--downsample", help="The new box, even.")],
     out: Annotated[Path, typer.Option("-o", "--outdir", help="Folder for particles.<D>.mrcs and particles.<D>.star.")],

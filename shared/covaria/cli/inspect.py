@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
 
 @takes("ingest", without=NOT_READ)
 def inspect_command(
+    *,
     options: Chosen,
     export: Annotated[Path | None, typer.Option(help="Write poses.pkl and ctf.pkl into this folder.")] = None,
     picture: Annotated[

@@ -142,7 +142,7 @@ def _parameters(item: Taken) -> Iterator[tuple[str, inspect.Parameter]]:
         yield item.name, _parameter(item.name, kind, said, inspect.Parameter.empty if required else default)
     if option.off:
         no = typer.Option(option.off, help=option.off_help, rich_help_panel=option.panel)
-        yield item.off_name, _parameter(item.off_name, bool, no, False)
+        yield item.off_name, _parameter(item.off_name, bool, no, default=False)
 
 
 def _parameter(name: str, kind: Any, said: Any, default: Any) -> inspect.Parameter:

@@ -11,10 +11,10 @@ import typer
 from covaria.cli.terminal import say
 from covaria.cli.volumes import NewFolder
 from covaria.errors import InvalidInput
-from covaria.tree import PostprocessTree
 
 if TYPE_CHECKING:
     from covaria.maps.postprocess import FscCurves, Guinier
+    from covaria.tree import PostprocessTree
 
 
 def register(app: typer.Typer) -> None:
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def postprocess(
+    *,
     half1: Annotated[Path, typer.Argument(metavar="HALF1", help="A half-map, not filtered (.mrc).")],
     half2: Annotated[Path, typer.Argument(metavar="HALF2", help="The other one.")],
     directory: Annotated[Path, typer.Option("-o", "--outdir", metavar="DIR", help="A new folder for the result.")],
@@ -39,6 +40,7 @@ def postprocess(
     from covaria.maps import local_filter, read_volume, write_volume
     from covaria.maps.masks import mask_from_halfmaps, read_mask
     from covaria.maps.postprocess import fit_guinier, fsc_curves, sharpened
+    from covaria.tree import PostprocessTree
 
     (first, pixel), (second, other) = read_volume(half1), read_volume(half2)
     if first.shape != second.shape or abs(pixel - other) > 1e-3 * pixel:

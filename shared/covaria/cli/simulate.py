@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def simulate(
+    *,
     out: option.Out,
     states: option.States = option.Motion.curved,
     n_states: option.StateCount = 40,
@@ -80,9 +81,13 @@ def simulate(
     )  # fmt: skip
     _make(out, ensemble, options, overwrite=overwrite)
     say(f"{n_images} images of {box} pixels, {len(ensemble)} states, SNR {snr:g}: {out}/particles.star")
-    say(f"truth    {out}/gt" + (", of each image: images.txt" if nuisances.any else ""))
-    set_, run = shlex.quote(f"{out}/particles.star"), shlex.quote(f"{out}-run")
-    say(f"next     covaria run {set_} -o {run} --no-downsample")
+    _say_next(out, spoiled=nuisances.any)
+
+
+def _say_next(out: Path, *, spoiled: bool) -> None:
+    say(f"truth    {out}/gt" + (", of each image: images.txt" if spoiled else ""))
+    particles, run = shlex.quote(f"{out}/particles.star"), shlex.quote(f"{out}-run")
+    say(f"next     covaria run {particles} -o {run} --no-downsample")
 
 
 def _make(out: Path, ensemble: Ensemble, options: SimulationOptions, *, overwrite: bool) -> None:

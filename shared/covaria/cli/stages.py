@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
 
 @takes(*WHOLE_RUN, without=ALONE)
 def run(
+    *,
     options: Chosen,
     device: o.Device = "auto",
     memory_gb: o.MemoryGb = None,

@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
 
 @takes("analysis.b_factor")
 def state(
+    *,
     out: o.Finished,
     zdim: Computed,
     points: Annotated[
@@ -65,6 +66,7 @@ def state(
 
 @takes("analysis.density", "analysis.n_vols_along_path", "analysis.b_factor")
 def trajectory(
+    *,
     out: o.Finished,
     zdim: Computed,
     start: Annotated[

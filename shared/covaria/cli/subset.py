@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def subset(
+    *,
     out: o.Finished,
     directory: Annotated[Path, typer.Option("-o", "--outdir", metavar="DIR", help="A new folder for the subset.")],
     cluster: Annotated[
@@ -61,18 +62,13 @@ def subset(
     from covaria.selection.apply import selected
     from covaria.selection.columns import RunColumns
     from covaria.selection.handoff import copies_of, source_of, source_rows, write_subset
-    from covaria.selection.model import All, Not, Sample, selection_json
+    from covaria.selection.model import selection_json
     from covaria.tree import SubsetTree, Tree
 
-    tree = Tree(out)
-    ingest = source_of(tree, source)
-    table = RunColumns(tree, ingest, analysis)
+    ingest = source_of(Tree(out), source)
+    table = RunColumns(Tree(out), ingest, analysis)
     parts = _conditions(cluster, where, near, nearest, within, index, selection, len(table.used))
-    if not parts:
-        raise InvalidInput("no condition is given", hint="--cluster, --where, --near, --index or --selection")
-    whole: Selection = parts[0] if len(parts) == 1 else All(of=tuple(parts))
-    whole = Not(of=whole) if invert else whole
-    whole = whole if n_random is None else Sample(count=n_random, seed=seed, of=whole)
+    whole = _joined(parts, n_random, seed, invert=invert)
     keep = source_rows(selected(whole, table), copies_of(ingest))
     if not keep.any():
         raise InvalidInput("no particle fulfils the conditions", hint="loosen them")
@@ -85,6 +81,16 @@ def subset(
         SubsetTree(folder).selection.write_bytes(selection_json(whole))
         context.log.info("%d of %d particles", keep.sum(), len(keep))
     say(f"{keep.sum():,} of {len(keep):,} particles are in {directory}")
+
+
+def _joined(parts: list[Selection], n_random: int | None, seed: int, *, invert: bool) -> Selection:
+    from covaria.selection.model import All, Not, Sample
+
+    if not parts:
+        raise InvalidInput("no condition is given", hint="--cluster, --where, --near, --index or --selection")
+    whole: Selection = parts[0] if len(parts) == 1 else All(of=tuple(parts))
+    whole = Not(of=whole) if invert else whole
+    return whole if n_random is None else Sample(count=n_random, seed=seed, of=whole)
 
 
 def _conditions(

@@ -42,7 +42,7 @@ class Parked:
     def error(self) -> str:
         return str(self.delivery.headers.get(LAST_ERROR, ""))
 
-    def matches(self, which: Sequence[str] | None, everything: bool) -> bool:
+    def matches(self, which: Sequence[str] | None, *, everything: bool) -> bool:
         """Whether it was asked for, by message id or by job id. Raises InvalidInput when nothing was asked for."""
         if everything:
             return True
@@ -71,12 +71,12 @@ def look(bus: Bus) -> list[Parked]:
     return found
 
 
-def replay(bus: Bus, which: Sequence[str] | None, everything: bool) -> list[str]:
+def replay(bus: Bus, which: Sequence[str] | None, *, everything: bool) -> list[str]:
     """Send messages again as first attempts; one line each. What cannot be read stays parked."""
     lines = []
     dispatch = Dispatch(bus, build_topology((1.0,)))
     for parked in look(bus):
-        if not parked.matches(which, everything):
+        if not parked.matches(which, everything=everything):
             continue
         try:
             message = unseal(parked.body)
@@ -89,11 +89,11 @@ def replay(bus: Bus, which: Sequence[str] | None, everything: bool) -> list[str]
     return lines
 
 
-def drop(bus: Bus, which: Sequence[str] | None, everything: bool) -> list[str]:
+def drop(bus: Bus, which: Sequence[str] | None, *, everything: bool) -> list[str]:
     """Delete messages; one line each."""
     lines = []
     for parked in look(bus):
-        if parked.matches(which, everything):
+        if parked.matches(which, everything=everything):
             bus.ack(parked.delivery)
             lines.append(f"dropped {parked.message_id or '(no id)'}")
     return lines

@@ -47,7 +47,7 @@ def simulate(
     is not given (or holds what this command does not write), InvalidInput for impossible options.
     """
     _check(ensemble, options)
-    _claim(out, overwrite)
+    _claim(out, overwrite=overwrite)
     # Many products of small matrices: on a busy machine BLAS threads make them many times slower.
     with threadpool_limits(limits=1, user_api="blas"):
         _write_set(out, ensemble, options, progress)
@@ -98,7 +98,7 @@ def _check(ensemble: Ensemble, options: SimulationOptions) -> None:
         )
 
 
-def _claim(out: Path, overwrite: bool) -> None:
+def _claim(out: Path, *, overwrite: bool) -> None:
     foreign = sorted(p.name for p in out.iterdir() if p.name not in OWN_NAMES) if out.is_dir() else []
     if foreign:
         raise RefusedOutput(f"holds {', '.join(foreign[:5])}", file=out, hint="give a new folder")

@@ -83,7 +83,7 @@ def broker_status() -> None:
         raise typer.Exit(1)
 
 
-def parking_list(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+def parking_list(*, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
     """What is parked, and why."""
     from covaria.operations.parking import look
 
@@ -94,7 +94,7 @@ def parking_list(as_json: Annotated[bool, typer.Option("--json", help="For progr
             say(f"{parked.message_id or '(no id)':44} {parked.key:20} {parked.reason:14} {parked.error[:120]}")
 
 
-def show(which: Which = None, everything: All = False) -> None:
+def show(*, which: Which = None, everything: All = False) -> None:
     """Headers and body of parked messages."""
     from covaria.operations.parking import look
 
@@ -104,19 +104,19 @@ def show(which: Which = None, everything: All = False) -> None:
             say(parked.body.decode("utf-8", "replace"))
 
 
-def replay(which: Which = None, everything: All = False) -> None:
+def replay(*, which: Which = None, everything: All = False) -> None:
     """Send parked messages again, as first attempts; only those that can be read."""
     from covaria.operations.parking import replay as send_again
 
-    for line in _with_bus(lambda bus: send_again(bus, which, everything)):
+    for line in _with_bus(lambda bus: send_again(bus, which, everything=everything)):
         say(line)
 
 
-def drop(which: Which = None, everything: All = False) -> None:
+def drop(*, which: Which = None, everything: All = False) -> None:
     """Delete parked messages for good; the jobs' folders stay as they are."""
     from covaria.operations.parking import drop as delete
 
-    for line in _with_bus(lambda bus: delete(bus, which, everything)):
+    for line in _with_bus(lambda bus: delete(bus, which, everything=everything)):
         say(line)
 
 

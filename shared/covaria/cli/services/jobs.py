@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
+    *,
     out: Job,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay and show progress until the job ends.")] = False,
     as_json: AsJson = False,
@@ -52,6 +53,7 @@ def status(
 
 
 def list_jobs(
+    *,
     folders: Folders = None,
     state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
     as_json: AsJson = False,
@@ -67,6 +69,7 @@ def list_jobs(
 
 
 def logs(
+    *,
     out: Job,
     stage: Annotated[str | None, typer.Option(help="Of this stage only.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Stay and show new lines.")] = False,
@@ -117,6 +120,7 @@ def retry(out: Job) -> None:
 
 
 def reconcile(
+    *,
     folders: Folders = None,
     older_than: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Leave alone what changed since.")

@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
 
 @takes(*WHOLE_RUN, without=ALONE)
 def submit(
-    options: Chosen,
+    *, options: Chosen,
     config: o.Config = None,
     job_class: JobClass = JobClassChoice.bulk,
     job_id: Annotated[
@@ -85,6 +85,7 @@ def submit(
 
 @takes("ingest", "reconstruction", "density", "analysis", "seed", without=(*ALONE, *NOT_OF_A_STREAM))
 def watch(
+    *,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where particle sets arrive.")],
     into: Annotated[Path, typer.Option("--into", metavar="FOLDER", help="One output folder a set is made in here.")],
     options: Chosen,

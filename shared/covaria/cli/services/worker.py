@@ -60,6 +60,7 @@ def worker(
 
 
 def exporter(
+    *,
     folders: Annotated[
         list[Path] | None, typer.Argument(help="Where to look for jobs (default: COVARIA_ROOTS).")
     ] = None,
@@ -94,6 +95,7 @@ def doctor() -> None:
 
 
 def schema(
+    *,
     folder: Annotated[Path, typer.Argument(help="Repository to write schemas/ and docs/ in.")] = Path(),
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where a file would change.")] = False,
 ) -> None:
