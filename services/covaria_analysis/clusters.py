@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
-from covaria_analysis.latents import Array, ConfirmedLatents
+from covaria.results.confirmed import Array, ConfirmedLatents
 
 RESTARTS = 10
 

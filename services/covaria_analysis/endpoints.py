@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from covaria_analysis.latents import Array
+from covaria.results.confirmed import Array
 
 
 def choose_endpoints(centers: Array, count: int) -> list[tuple[int, int]]:

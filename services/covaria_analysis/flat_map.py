@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from covaria_analysis.latents import Array, ConfirmedLatents
+from covaria.results.confirmed import Array, ConfirmedLatents
 
 FEWEST_PARTICLES = 15
 FEWEST_COMPONENTS = 3

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from shutil import copyfile
 
 import numpy as np
 
 from covaria.errors import RefusedOutput
+from covaria.figures.analysis import AnalysisFigures
 from covaria.findings import Findings, State
 from covaria.job.ownership import refuse_anothers
-from covaria.plots import plot_contrast_histogram
 from covaria.request.model import Request
+from covaria.results.analysis import read_state_resolution
+from covaria.results.confirmed import ConfirmedLatents, load_latents
+from covaria.results.density import density_of
 from covaria.stage import Context, Job
-from covaria.trajectory import (
-    DensityGrid,
-    Trajectory,
-    estimate_density,
-    find_trajectory,
-    marginal_density,
-    read_density,
-)
+from covaria.trajectory import DensityGrid, Trajectory, estimate_density, find_trajectory
 from covaria.tree import AnalysisTree, Tree, record
 from covaria.tree.atomic import save_npy, write_json, write_pickle
 from covaria_analysis.clusters import Clusters, find_clusters, one_cluster
 from covaria_analysis.endpoints import choose_endpoints
-from covaria_analysis.figures import draw_components, draw_density, draw_flat_map
 from covaria_analysis.flat_map import embed_flat
-from covaria_analysis.latents import ConfirmedLatents, load_latents
 
 MOST_DENSITY_DIMENSIONS = 3
 
@@ -45,7 +38,7 @@ def run(job: Job, context: Context) -> None:
     if request.analysis.output is not None:
         refuse_anothers(target, job, tree)
     latents = load_latents(tree, request.analysis_zdim)
-    density = _find_density(request, tree, latents.confirmed, context)
+    density = density_of(request, tree, latents.confirmed, context.roots)
     with tree.staging("analysis") as staged:
         _analyse(request, tree, AnalysisTree(staged), latents, density, context)
         tree.publish(staged, target, AnalysisTree)
@@ -68,12 +61,10 @@ def _analyse(
     context.progress("k-means", 1, 1, "runs")
     trajectories = find_trajectories(clusters, options.n_trajectories, latents, density, context)
     write_tables(out, clusters, trajectories, options.n_vols_along_path)
-    draw_components(out, latents, clusters, list(trajectories.values()))
-    if density is not None:
-        draw_density(out, density, latents, clusters, list(trajectories.values()))
     if not options.skip_umap:
-        _lay_flat(out, latents, clusters, request.seed, context)
+        _lay_flat(out, latents, request.seed, context)
     make_volumes(tree, out, latents.zdim, clusters, list(trajectories.values()), request, context)
+    draw(AnalysisFigures(tree, out, latents.zdim, density), out, context)
     record.write_findings(tree, "analysis", Findings(states=states_of(out, clusters)))
 
 
@@ -85,22 +76,26 @@ def states_of(out: AnalysisTree, clusters: Clusters) -> tuple[State, ...]:
             name=out.center(number).stem,
             particles=int(count),
             share=float(count / counts.sum()),
-            resolution_angstrom=_resolution(out.center_files(number).params),
+            resolution_angstrom=read_state_resolution(out.center_files(number).params),
         )
         for number, count in enumerate(counts)
     )
 
 
-def _resolution(parameters: Path) -> float:
-    resolution: float = json.loads(parameters.read_text())["half_map_resolution_angstrom"]["fsc_1/7"]
-    return resolution
+def draw(figures: AnalysisFigures, out: AnalysisTree, context: Context) -> None:
+    """Every figure, with progress."""
+    drawings = list(figures.drawings(out))
+    for number, drawing in enumerate(drawings):
+        context.progress("figures", number, len(drawings), "figures")
+        drawing.make()
+    context.progress("figures", len(drawings), len(drawings), "figures")
 
 
 def _nothing_found(tree: Tree, out: AnalysisTree, latents: ConfirmedLatents, context: Context) -> None:
     """The documented files with what is true: one centre, the mean. No path, no UMAP, no maps of noise."""
     context.log.warning("no component is confirmed: one centre, the mean map; no clusters, no path")
     write_tables(out, one_cluster(latents), {}, 0)
-    plot_contrast_histogram(out.contrast_histogram, latents.contrasts)
+    draw(AnalysisFigures(tree, out, latents.zdim, None), out, context)
     for source, target in (
         (tree.mean_filtered, out.center(0)),
         (tree.mean, out.center_files(0).unfiltered),
@@ -168,7 +163,7 @@ def make_volumes(
     compute_state_groups(tree, zdim, groups, b_factor=request.analysis.b_factor, context=context)
 
 
-def _lay_flat(out: AnalysisTree, latents: ConfirmedLatents, clusters: Clusters, seed: int, context: Context) -> None:
+def _lay_flat(out: AnalysisTree, latents: ConfirmedLatents, seed: int, context: Context) -> None:
     context.progress("UMAP", 0, 1, "maps")
     flat = embed_flat(latents, seed)
     context.progress("UMAP", 1, 1, "maps")
@@ -179,19 +174,8 @@ def _lay_flat(out: AnalysisTree, latents: ConfirmedLatents, clusters: Clusters, 
             latents.confirmed,
         )
         return
+    out.umap_embedding.parent.mkdir(parents=True, exist_ok=True)
     save_npy(out.umap_embedding, flat.astype(np.float32))
-    draw_flat_map(out, flat, latents, clusters)
-
-
-def _find_density(request: Request, tree: Tree, confirmed: int, context: Context) -> DensityGrid | None:
-    """The density given or made, over the confirmed components alone."""
-    if request.analysis.density is not None:
-        density = read_density(request.analysis.density, context.roots)
-    elif request.density.enabled and tree.density_knee.is_file():
-        density = read_density(tree.density_knee)
-    else:
-        return None
-    return marginal_density(density, max(confirmed, 1))
 
 
 def _refuse_foreign(target: Path) -> None:

@@ -13,7 +13,8 @@ from covaria.estimation.density.choice import FOLDS, Knee, choose_alpha
 from covaria.estimation.density.extent import find_grid
 from covaria.estimation.density.latents import UncertainPoints
 from covaria.estimation.density.solver import Array, Deconvolution, solve_path
-from covaria.plots import plot_all_densities, plot_l_curve
+from covaria.figures.density import DensityFigures
+from covaria.figures.drawing import draw_all
 from covaria.stage import Context, Job
 from covaria.tree import DensityTree, Tree
 from covaria.tree.atomic import write_json, write_pickle
@@ -62,7 +63,9 @@ def run(job: Job, context: Context) -> None:
         answers = solve_path(grid, blur.observe(), ALPHAS, lambda done: report(FOLDS * len(ALPHAS) + done))
     context.log.info("alpha %.0e chosen by cross-validation", ALPHAS[choice.knee])
     with tree.staging("density") as staged:
-        write_results(DensityTree(staged), latents, blur, answers, choice, sizes.deviations[:dim])
+        made = DensityTree(staged)
+        write_results(made, latents, blur, answers, choice)
+        draw_all(DensityFigures(tree, made).drawings(made))
         tree.publish(staged, tree.density)
 
 
@@ -72,16 +75,14 @@ def write_results(
     blur: Blur,
     answers: list[Deconvolution],
     choice: Knee,
-    deviations: Array,
 ) -> None:
-    """Every density, the chosen one, the curve as numbers and as a plot; plots in standard deviations (dim,)."""
+    """Every density, the chosen one, the curve as numbers."""
     grid = blur.grid
     for number, answer in enumerate(answers):
         _write_density(tree.density(number), grid, answer)
     _write_density(tree.knee, grid, answers[choice.knee])
     roughness = [answer.roughness for answer in answers]
     log_likelihood = np.array([answer.log_likelihood for answer in answers])
-    loss = log_likelihood.max() - log_likelihood
     write_json(
         tree.l_curve,
         {
@@ -97,10 +98,6 @@ def write_results(
             "outside_the_grid": len(latents.coordinates) - round(blur.observe().particles),
         },
     )
-    densities = [as_density(grid, answer.mass) * deviations.prod() for answer in answers]
-    alphas = [answer.alpha for answer in answers]
-    plot_all_densities(tree.all_densities_plot, densities, grid.bounds / deviations[:, None], alphas, choice.knee)
-    plot_l_curve(tree.l_curve_plot, alphas, roughness, loss, choice.knee, choice.held_out_loss, choice.standard_error)
 
 
 def as_density(grid: LatentGrid, mass: Array) -> Array:

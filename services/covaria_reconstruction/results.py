@@ -9,17 +9,11 @@ import numpy as np
 from covaria.estimation.latents.embedding import Embedding
 from covaria.estimation.linear_model import LinearModel
 from covaria.estimation.mean.model import MeanModel
+from covaria.figures.drawing import draw_all
+from covaria.figures.reconstruction import ReconstructionFigures
 from covaria.imaging.images import Images
 from covaria.maps import local_filter, write_volume
 from covaria.particles.model import Particles
-from covaria.plots import (
-    plot_contrast_histogram,
-    plot_eigenvalues,
-    plot_fsc,
-    plot_latent_pairs,
-    plot_noise_spectrum,
-    plot_volumes_overview,
-)
 from covaria.results.latents import write_latents
 from covaria.results.model import write_half_models, write_half_sets
 from covaria.results.parameters import Parameters, write_parameters
@@ -66,7 +60,7 @@ def write_results(
             path.mkdir(parents=True)
         _write_maps(staged, images, mean, components)
         _write_model(staged, job, particles, images, mean, components, embeddings)
-        _plot(staged, images, mean, components, embeddings)
+        draw_all(ReconstructionFigures(staged, tree.particles).drawings(staged))
         tree.publish(staged.output, tree.output)
         tree.publish(staged.model, tree.model)
 
@@ -75,7 +69,9 @@ def _write_maps(staged: Tree, images: Images, mean: MeanModel, components: Compo
     pixel = images.pixel_size_angstrom
     halves = mean.halves * images.scale
     write_volume(staged.mean, halves.mean(0), pixel)
-    write_volume(staged.mean_filtered, local_filter(halves[0], halves[1], mean.mask, pixel)[0], pixel)
+    filtered, local_resolution = local_filter(halves[0], halves[1], mean.mask, pixel)
+    write_volume(staged.mean_filtered, filtered, pixel)
+    write_volume(staged.mean_local_resolution, local_resolution, pixel)
     for half in (1, 2):
         write_volume(staged.mean_half(half), halves[half - 1], pixel)
     write_volume(staged.mask, mean.mask, pixel)
@@ -145,44 +141,3 @@ def parameters_of(job: Job, images: Images, mean: MeanModel, components: Compone
         image_scale=float(images.scale),
         input_args=job.request.model_dump(mode="json"),
     )
-
-
-def _plot(
-    staged: Tree,
-    images: Images,
-    mean: MeanModel,
-    components: Components | None,
-    embeddings: dict[int, Embedding] | None,
-) -> None:
-    box, pixel = images.box, images.pixel_size_angstrom
-    plot_fsc(staged.mean_fsc_plot, mean.fsc_unmasked, pixel, box, fsc_masked=mean.fsc)
-    shells = box // 2 - 1
-    factors = mean.group_factor if len(mean.group_factor) > 1 else None
-    plot_noise_spectrum(staged.noise_plot, mean.spectrum[:shells] * images.scale**2, pixel, box, group_factors=factors)
-    contrasts = mean.contrasts
-    if components is not None and embeddings:
-        q = max(embeddings)
-        contrasts = embeddings[q].regularised.contrasts
-        plot_eigenvalues(
-            staged.eigenvalues_plot,
-            components.eigenvalues,
-            int(components.significant),
-            components.fsc,
-            pixel,
-            box,
-        )
-        plot_volumes_overview(
-            staged.overview_plot,
-            mean.halves.mean(0) * images.scale,
-            variance_map(components, len(components.eigenvalues)),
-            list(components.eigenvolumes[:6]),
-            components.eigenvalues[:6],
-            pixel,
-        )
-        count = min(int(components.significant), q)
-        if count:
-            deviations = np.sqrt(components.eigenvalues[:count])
-            plot_latent_pairs(
-                staged.latent_pairs_plot, embeddings[q].regularised.coordinates[:, :count] / deviations, np.ones(count)
-            )
-    plot_contrast_histogram(staged.contrast_histogram, contrasts)

@@ -12,14 +12,25 @@ import pytest
 
 from covaria.errors import Cancelled, InvalidInput, RefusedOutput
 from covaria.estimation.latents.model import Latents
+from covaria.maps import write_volume
+from covaria.opening import ANYWHERE
+from covaria.plots import style
 from covaria.request.model import AnalysisOptions, IngestOptions, ReconstructionOptions, Request
 from covaria.results.latents import write_latents
 from covaria.stage import Job
-from covaria.tree import AnalysisTree, Tree, record
+from covaria.tree import FREE, AnalysisTree, Tree, VolumeFiles, record
 from covaria.tree.atomic import write_json, write_pickle
 from covaria_analysis.stage import run
 
 COUNT = 600
+BALL = np.exp(-0.1 * ((np.indices((16, 16, 16)) - 7.5) ** 2).sum(0)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch):
+    """What is drawn, not how finely."""
+    monkeypatch.setattr(style, "DPI", 30)
+    monkeypatch.setattr(style, "SVG_DPI", 30)
 
 
 @pytest.fixture(name="out")
@@ -36,6 +47,11 @@ def out_fixture(tmp_path):
         found = Latents(latent[:, :zdim], precision, contrasts).in_input_order(np.arange(COUNT), COUNT)
         write_latents(Tree(tmp_path / "out"), found, found)
     confirm(tmp_path / "out", 3)
+    tree = Tree(tmp_path / "out")
+    tree.volumes.mkdir(parents=True)
+    maps = (tree.mean, tree.mean_filtered, tree.mean_half(1), tree.mean_half(2), tree.mask, tree.dilated_mask)
+    for path in (*maps, *(tree.eigenvolume(k) for k in range(3))):
+        write_volume(path, BALL, 3.0)
     return tmp_path / "out"
 
 
@@ -55,18 +71,18 @@ def asked_fixture(monkeypatch):
             for number in range(len(group.targets)):
                 group.directory.mkdir(parents=True, exist_ok=True)
                 name = f"{group.prefix}{number:03d}"
-                (group.directory / f"{name}.mrc").write_bytes(b"map")
-                write_json(
-                    group.directory / "diagnostics" / name / "params.json",
-                    {"half_map_resolution_angstrom": {"fsc_1/7": 8.5}},
-                )
+                files = VolumeFiles(group.directory, name)
+                files.diagnostics.mkdir(parents=True)
+                for path in (files.volume, files.half(1), files.half(2), files.local_resolution):
+                    write_volume(path, BALL, 3.0)
+                write_json(files.params, {"half_map_resolution_angstrom": {"fsc_1/7": 8.5}})
 
     monkeypatch.setattr("covaria.states.compute_state_groups", compute)
     return calls
 
 
 def _context(progress=lambda *arguments: None):
-    return SimpleNamespace(log=logging.getLogger("test"), progress=progress)
+    return SimpleNamespace(log=logging.getLogger("test"), progress=progress, pen=FREE, roots=ANYWHERE)
 
 
 def _run(out, context=None, **options):
@@ -95,7 +111,8 @@ def test_the_documented_folder(out, asked):
     assert set(ends) == {"centers", "pairs"} and len(ends["pairs"]) == 2 and type(ends["pairs"][0]) is list
     for path in (
         tree.contrast_histogram, tree.pca_plot(0), tree.pca_plot(1),
-        tree.density_plot, tree.density_slices_plot,
+        tree.density_plot, tree.density_slices_plot, tree.states_plot, tree.state_picture(7), tree.state_fsc_plot,
+        tree.state_resolution_plot,
     ):  # fmt: skip
         assert path.read_bytes()[:4] == b"\x89PNG"
     assert not tree.umap_plot.parent.exists()
@@ -163,7 +180,8 @@ def test_umap_is_written_with_rows_in_order(out):
     umap = out / "analysis_3" / "plots" / "umap"
     flat = np.load(umap / "umap_embedding.npy")
     assert flat.shape == (COUNT, 2) and np.isnan(flat[::20]).all()
-    assert {path.name for path in umap.iterdir()} == {"umap_embedding.npy", "umap.png", "kmeans_centers.png"}
+    drawn = {f"{name}.{form}" for name in ("umap", "kmeans_centers") for form in ("png", "svg", "csv")}
+    assert {path.name for path in umap.iterdir()} == {"umap_embedding.npy", *drawn}
 
 
 def test_runs_again_and_elsewhere(out, tmp_path):
@@ -209,17 +227,17 @@ def test_cancel_leaves_nothing(out):
 def test_nothing_confirmed_is_one_centre_the_mean(out, asked, caplog):
     confirm(out, 0)
     tree = Tree(out)
-    tree.volumes.mkdir(parents=True)
-    for path in (tree.mean_filtered, tree.mean, tree.mean_half(1), tree.mean_half(2)):
-        path.write_bytes(path.name.encode())
+    for factor, path in enumerate((tree.mean_filtered, tree.mean, tree.mean_half(1), tree.mean_half(2)), 1):
+        write_volume(path, factor * BALL, 3.0)
     _run(out, n_trajectories=2, skip_umap=False)
     made = AnalysisTree(out / "analysis_3")
     result = pickle.loads(made.kmeans_result.read_bytes())
     assert np.array_equal(result["centers"], np.zeros((1, 3)))
     assert np.array_equal(result["labels"] == -1, np.arange(COUNT) % 20 == 0)
     assert set(result["labels"]) == {-1, 0}
-    assert made.center(0).read_bytes() == b"mean_filt.mrc"
-    assert made.center_files(0).half(2).read_bytes() == b"mean_half2_unfil.mrc"
+    assert made.center(0).read_bytes() == tree.mean_filtered.read_bytes()
+    assert made.center_files(0).half(2).read_bytes() == tree.mean_half(2).read_bytes()
+    assert not made.states_plot.exists() and made.contrast_histogram.is_file()
     assert np.loadtxt(made.centers_txt, ndmin=2).shape == (1, 3)
     assert pickle.loads(made.trajectory_endpoints.read_bytes())["pairs"] == []
     assert not made.trajectory(0).root.exists()

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from covaria.errors import InvalidInput
+from covaria.results.confirmed import ConfirmedLatents
 from covaria_analysis.clusters import find_clusters, leaf_order
 from covaria_analysis.endpoints import choose_endpoints
 from covaria_analysis.flat_map import embed_flat
-from covaria_analysis.latents import ConfirmedLatents
 
 
 def _latents(points):

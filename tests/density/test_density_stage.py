@@ -16,13 +16,13 @@ from covaria.request.model import DensityOptions, IngestOptions, ReconstructionO
 from covaria.results.parameters import write_parameters
 from covaria.stage import Job
 from covaria.testing import some_parameters
-from covaria.tree import Tree
+from covaria.tree import FREE, Tree
 from covaria_density.latents import keep_precise, load_points, marginal_covariances
 from covaria_density.stage import ALPHAS, run
 
 
 def _context(progress=lambda *arguments: None):
-    return SimpleNamespace(log=logging.getLogger("test"), progress=progress)
+    return SimpleNamespace(log=logging.getLogger("test"), progress=progress, pen=FREE)
 
 
 def _request(out, **density):
@@ -51,7 +51,9 @@ def test_whole_folder_in_one_dimension(out):
     curve = json.loads((density / "data" / "l_curve.json").read_text())
     assert every[curve["chosen"]]["alpha"] == knee["alpha"] and curve["zdim"] == 1
     assert curve["particles"] + curve["rejected_as_imprecise"] == 1470
-    assert {path.name for path in (density / "plots").iterdir()} == {"all_densities.png", "Lcurve.png"}
+    assert {path.name for path in (density / "plots").iterdir()} == {
+        f"{name}.{form}" for name in ("all_densities", "Lcurve") for form in ("png", "svg", "csv")
+    }
     assert not list((out / ".covaria" / "tmp").iterdir())
 
 

@@ -55,7 +55,7 @@ def test_every_line_says_who_writes_it_and_what_it_means() -> None:
             "analysis_{}/traj{:03d}/diagnostics/{name}/params.json",
         ),
         ("analysis_10/kmeans/center1000_half2_unfil.mrc", "analysis_{}/kmeans/{name}_half{}_unfil.mrc"),
-        ("analysis_10/plots/PCA/PC_910.png", "analysis_{}/plots/PCA/PC_{}{}.png"),
+        ("analysis_10/plots/PCA/PC_910.png", "analysis_{}/plots/PCA/PC_{}{}.{form}"),
         (".covaria/stages/density/state.json", ".covaria/stages/{stage}/state.json"),
         (".covaria/stages/evil/state.json", None),
         ("output/volumes/mean.mrc\n", None),

@@ -1,17 +1,22 @@
-"""Every figure that a run writes: one look, colour-blind-safe, legible at half size."""
+"""Every figure that a run writes: one look, colour-blind-safe, legible at half size; PNG, SVG and CSV."""
 
-from covaria.plots.components import plot_eigenvalues, plot_volumes_overview
-from covaria.plots.density import plot_all_densities, plot_density, plot_density_slices, plot_l_curve
+from covaria.plots.components import plot_eigenvalues
+from covaria.plots.density import plot_density, plot_density_slices
 from covaria.plots.latent import (
     plot_contrast_histogram,
     plot_latent_histogram,
     plot_latent_pairs,
     plot_scatter_with_centers,
 )
+from covaria.plots.maps import plot_local_resolution, plot_mask, plot_volumes_overview
+from covaria.plots.particles import plot_angular_distribution, plot_particles
+from covaria.plots.regularisation import plot_all_densities, plot_l_curve
 from covaria.plots.spectra import plot_fsc, plot_noise_spectrum
+from covaria.plots.states import plot_state_fsc, plot_state_resolution, plot_states
 
 __all__ = [
     "plot_all_densities",
+    "plot_angular_distribution",
     "plot_contrast_histogram",
     "plot_density",
     "plot_density_slices",
@@ -20,7 +25,13 @@ __all__ = [
     "plot_l_curve",
     "plot_latent_histogram",
     "plot_latent_pairs",
+    "plot_local_resolution",
+    "plot_mask",
     "plot_noise_spectrum",
+    "plot_particles",
     "plot_scatter_with_centers",
+    "plot_state_fsc",
+    "plot_state_resolution",
+    "plot_states",
     "plot_volumes_overview",
 ]

@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from covaria.plots import style
 
 
-def plot_fsc(path: Path, fsc: ArrayLike, pixel_size: float, box: int, fsc_masked: ArrayLike | None = None) -> None:
+def plot_fsc(
+    path: Path, fsc: ArrayLike, pixel_size: float, box: int, fsc_masked: ArrayLike | None = None
+) -> style.Sheet:
     """Fourier shell correlation of two half-maps.
 
     fsc, fsc_masked  (shells,)  shell r is at r / (box * pixel_size) 1/angstrom; pixel_size in angstrom.
@@ -24,16 +26,19 @@ def plot_fsc(path: Path, fsc: ArrayLike, pixel_size: float, box: int, fsc_masked
             values = np.asarray(curve, dtype=float)
             frequency = style.shell_frequencies(len(values), pixel_size, box)
             axes.plot(frequency, values, color=colour, label=f"{name}: {resolution_words(values, pixel_size, box)}")
-        _thresholds(axes, 0.5 / pixel_size)
+            figure.numbers |= {"frequency_per_angstrom": frequency, f"fsc_{name}": values}
+        draw_thresholds(axes, 0.5 / pixel_size)
         axes.set_ylim(-0.1, 1.05)
         axes.set_ylabel("Fourier shell correlation")
         axes.set_title("Half-maps of the mean")
         axes.grid(True)
         style.resolution_axis(axes, pixel_size)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 0.22), frameon=True, framealpha=0.9)
+    return figure
 
 
-def _thresholds(axes: Axes, last: float) -> None:
+def draw_thresholds(axes: Axes, last: float) -> None:
+    """Lines at an FSC of 0.5 and 0.143, named at the frequency `last`."""
     for level in (0.5, 0.143):
         axes.axhline(level, color=style.GREY, linewidth=1.0, linestyle="--")
         axes.annotate(f"{level:g}", (last, level), (-3, 3), textcoords="offset points", ha="right", color="#555555")
@@ -55,7 +60,7 @@ def resolution_words(fsc: NDArray[np.floating], pixel_size: float, box: int, thr
 
 def plot_noise_spectrum(
     path: Path, noise_variance: ArrayLike, pixel_size: float, box: int, group_factors: ArrayLike | None = None
-) -> None:
+) -> style.Sheet:
     """Radial noise power.
 
     noise_variance  (shells,)  power for each coefficient of the unnormalised image DFT, shells 0..box/2 - 2
@@ -75,8 +80,10 @@ def plot_noise_spectrum(
         axes.set_title(f"Noise spectrum (pixel standard deviation {pixel_deviation(spectrum, box):.3g})")
         axes.grid(True, which="both")
         style.resolution_axis(axes, pixel_size)
+        figure.numbers = {"frequency_per_angstrom": frequency, "noise_power": spectrum, "optics_group_factor": factors}
         if len(factors) > 1:
             axes.legend(loc="best")
+    return figure
 
 
 def _draw_groups(

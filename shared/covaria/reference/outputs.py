@@ -16,6 +16,8 @@ INTRO = """\
   JSON at every instant.
 - One row for each row of the input file, in its order. Particles that were left out are NaN (labels -1).
 - Volumes are MRC2014, float32, with the voxel size in the header. Pickles hold builtins and numpy arrays only.
+- A figure is three files: `.png` (300 dpi), `.svg`, and its numbers as `.csv`, a column a quantity; the tables below
+  name the first. `covaria plots OUT` draws them again.
 - `.covaria/` is Covaria's own state: what was asked for, what has finished, checkpoints. Delete it and the directory
   is no longer recognised."""
 

@@ -20,7 +20,9 @@ from typing import ClassVar, Self, overload
 
 from covaria.request.stages import STAGES
 
-WORDS = {"name": r"(?:center|state)\d{3,}", "stage": f"(?:{'|'.join(STAGES)})"}
+WORDS = {"name": r"(?:center|state)\d{3,}", "stage": f"(?:{'|'.join(STAGES)})", "form": "(?:png|svg|csv)"}
+DRAWN = {"form": "png"}
+"""Of a figure's three files, the one that its accessor names."""
 
 
 class Part:
@@ -42,7 +44,8 @@ class Part:
 class Entry:
     """A file of the tree.
 
-    pattern  path beneath the part's folder; {:04d} and {} are whole numbers, {name} a volume's name, {stage} a stage's
+    pattern  path beneath the part's folder; {:04d} and {} are whole numbers, {name} a volume's name, {stage} a stage's,
+             {form} the ending of a figure: .png, .svg, and its numbers as .csv
     stage    who writes it; "" for what every stage renews
     kind     under which of covaria.tree.inventory's kinds job.json lists it; "" where it does not
     meaning  for docs/outputs.md
@@ -60,7 +63,7 @@ class Entry:
     def __get__(self, part: Part, owner: type) -> Path: ...
 
     def __get__(self, part: Part | None, owner: type) -> Self | Path:
-        return self if part is None else part.root / self.pattern.format(**part.named())
+        return self if part is None else part.root / self.pattern.format(**DRAWN, **part.named())
 
     @cached_property
     def expression(self) -> re.Pattern[str]:
@@ -80,7 +83,8 @@ class Entry:
         for literal, field, width, _ in Formatter().parse(self.pattern):
             text += literal
             if field is not None:
-                text += f"<{field}>" if field in WORDS else f"{{:{width}}}".format(0) if width else "<n>"
+                number = f"{{:{width}}}".format(0) if width else "<n>"
+                text += DRAWN.get(field) or (f"<{field}>" if field in WORDS else number)
         return text
 
 
@@ -96,7 +100,7 @@ class Numbered(Entry):
     def __get__(self, part: Part | None, owner: type) -> Self | Callable[..., Path]:
         if part is None:
             return self
-        return lambda *numbers: part.root / self.pattern.format(*numbers, **part.named())
+        return lambda *numbers: part.root / self.pattern.format(*numbers, **DRAWN, **part.named())
 
 
 class OfStage(Entry):

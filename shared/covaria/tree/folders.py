@@ -112,8 +112,8 @@ class PostprocessTree(Folder, Documents):
 class DensityTree(Folder, Documents):
     """The folder density/."""
 
-    all_densities_plot = Entry("plots/all_densities.png", "density", "plots", "the density at every alpha")
-    l_curve_plot = Entry("plots/Lcurve.png", "density", "plots", "fit against roughness, the chosen alpha marked")
+    all_densities_plot = Entry("plots/all_densities.{form}", "density", "plots", "the density at every alpha")
+    l_curve_plot = Entry("plots/Lcurve.{form}", "density", "plots", "fit against roughness, the chosen alpha marked")
     knee = Entry(
         "data/deconv_density_knee.pkl", "density", "density",
         "the density at the chosen alpha: {density, latent_space_bounds, alpha}",
@@ -135,15 +135,25 @@ class DensityTree(Folder, Documents):
 class AnalysisTree(Folder, Documents):
     """The folder analysis_<zdim>/."""
 
-    contrast_histogram = Entry("plots/contrast_histogram.png", "analysis", "plots", "the contrasts of all particles")
-    pca_single_plot = Entry("plots/PCA/PC_0.png", "analysis", "plots", "the one latent coordinate, with centres")
-    _pca_plot = Numbered("plots/PCA/PC_{}{}.png", "analysis", "plots", "two components, with centres and paths")
-    umap_plot = Entry("plots/umap/umap.png", "analysis", "plots", "UMAP of the latent coordinates")
-    umap_centers_plot = Entry("plots/umap/kmeans_centers.png", "analysis", "plots", "the same, coloured by cluster")
+    contrast_histogram = Entry("plots/contrast_histogram.{form}", "analysis", "plots", "the contrasts of all particles")
+    pca_single_plot = Entry("plots/PCA/PC_0.{form}", "analysis", "plots", "the one latent coordinate, with centres")
+    _pca_plot = Numbered("plots/PCA/PC_{}{}.{form}", "analysis", "plots", "two components, with centres and paths")
+    umap_plot = Entry("plots/umap/umap.{form}", "analysis", "plots", "UMAP of the latent coordinates")
+    umap_centers_plot = Entry("plots/umap/kmeans_centers.{form}", "analysis", "plots", "the same, coloured by cluster")
     umap_embedding = Entry("plots/umap/umap_embedding.npy", "analysis", "", "(N, 2); NaN where left out")
-    density_plot = Entry("plots/density/density.png", "analysis", "plots", "the density with centres and paths")
-    density_plain_plot = Entry("plots/density/density_plain.png", "analysis", "plots", "the density alone")
-    density_slices_plot = Entry("plots/density_sliced/density_slices.png", "analysis", "plots", "slices of the density")
+    density_plot = Entry(
+        "plots/density/density.{form}", "analysis", "plots", "the density and its energy, with populations and paths"
+    )
+    density_plain_plot = Entry("plots/density/density_plain.{form}", "analysis", "plots", "the density alone")
+    density_slices_plot = Entry(
+        "plots/density_sliced/density_slices.{form}", "analysis", "plots", "slices of the density"
+    )
+    states_plot = Entry("plots/states.{form}", "analysis", "plots", "the map at every centre, one level, one camera")
+    state_picture = Numbered("plots/states/center{:03d}.png", "analysis", "plots", "the map at one centre")
+    state_fsc_plot = Entry("plots/state_fsc.{form}", "analysis", "plots", "FSC of the half-maps at each centre")
+    state_resolution_plot = Entry(
+        "plots/state_local_resolution.{form}", "analysis", "plots", "local resolution inside the mask at each centre"
+    )
     kmeans_result = Entry(
         "data/kmeans_result.pkl", "analysis", "analysis_data", "{centers: (K, zdim), labels: (N,), -1 where left out}"
     )

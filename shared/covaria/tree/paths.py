@@ -78,6 +78,9 @@ class Tree(Documents):
     # ---- output/volumes/
     mean = Entry("output/volumes/mean.mrc", "reconstruction", _MAP, "the mean map")
     mean_filtered = Entry("output/volumes/mean_filt.mrc", "reconstruction", _MAP, "filtered to its local resolution")
+    mean_local_resolution = Entry(
+        "output/volumes/mean_local_resolution.mrc", "reconstruction", _MAP, "local resolution of the mean map, angstrom"
+    )
     mean_half = Numbered(
         "output/volumes/mean_half{}_unfil.mrc", "reconstruction", _MAP, "half-map 1 or 2, not filtered"
     )
@@ -92,14 +95,33 @@ class Tree(Documents):
     )
 
     # ---- output/plots/
-    mean_fsc_plot = Entry("output/plots/mean_fsc.png", "reconstruction", "plots", "FSC of the half-maps")
-    noise_plot = Entry("output/plots/noise_spectrum.png", "reconstruction", "plots", "noise power by shell")
-    eigenvalues_plot = Entry("output/plots/eigenvalues.png", "reconstruction", "plots", "eigenvalues and their FSC")
+    mean_fsc_plot = Entry("output/plots/mean_fsc.{form}", "reconstruction", "plots", "FSC of the half-maps")
+    noise_plot = Entry("output/plots/noise_spectrum.{form}", "reconstruction", "plots", "noise power by shell")
+    eigenvalues_plot = Entry(
+        "output/plots/eigenvalues.{form}", "reconstruction", "plots",
+        "the held-out z-score that decides about each component, the eigenvalues, the components' FSC",
+    )  # fmt: skip
     overview_plot = Entry(
-        "output/plots/mean_variance_eigenvolumes.png", "reconstruction", "plots", "slices of all maps"
+        "output/plots/mean_variance_eigenvolumes.{form}", "reconstruction", "plots",
+        "mean, deviation and components: slices through the largest variance, surfaces at -2 and +2 sd",
+    )  # fmt: skip
+    latent_pairs_plot = Entry(
+        "output/plots/latent_pairs.{form}",
+        "reconstruction",
+        "plots",
+        "latent coordinates in pairs, confirmed ones only",
     )
-    latent_pairs_plot = Entry("output/plots/latent_pairs.png", "reconstruction", "plots", "latent coordinates in pairs")
-    contrast_histogram = Entry("output/plots/contrast_histogram.png", "reconstruction", "plots", "the contrasts")
+    contrast_histogram = Entry("output/plots/contrast_histogram.{form}", "reconstruction", "plots", "the contrasts")
+    mask_plot = Entry("output/plots/mask.{form}", "reconstruction", "plots", "the masks over the mean map")
+    local_resolution_plot = Entry(
+        "output/plots/local_resolution.{form}", "reconstruction", "plots", "local resolution of the mean map"
+    )
+    angular_plot = Entry(
+        "output/plots/angular_distribution.{form}", "reconstruction", "plots", "from where the particles are seen"
+    )
+    particles_plot = Entry(
+        "output/plots/particles.{form}", "reconstruction", "plots", "particles by defocus and by micrograph"
+    )
 
     # ---- folders of one stage
     _density = Mount("density", DensityTree, "density")

@@ -63,3 +63,14 @@ def load_latents(tree: Tree, zdim: int) -> ConfirmedLatents:
     coordinates[np.ix_(found.used, np.arange(zdim) >= confirmed)] = 0
     contrasts = found.contrasts.astype(float)
     return ConfirmedLatents(coordinates, sizes.deviations[:zdim], confirmed, contrasts, found.used)
+
+
+def typical_error(tree: Tree, latents: ConfirmedLatents, most: int = 2000) -> Array:
+    """(confirmed, confirmed) covariance of a typical particle's error, in standard deviations: the entries' medians."""
+    known = read_latents(tree, latents.zdim)
+    rows = latents.rows[:: max(1, len(latents.rows) // most)]
+    covariances = np.linalg.pinv(np.asarray(known.precision[rows], dtype=float), hermitian=True)
+    kept = latents.deviations[: latents.confirmed]
+    cut = covariances[:, : latents.confirmed, : latents.confirmed] / (kept[:, None] * kept)
+    middle: Array = np.median(cut, axis=0)
+    return middle
