@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from covaria_memory_site import HEARD, MemorySite
+from covaria_memory_site import HEARD, MemorySite, Play
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ from covaria.bus.model import Outgoing
 from covaria.bus.topology import JOBS, PARKING
 from covaria.messages.envelope import MAX_BYTES, seal
 from covaria.messages.ticket import ATTEMPT, FIRST_QUEUED, LAST_ERROR, MEMORY_SCALE, SEQUENCE
+from covaria.worker import interpreter
 
 LAST = ("succeeded", "parked", "cancelled")
 MANY = int(os.environ.get("SOAK_MESSAGES", "100000"))
@@ -240,6 +242,29 @@ def test_full_disk_ends_no_worker(memory_site: MemorySite, monkeypatch: pytest.M
     assert "ingest.retrying" in memory_site.events()
 
 
+def test_a_disk_that_fills_up_tells_the_truth_later(memory_site: MemorySite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job is parked while nothing can be written; once there is room its folder says so."""
+    full: list[int] = []
+
+    def fsync(handle: int) -> None:
+        if full:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    memory_site.plays["ingest"] = Play(on_turn=lambda: full.append(1))
+    memory_site.submit(memory_site.message())
+    service = memory_site.service(idle_exit_s=50.0)
+    service.serve()
+    assert memory_site.outcomes() == {"retried": 3, "parked": 1}
+    assert memory_site.state() == "running", "the disk is full"
+    full.clear()
+    service.serve()
+    assert memory_site.state() == "failed"
+    assert (memory_site.delivery()["state"], memory_site.delivery()["reason"]) == ("parked", "filesystem")
+    assert memory_site.read(memory_site.tree().job_json)["status"] == "failed"
+    assert service.handler.ledger.owed == []
+
+
 def test_full_disk_that_stays_parks(memory_site: MemorySite, monkeypatch: pytest.MonkeyPatch) -> None:
     def fsync(handle: int) -> None:
         raise OSError(28, "No space left on device")
@@ -304,3 +329,37 @@ def test_a_link_for_our_state_leads_nowhere(memory_site: MemorySite) -> None:
     assert memory_site.state(name="healthy") == "succeeded"
     assert memory_site.depths() == {PARKING: 1}
     assert sorted(elsewhere.rglob("*")) == before
+
+
+def test_a_defect_of_ours_parks_the_message_as_it_came(
+    memory_site: MemorySite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defect(facts: object) -> None:
+        raise ZeroDivisionError("nobody foresaw this")
+
+    memory_site.submit(memory_site.message())
+    with monkeypatch.context() as patched:
+        patched.setattr(interpreter, "decide", defect)
+        memory_site.work()
+    assert memory_site.depths() == {PARKING: 1}
+    memory_site.submit(memory_site.message("healthy"))
+    memory_site.work()
+    assert memory_site.state(name="healthy") == "succeeded"
+
+
+def test_a_bus_that_breaks_in_a_new_way_is_asked_again(
+    memory_site: MemorySite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = memory_site.service()
+    get, raised = service.bus.get, []
+
+    def breaks_once(queue: str) -> object:
+        if not raised:
+            raised.append(queue)
+            raise struct.error("unpack requires a buffer of 4 bytes")
+        return get(queue)
+
+    monkeypatch.setattr(service.bus, "get", breaks_once)
+    memory_site.submit(memory_site.message())
+    service.serve()
+    assert memory_site.outcomes() == {"succeeded": 1}

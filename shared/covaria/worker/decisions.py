@@ -118,15 +118,16 @@ def _failed(facts: Facts, breakdown: Breakdown, failure: Failure | None = None) 
     verdict = verdict_on(failure, facts.ticket, facts.tiers)
     text = str(breakdown)
     parked = isinstance(verdict, Park)
-    books: tuple[Effect, ...] = ()
-    if facts.lease is LeaseFact.OURS and facts.folder is not None and facts.folder.ours:
-        error = {"type": breakdown.types[0] if breakdown.types else failure, "message": text, "hint": breakdown.hint}
-        note = Note("parked" if parked else "retrying", failure, text)
-        books = (note,) if facts.folder.done else (Settle("failed" if parked else "queued", error), note)
+    error = {"type": breakdown.types[0] if breakdown.types else failure, "message": text, "hint": breakdown.hint}
+    words = (Settle("failed" if parked else "queued", error), Note("parked" if parked else "retrying", failure, text))
+    known = facts.folder is not None and facts.folder.ours
+    done = facts.folder is not None and facts.folder.done
+    books = _by_the_holder(facts, *(words[1:] if done else words)) if known else ()
     why = f"attempt failed ({failure}): {text}"
     if isinstance(verdict, Park):
         sent = (SendToParking(failure, text), Tell("parked", failure, text), Ack())
-        return Decision((*books, Release(), *sent), Outcome.PARKED, failure, why)
+        last_words = words if known and not done else None
+        return Decision((*books, Release(), *sent), Outcome.PARKED, failure, why, last_words)
     ticket = facts.ticket.again(f"{failure}: {text}", memory_scale=verdict.memory_scale)
     later = (SendLater(verdict.tier, ticket), Tell("retrying", failure, text), Ack())
     return Decision((*books, Release(), *later), Outcome.RETRIED, failure, why)

@@ -184,6 +184,8 @@ class Decision:
     """Which row of the failure table."""
     why: str = ""
     """For the log."""
+    last_words: tuple[Settle, Note] | None = None
+    """What the folder is to say of a parked job; where it cannot be written now, later."""
 
 
 EFFECTS: tuple[type[Effect], ...] = (

@@ -22,11 +22,13 @@ from covaria.worker.decisions import refuse
 from covaria.worker.dispatch import Dispatch
 from covaria.worker.effects import Outcome
 from covaria.worker.faults import Faults
-from covaria.worker.interpreter import Attempt, Settling
+from covaria.worker.interpreter import Attempt
 from covaria.worker.link import Link
 from covaria.worker.metrics import Metrics
+from covaria.worker.owed import Ledger
 from covaria.worker.patience import Disk, beside
 from covaria.worker.process import StageProcess, StartStage
+from covaria.worker.settling import Settling
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class Handler:
     clock: Clock = field(default_factory=Clock)
     keep_lease: Callable[[Lease, float], LeaseKeeper] = LeaseKeeper
     disk: Disk = beside
+    ledger: Ledger = field(default_factory=Ledger)
 
     def handle(self, delivery: Delivery) -> None:
         """Deal with one delivery and settle it. Raises BusError when the broker fails: the delivery comes again."""

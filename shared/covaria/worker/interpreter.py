@@ -9,121 +9,48 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from covaria.bus.model import BusError, Delivery, Refused
+from covaria.bus.model import BusError, Refused
 from covaria.job.books import Books
 from covaria.job.lease import LeaseKeeper, LeaseLost, is_valid, latest, take, watch
 from covaria.messages.envelope import Message, message_id
-from covaria.messages.event import Event
-from covaria.messages.ticket import Ticket
 from covaria.request.paths import input_files
 from covaria.tree import Tree
 from covaria.worker.child import Order
 from covaria.worker.decisions import decide
 from covaria.worker.dispatch import OWNER
 from covaria.worker.effects import (
-    Ack,
     Claim,
     Decision,
     Effect,
     Note,
     NoteHandover,
     Outcome,
-    Reject,
     Release,
     SendBack,
     SendLater,
-    SendToParking,
     Settle,
     Start,
     SubmitNext,
     TakeLease,
-    Tell,
     Watch,
-)
+)  # fmt: skip
 from covaria.worker.facts import Facts, Folder, LeaseFact, look, reading
 from covaria.worker.failures import Breakdown
+from covaria.worker.owed import Owed
 from covaria.worker.process import RunningStage
 from covaria.worker.progress import ProgressBook
+from covaria.worker.settling import Settling, TakenBack
 from covaria.worker.supervise import Ending, Supervisor
-
-if TYPE_CHECKING:
-    from covaria.worker.handler import Handler
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 BYTES_PER_GB = 10**9
-
-
-class TakenBack(Exception):
-    """The broker took the delivery back: it comes again, nothing more is to be sent about it."""
-
-
-@dataclass
-class Settling:
-    """A delivery that is no job of ours: nothing but the broker is needed to deal with it."""
-
-    handler: Handler
-    delivery: Delivery
-    ticket: Ticket
-    job_id: str = field(default="", kw_only=True)
-    out: str = field(default="", kw_only=True)
-
-    def __post_init__(self) -> None:
-        self.dispatch, self.metrics = self.handler.dispatch, self.handler.metrics
-        self.faults, self.clock = self.handler.faults, self.handler.clock
-        self.began = self.clock.monotonic()
-
-    def carry_out(self, decision: Decision) -> None:
-        """Every effect, in order. Raises BusError."""
-        for effect in decision.effects:
-            try:
-                self.do(effect)
-            except TakenBack:
-                log.warning("the broker took message %.200r back; it comes again", self.delivery.message_id)
-                return
-            self.faults.passing(effect.point)
-
-    def do(self, effect: Effect) -> None:
-        """One effect at the broker."""
-        match effect:
-            case SendToParking(reason, error):
-                self._need_delivery()
-                self.dispatch.send_to_parking(self.delivery, self.ticket, reason, error)
-            case Ack():
-                self.dispatch.ack(self.delivery)
-            case Reject():
-                self.dispatch.bus.reject(self.delivery)
-            case Tell():
-                self._tell(effect)
-            case _:
-                raise NotImplementedError(f"{effect} of a message that is no job")
-
-    def _need_delivery(self) -> None:
-        if not self.dispatch.bus.holds(self.delivery):
-            raise TakenBack
-
-    def _tell(self, tell: Tell) -> None:
-        event = Event.model_validate(
-            {
-                "job_id": self.job_id,
-                "stage": self.handler.stage,
-                "state": tell.state,
-                "out": self.out,
-                "attempt": self.ticket.attempt,
-                "worker": OWNER,
-                "seconds": round(self.clock.monotonic() - self.began, 3),
-                "reason": tell.reason,
-                "message": tell.message,
-                "next_stage": tell.next_stage,
-            }
-        )
-        self.dispatch.tell(event)
 
 
 @dataclass
@@ -196,6 +123,7 @@ class Attempt(Settling):
 
     def _goes_through(self, decision: Decision) -> bool:
         """Carry a decision out; False where an effect failed and the facts are to be looked at again."""
+        said: list[Effect] = []
         for effect in decision.effects:
             try:
                 self.do(effect)
@@ -214,8 +142,17 @@ class Attempt(Settling):
                     self._break_down(error)
                     return False
                 log.warning("%s failed, the message is settled all the same: %s", effect, error, extra=self.extra)
+            else:
+                said.append(effect)
             self.faults.passing(effect.point)
+        if decision.last_words is not None and not all(word in said for word in decision.last_words):
+            self._owe(*decision.last_words)
         return True
+
+    def _owe(self, settle: Settle, note: Note) -> None:
+        """The folder is to say later what it cannot say now."""
+        facts = {"attempt": self.ticket.attempt, "worker": OWNER, "reason": note.reason, "error": note.error}
+        self.handler.ledger.add(Owed(Tree(self.tree.out), self.job_id, self.stage, settle.error or {}, facts))
 
     def _break_down(self, error: Exception) -> None:
         if self.breakdown is None or isinstance(error, LeaseLost):

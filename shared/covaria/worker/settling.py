@@ -1,0 +1,84 @@
+"""Settling a delivery at the broker: all that is done about bytes that are no job of ours."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from covaria.bus.model import Delivery
+from covaria.messages.event import Event
+from covaria.messages.ticket import Ticket
+from covaria.worker.dispatch import OWNER
+from covaria.worker.effects import Ack, Decision, Effect, Reject, SendToParking, Tell
+
+if TYPE_CHECKING:
+    from covaria.worker.handler import Handler
+
+log = logging.getLogger(__name__)
+
+
+class TakenBack(Exception):
+    """The broker took the delivery back: it comes again, nothing more is to be sent about it."""
+
+
+@dataclass
+class Settling:
+    """A delivery that is no job of ours: nothing but the broker is needed to deal with it."""
+
+    handler: Handler
+    delivery: Delivery
+    ticket: Ticket
+    job_id: str = field(default="", kw_only=True)
+    out: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        self.dispatch, self.metrics = self.handler.dispatch, self.handler.metrics
+        self.faults, self.clock = self.handler.faults, self.handler.clock
+        self.began = self.clock.monotonic()
+
+    def carry_out(self, decision: Decision) -> None:
+        """Every effect, in order. Raises BusError."""
+        for effect in decision.effects:
+            try:
+                self.do(effect)
+            except TakenBack:
+                log.warning("the broker took message %.200r back; it comes again", self.delivery.message_id)
+                return
+            self.faults.passing(effect.point)
+
+    def do(self, effect: Effect) -> None:
+        """One effect at the broker."""
+        match effect:
+            case SendToParking(reason, error):
+                self._need_delivery()
+                self.dispatch.send_to_parking(self.delivery, self.ticket, reason, error)
+            case Ack():
+                self.dispatch.ack(self.delivery)
+            case Reject():
+                self.dispatch.bus.reject(self.delivery)
+            case Tell():
+                self._tell(effect)
+            case _:
+                raise NotImplementedError(f"{effect} of a message that is no job")
+
+    def _need_delivery(self) -> None:
+        if not self.dispatch.bus.holds(self.delivery):
+            raise TakenBack
+
+    def _tell(self, tell: Tell) -> None:
+        event = Event.model_validate(
+            {
+                "job_id": self.job_id,
+                "stage": self.handler.stage,
+                "state": tell.state,
+                "out": self.out,
+                "attempt": self.ticket.attempt,
+                "worker": OWNER,
+                "seconds": round(self.clock.monotonic() - self.began, 3),
+                "reason": tell.reason,
+                "message": tell.message,
+                "next_stage": tell.next_stage,
+            }
+        )
+        self.dispatch.tell(event)
