@@ -45,3 +45,18 @@ def test_is_plus_amplitude_contrast_at_zero_frequency():
 
 def test_wavelength_at_300_kv():
     assert wavelength_angstrom(np.array(300.0)) == pytest.approx(0.0196876, abs=1e-7)
+
+
+def test_scale_and_b_factor_multiply_each_images_ctf():
+    """scale x exp(-B s^2 / 4), as RELION's damping; an image with 1 and 0 is as without."""
+    box, pixel_size = 64, 1.5
+    plane = half_plane(box)
+    values = (15000.0, 13000.0, 0.6, 300.0, 2.7, 0.1, 0.0)
+    columns = [np.full(3, value) for value in values]
+    b_factor, scale = np.array([0.0, 80.0, -20.0]), np.array([1.0, 0.7, 1.2])
+    damped = CtfTable(ContrastTransfer(*columns, b_factor, scale), pixel_size, box).evaluate(np.arange(3), plane)
+    bare = CtfTable(ContrastTransfer(*columns), pixel_size, box).evaluate(np.arange(3), plane)
+    s2 = (plane.kx.astype(float) ** 2 + plane.ky.astype(float) ** 2) / (box * pixel_size) ** 2
+    expected = bare.numpy() * scale[:, None] * np.exp(-b_factor[:, None] * s2 / 4)
+    np.testing.assert_allclose(damped.numpy(), expected, rtol=2e-5, atol=1e-6)
+    np.testing.assert_array_equal(damped[0].numpy(), bare[0].numpy())

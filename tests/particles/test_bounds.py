@@ -70,6 +70,19 @@ def test_angles_in_radians(workshop):
         read(workshop.star())
 
 
+@pytest.mark.parametrize(
+    ("label", "width", "turn"), [("_rlnDefocusAngle", 90.0, 180.0), ("_rlnPhaseShift", 120.0, 360.0)]
+)
+def test_other_angles_in_radians(workshop, label, width, turn):
+    workshop.particles = many(workshop, 1.0)
+    degrees = np.random.default_rng(2).uniform(10, width, 40)
+    read(workshop.star(particles={label: [f"{value:.4f}" for value in degrees]}))
+    with pytest.raises(InvalidInput, match=rf"(?s){label}.*radians.*add {turn:.0f}"):
+        read(workshop.star(particles={label: [f"{value:.4f}" for value in np.deg2rad(1.4 * degrees)]}))
+    read(workshop.star(particles={label: [f"{turn + value:.4f}" for value in np.deg2rad(1.4 * degrees)]}))
+    read(workshop.star(particles={label: ["0.0"] * 40}))
+
+
 def test_one_view_and_centred_views_are_not_radians(workshop):
     workshop.particles = many(workshop, 1.0)
     workshop.particles |= {"_rlnAngleRot": ["0"] * 40, "_rlnAngleTilt": ["0"] * 40}

@@ -14,6 +14,8 @@ from covaria.particles.metadata import RowCheck, not_finite
 TURN = 2 * np.pi
 MANY = 10
 """So many rows tell radians from small angles."""
+ASTIGMATIC = 50.0
+"""Angstrom; below, the angle of astigmatism hardly matters."""
 METRES = (2.7e-3, 2.62e-3, 2.26e-3)
 """The Cs of common microscopes in metres; in millimetres nobody has these."""
 Values = NDArray[np.float64]
@@ -70,11 +72,40 @@ def ctf_checks(
         wrong: Bad = ~(ctf["scale"] > 0)
         checks.append(_check(wrong, ctf["scale"], source, names.get("scale", "scale"), "",
                              "a scale must be positive", "ctf"))  # fmt: skip
+    if angles == "degree":
+        checks += _written_in_radians(ctf, source, names)
     for name, largest in RADIANS.items():
         if angles == "radian" and name in ctf:
             checks.append(_check(np.abs(ctf[name]) > largest * 1.01, ctf[name], source, names.get(name, name), "radian",
                                  "this column is in radians; these look like degrees", "ctf"))  # fmt: skip
     return checks
+
+
+def _written_in_radians(ctf: dict[str, Values], source: Path, names: dict[str, str]) -> list[RowCheck]:
+    """Every row, where a column said to be degrees lies within one turn of radians although it varies, or is a phase
+    plate's. A turn more means the same angle and is let pass.
+    """
+    checks = []
+    angle, phase = ctf.get("defocus_angle_rad"), ctf.get("phase_shift_rad")
+    if angle is not None and {"defocus_u_angstrom", "defocus_v_angstrom"} <= set(ctf):
+        as_written = np.rad2deg(angle[np.isfinite(angle)])
+        astigmatism = np.abs(ctf["defocus_u_angstrom"] - ctf["defocus_v_angstrom"])
+        small = len(as_written) >= MANY and bool(np.all(np.abs(as_written) <= TURN * 1.001))
+        varied = small and float(np.ptp(as_written)) > np.pi / 2 and len(np.unique(as_written)) >= MANY
+        if varied and float(np.nanmedian(astigmatism)) > ASTIGMATIC:
+            checks.append(_all_rows(len(angle), source, names.get("defocus_angle_rad", "defocus angle"), "180"))
+    if phase is not None:
+        as_written = np.rad2deg(phase[np.isfinite(phase)])
+        small = len(as_written) >= MANY and bool(np.all(np.abs(as_written) <= np.pi * 1.001))
+        if small and float(np.median(np.abs(as_written))) > 0.2:
+            checks.append(_all_rows(len(phase), source, names.get("phase_shift_rad", "phase shift"), "360"))
+    return checks
+
+
+def _all_rows(count: int, source: Path, column: str, turn: str) -> RowCheck:
+    found = f"all {count} rows lie within 6.3"
+    hint = f"angles here are in degrees; these look like radians: multiply by 180/pi (if they are right, add {turn})"
+    return RowCheck(np.ones(count, dtype=bool), source, column, found, hint, "ctf")
 
 
 def _defocus_checks(ctf: dict[str, Values], source: Path, names: dict[str, str]) -> list[RowCheck]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from covaria.errors import InvalidInput
 from covaria.particles.assemble import assemble, checked_box
 from covaria.particles.cryodrgn.export import Exported, export_pickles, missing_for_ctf, missing_for_poses
-from covaria.particles.metadata import Metadata
+from covaria.particles.metadata import CTF_FIELDS, Metadata
 from covaria.particles.paths import PathGuard
 from covaria.particles.read import read_metadata
 from covaria.particles.stacks.locate import LocatedStacks, locate_stacks, search_stacks
@@ -62,6 +62,9 @@ def inspect(options: IngestOptions, *, guard: PathGuard | None = None, export: P
     complete = not (poses_missing or ctf_missing or absent)
     if export is not None:
         exported = export_pickles(metadata, box, export)
+        beyond = [name for name in metadata.ctf if name not in CTF_FIELDS]
+        if beyond:
+            summary["notes"].append(f"ctf.pkl has no column for what the file says of {', '.join(beyond)}")
         summary["export"] = _export_summary(exported)
         complete = not exported.missing
     return Inspection(summary, COMPLETE if complete else INCOMPLETE)

@@ -62,10 +62,8 @@ def read_cryosparc(
             del ctf[name]
     gain, sign_checks, sign_notes = _signs(table)
     boxes, box_check = _boxes(table)
-    groups = table.numbers("ctf/exp_group_id")
-    group_codes, group_names = (
-        codes_of([f"{value:g}" for value in groups.tolist()]) if groups is not None else (None, ())
-    )
+    groups = table.get("ctf/exp_group_id") if table.numbers("ctf/exp_group_id") is not None else None
+    group_codes, group_names = codes_of([str(value) for value in groups.tolist()]) if groups is not None else (None, ())
     places = table.texts("location/micrograph_path")
     if places is None:
         uids = table.get("location/micrograph_uid")
