@@ -18,7 +18,8 @@ from covaria.results.density import density_of
 from covaria.stage import Context, Job
 from covaria.trajectory import DensityGrid, Trajectory, estimate_density, find_trajectory
 from covaria.tree import AnalysisTree, Tree, record
-from covaria.tree.atomic import save_npy, write_json, write_pickle
+from covaria.tree.artifacts import KMeansResult, TrajectoryEndpoints, write_endpoints, write_kmeans
+from covaria.tree.atomic import save_npy, write_json
 from covaria_analysis.clusters import Clusters, find_clusters, one_cluster
 from covaria_analysis.endpoints import choose_endpoints
 from covaria_analysis.flat_map import embed_flat
@@ -134,11 +135,8 @@ def write_tables(
     out: AnalysisTree, clusters: Clusters, trajectories: dict[tuple[int, int], Trajectory], volumes: int
 ) -> None:
     """Everything that is numbers: clusters, centres, endpoints, paths."""
-    write_pickle(out.kmeans_result, {"centers": clusters.centers, "labels": clusters.labels})
-    pairs = [list(pair) for pair in trajectories]
-    write_pickle(out.trajectory_endpoints, {"centers": clusters.centers.tolist(), "pairs": pairs})
-    out.kmeans.mkdir(parents=True, exist_ok=True)
-    np.savetxt(out.centers_txt, clusters.centers)
+    write_kmeans(out, KMeansResult(clusters.centers, clusters.labels))
+    write_endpoints(out, TrajectoryEndpoints(clusters.centers, tuple(trajectories)))
     for number, trajectory in enumerate(trajectories.values()):
         write_json(out.trajectory(number).path_json, trajectory.as_json(volumes))
 

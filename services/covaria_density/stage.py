@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from threadpoolctl import threadpool_limits
 
@@ -16,8 +14,9 @@ from covaria.estimation.density.solver import Array, Deconvolution, solve_path
 from covaria.figures.density import DensityFigures
 from covaria.figures.drawing import draw_all
 from covaria.stage import Context, Job
+from covaria.trajectory import DensityGrid, write_density
 from covaria.tree import DensityTree, Tree
-from covaria.tree.atomic import write_json, write_pickle
+from covaria.tree.atomic import write_json
 from covaria.tree.components import read_component_sizes
 from covaria_density.latents import FEWEST_PARTICLES, choose_dimensions, load_points
 
@@ -79,8 +78,8 @@ def write_results(
     """Every density, the chosen one, the curve as numbers."""
     grid = blur.grid
     for number, answer in enumerate(answers):
-        _write_density(tree.density(number), grid, answer)
-    _write_density(tree.knee, grid, answers[choice.knee])
+        write_density(tree.density(number), _grid(grid, answer), answer.alpha)
+    write_density(tree.knee, _grid(grid, answers[choice.knee]), answers[choice.knee].alpha)
     roughness = [answer.roughness for answer in answers]
     log_likelihood = np.array([answer.log_likelihood for answer in answers])
     write_json(
@@ -105,12 +104,5 @@ def as_density(grid: LatentGrid, mass: Array) -> Array:
     return mass / grid.cell
 
 
-def _write_density(path: Path, grid: LatentGrid, answer: Deconvolution) -> None:
-    write_pickle(
-        path,
-        {
-            "density": as_density(grid, answer.mass),
-            "latent_space_bounds": np.array(grid.bounds),
-            "alpha": float(answer.alpha),
-        },
-    )
+def _grid(grid: LatentGrid, answer: Deconvolution) -> DensityGrid:
+    return DensityGrid(as_density(grid, answer.mass), np.array(grid.bounds))

@@ -17,6 +17,7 @@ from covaria.particles.read import read_metadata
 from covaria.pickles import load_pickle
 from covaria.request.model import IngestOptions
 from covaria.tree import AnalysisTree, Tree
+from covaria.tree.artifacts import read_kmeans
 from covaria.tree.components import read_component_sizes
 
 Values = NDArray[Any]
@@ -84,7 +85,7 @@ class RunColumns:
 
     def _cluster(self) -> Values:
         assert self.analysis is not None
-        return np.asarray(load_pickle(AnalysisTree(self.analysis).kmeans_result)["labels"])
+        return read_kmeans(AnalysisTree(self.analysis)).labels
 
     def _micrograph(self) -> Values:
         """Names as the source writes them."""

@@ -5,7 +5,7 @@ trajectory = find_trajectory(density, start, end, latents)
 trajectory.targets(6)      # (6, k) latent points at equal arc length, the ends included
 """
 
-from covaria.trajectory.density import DensityGrid, estimate_density, marginal_density, read_density
+from covaria.trajectory.density import DensityGrid, estimate_density, marginal_density, read_density, write_density
 from covaria.trajectory.lift import Trajectory, find_trajectory, lift_path
 from covaria.trajectory.path import DensityPath, find_path, path_cost, resample
 
@@ -21,4 +21,5 @@ __all__ = [
     "path_cost",
     "read_density",
     "resample",
+    "write_density",
 ]

@@ -13,6 +13,7 @@ from scipy import ndimage
 from covaria.errors import InvalidInput
 from covaria.opening import ANYWHERE, Roots
 from covaria.pickles import load_pickle
+from covaria.tree.atomic import write_pickle
 
 Array = NDArray[np.float64]
 MOST_DIMENSIONS = 4
@@ -68,6 +69,11 @@ def marginal_density(density: DensityGrid, dim: int) -> DensityGrid:
     beyond = tuple(range(dim, density.dim))
     cell = float(density.spacing[dim:].prod())
     return DensityGrid(density.values.sum(axis=beyond) * cell, density.bounds[:dim])
+
+
+def write_density(path: Path, grid: DensityGrid, alpha: float) -> None:
+    """As `read_density` reads it, with the regularisation that it was made with."""
+    write_pickle(path, {"density": grid.values, "latent_space_bounds": np.array(grid.bounds), "alpha": float(alpha)})
 
 
 def _checked(values: NDArray[Any], bounds: NDArray[Any], path: Path) -> DensityGrid:
