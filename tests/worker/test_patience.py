@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from covaria_memory_site import MemorySite
 
+from covaria.worker import health as health_module
+from covaria.worker.health import Health
 from covaria.worker.patience import Background, beside
 
 
@@ -69,3 +73,16 @@ def test_a_frozen_disk_keeps_the_worker_alive(memory_site: MemorySite, monkeypat
     assert memory_site.outcomes() == {"succeeded": 1}
     assert lived[:3] == [[], [], []]
     assert time.monotonic() - began < 60
+
+
+def test_probes_answer_while_a_root_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    thawed = threading.Event()
+    health = Health((tmp_path,), broker_open=True)
+    monkeypatch.setattr(health_module, "ROOT_PATIENCE_S", 0.05)
+    monkeypatch.setattr(os, "access", lambda path, mode: thawed.wait(60))
+    assert health.ready() == ["a root does not answer"]
+    assert health.ready() == ["a root does not answer"], "asked again while it still hangs"
+    assert health.live() == []
+    thawed.set()
+    monkeypatch.setattr(health_module, "ROOT_PATIENCE_S", 60.0)
+    assert health.ready() == []

@@ -69,7 +69,9 @@ def messages_page(topology: Topology) -> str:
         + _table(("exchange", "key", "queue"), [(b.exchange, b.key, b.queue) for b in topology.bindings]),
         "## Events\n\nOn `covaria.events` with the key `<stage>.<state>`; state is one of "
         + ", ".join(f"`{state}`" for state in EVENT_STATES)
-        + ". Notification only: bind a queue of your own; nothing depends on them.",
+        + ". Notification only: bind a queue of your own; nothing depends on them. Every job's end is told at least "
+        "once, also of a message that is refused before any work (`parked`, with the reason), where its "
+        "job's id can be read.",
         "## What happens after a failure\n\n"
         + _table(
             ("class", "meaning", "then"),

@@ -110,3 +110,11 @@ def _look(books: Books, stage: str) -> Folder:
         handed_over=books.is_handed_over(stage),
         cancelled=tree.cancel.exists(),
     )
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 where there is none to see."""
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return 0

@@ -19,9 +19,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from covaria.errors import InvalidInput
 from covaria.running.devices import GPU_NODES
+from covaria.worker.patience import Background
 
 ALIVE_S = 60.0
 PATIENCE_S = 5.0
+ROOT_PATIENCE_S = 0.5
 MOST_CONNECTIONS = 64
 MOST_BYTES = 8192
 BACKLOG = 128
@@ -37,6 +39,8 @@ class Health:
     broker_open: bool = False
     draining: bool = False
     last_tick: float = field(init=False)
+    _looking: Background = field(default_factory=Background)
+    _unreadable: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.last_tick = self.clock()
@@ -57,10 +61,20 @@ class Health:
             problems.append("draining after SIGTERM")
         if not self.broker_open:
             problems.append("no open channel to the broker")
-        problems += [f"root {root} cannot be read" for root in self.roots if not os.access(root, os.R_OK | os.X_OK)]
+        problems += self._roots()
         if self.device.startswith("cuda") and not any(node.exists() for node in GPU_NODES):
             problems.append(f"COVARIA_DEVICE={self.device}, but no NVIDIA device is seen")
         return problems
+
+    def _roots(self) -> list[str]:
+        """A filesystem that hangs must not hang the probes: it is looked at beside them."""
+        self._looking.start(self._look_at_roots)
+        self._looking.join(ROOT_PATIENCE_S)
+        return ["a root does not answer"] if self._looking.hangs else self._unreadable
+
+    def _look_at_roots(self) -> None:
+        unreadable = [root for root in self.roots if not os.access(root, os.R_OK | os.X_OK)]
+        self._unreadable = [f"root {root} cannot be read" for root in unreadable]
 
 
 class HealthServer:

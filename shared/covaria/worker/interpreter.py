@@ -10,12 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from covaria.bus.model import BusError, Refused
 from covaria.job.books import Books
-from covaria.job.lease import LeaseKeeper, LeaseLost, is_valid, latest, take, watch
+from covaria.job.lease import Lease, LeaseKeeper, LeaseLost, is_valid, latest, take, watch
 from covaria.messages.envelope import Message, message_id
 from covaria.request.paths import input_files
 from covaria.tree import Tree
@@ -38,7 +37,7 @@ from covaria.worker.effects import (
     TakeLease,
     Watch,
 )  # fmt: skip
-from covaria.worker.facts import Facts, Folder, LeaseFact, look, reading
+from covaria.worker.facts import Facts, Folder, LeaseFact, look, reading, size_of
 from covaria.worker.failures import Breakdown
 from covaria.worker.owed import Owed
 from covaria.worker.process import RunningStage
@@ -210,37 +209,37 @@ class Attempt(Settling):
         self.claimed = True
 
     def _take_lease(self) -> None:
-        with reading(self.books):
-            self._ask_for_lease()
+        lease = self._beside(self._ask_for_lease)
+        if lease is not None:
+            self.keeper = self.handler.keep_lease(lease, self.settings.lease_renew_s)
+            self.lease = LeaseFact.OURS
+            self._write_as(lease.tree)
 
-    def _ask_for_lease(self) -> None:
-        seen = self._beside(lambda: latest(self.tree))
-        if seen is not None and not seen.released:
-            verdict = watch(self.tree, seen, self.settings.lease_dead_s, self._wait, self.clock.monotonic)
-            self.lease_owner = seen.owner
-            if verdict in ("unknown", "live"):
-                self.lease = LeaseFact.GIVEN_UP if verdict == "unknown" else LeaseFact.ANOTHERS
-                return
-            if verdict == "dead":
-                log.warning("taking over the lease of %s", seen.owner, extra=self.extra)
-                self.metrics.lease_takeovers.labels(self.stage).inc()
-            seen = self._beside(lambda: latest(self.tree))
-        over = seen
-        lease = self._beside(lambda: take(self.tree, OWNER, over))
-        if lease is None:
-            self.lease, self.lease_owner = LeaseFact.ANOTHERS, "a worker that was faster"
-            return
-        self.keeper = self.handler.keep_lease(lease, self.settings.lease_renew_s)
-        self.lease = LeaseFact.OURS
-        self._write_as(lease.tree)
+    def _ask_for_lease(self) -> Lease | None:
+        with reading(self.books):
+            seen = latest(self.tree)
+            if seen is not None and not seen.released:
+                self.lease_owner = seen.owner
+                verdict = watch(self.tree, seen, self.settings.lease_dead_s, self._wait, self.clock.monotonic)
+                if verdict in ("unknown", "live"):
+                    self.lease = LeaseFact.GIVEN_UP if verdict == "unknown" else LeaseFact.ANOTHERS
+                    return None
+                if verdict == "dead":
+                    log.warning("taking over the lease of %s", seen.owner, extra=self.extra)
+                    self.metrics.lease_takeovers.labels(self.stage).inc()
+                seen = latest(self.tree)
+            lease = take(self.tree, OWNER, seen)
+            if lease is None:
+                self.lease, self.lease_owner = LeaseFact.ANOTHERS, "a worker that was faster"
+            return lease
+
+    def _wait(self, seconds: float) -> bool:
+        self.clock.sleep(seconds)
+        return not self.handler.draining()
 
     def _write_as(self, tree: Tree) -> None:
         """Books with the lease's pen while we hold it: woken late, we write nothing over what another did since."""
         self.tree, self.books = tree, Books(tree, self.job_id)
-
-    def _wait(self, seconds: float) -> bool:
-        self.handler.link.tick(seconds)
-        return not self.handler.draining()
 
     def _release(self) -> None:
         keeper, self.keeper = self.keeper, None
@@ -258,7 +257,7 @@ class Attempt(Settling):
         assert self.keeper is not None
         settings, request = self.settings, self.message.work.request
         self.metrics.job_queue_wait.labels(self.stage, self.job_class).observe(self.ticket.waited_s())
-        sizes = self._beside(lambda: [_size(file.path) for file in input_files(request)])
+        sizes = self._beside(lambda: [size_of(file.path) for file in input_files(request)])
         self.metrics.input_bytes.labels(self.stage).inc(sum(sizes))
         self.metrics.job_last_progress.labels(stage=self.stage).set_to_current_time()
         order = Order(
@@ -284,8 +283,7 @@ class Attempt(Settling):
             self.handler.draining, self.clock,
         )  # fmt: skip
         progress = ProgressBook(self.books, self.stage, self.metrics, self.clock)
-        in_progress = self.metrics.job_in_progress.labels(self.stage)
-        in_progress.set(1)
+        self.metrics.job_in_progress.labels(self.stage).set(1)
         try:
             self.ending = supervisor.watch(self.process, progress)
         except Exception:
@@ -293,12 +291,4 @@ class Attempt(Settling):
             raise
         finally:
             self.process = None
-            in_progress.set(0)
-            self.metrics.images_per_second.labels(self.stage).set(0)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except (OSError, ValueError):
-        return 0
+            self.metrics.at_rest(self.stage)

@@ -96,6 +96,12 @@ class Metrics(_Registry):
             counter.labels(stage)
         self.job_in_progress.labels(stage).set(0)
 
+    def at_rest(self, stage: str) -> None:
+        """No stage runs: what was shown of one that did is over."""
+        for gauge in (self.job_in_progress, self.job_progress, self.images_per_second):
+            gauge.labels(stage).set(0)
+        self.gpu_memory_used.labels("0").set(0)
+
     def _jobs(self) -> None:
         counter, histogram = self._counter, self._histogram
         self.jobs_received = counter("jobs_received_total", "Messages taken from a queue.", "stage", "class")

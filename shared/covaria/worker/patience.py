@@ -57,6 +57,11 @@ class Background:
         if self._work is None or self._work.ended.is_set():
             self._work = _Work(call)
 
+    @property
+    def hangs(self) -> bool:
+        """Whether a call still runs."""
+        return self._work is not None and not self._work.ended.is_set()
+
     def join(self, seconds: float) -> None:
         """Give the running call some time to end."""
         if self._work is not None:

@@ -136,8 +136,11 @@ class Service:
         if self.clock.monotonic() - self._disk_seen < DISK_EVERY_S:
             return
         self._disk_seen = self.clock.monotonic()
+        self.handler.disk(self._look_at_roots, self.link.tick)
         if self.handler.ledger.owed:
             self.handler.disk(self.handler.ledger.pay, self.link.tick)
+
+    def _look_at_roots(self) -> None:
         for number, root in enumerate(self.settings.roots):
             try:
                 self.metrics.shared_fs_free.labels(root=str(number)).set(shutil.disk_usage(root).free)
