@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["covaria_broker", "covaria_site"]
+pytest_plugins = ["covaria_shapes", "covaria_broker", "covaria_site"]
 """tests/plugins: a real RabbitMQ, and workers on it. Nothing starts until a test asks."""
 
 REPOSITORY = Path(__file__).resolve().parent.parent

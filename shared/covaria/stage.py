@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class Job:
     request: Request
 
 
+@runtime_checkable
 class Checkpoints(Protocol):
     """Named results of finished steps, kept until the stage is done. Each is a dict of arrays, written atomically."""
 
@@ -37,6 +38,7 @@ class Checkpoints(Protocol):
         """Step `name` is kept whole: what was kept beneath it, as `name`.part, is not needed any more."""
 
 
+@runtime_checkable
 class Ranks(Protocol):
     """The processes that share a stage's images: `rank` of `size`. Every call is made by all of them, in step."""
 
@@ -60,6 +62,7 @@ class Ranks(Protocol):
         """Complete arrays of which each rank has filled its own rows and left the others at zero."""
 
 
+@runtime_checkable
 class Context(Protocol):
     """What a stage may ask of the world around it: all of it, declared here. Nobody changes it while the stage runs."""
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import pickle
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +11,12 @@ import pytest
 from covaria.errors import Cancelled, InvalidInput, RefusedOutput
 from covaria.estimation.latents.model import Latents
 from covaria.maps import write_volume
-from covaria.opening import ANYWHERE
 from covaria.plots import style
 from covaria.request.model import AnalysisOptions, IngestOptions, ReconstructionOptions, Request
 from covaria.results.latents import write_latents
 from covaria.stage import Job
-from covaria.tree import FREE, AnalysisTree, Tree, VolumeFiles, record
+from covaria.testing import MemoryContext
+from covaria.tree import AnalysisTree, Tree, VolumeFiles, record
 from covaria.tree.atomic import write_json, write_pickle
 from covaria_analysis.stage import run
 
@@ -81,14 +79,10 @@ def asked_fixture(monkeypatch):
     return calls
 
 
-def _context(progress=lambda *arguments: None):
-    return SimpleNamespace(log=logging.getLogger("test"), progress=progress, pen=FREE, roots=ANYWHERE)
-
-
 def _run(out, context=None, **options):
     options = {"zdim": 3, "n_clusters": 8, "skip_umap": True} | options
     request = Request(out=out, ingest=IngestOptions(particles="p.star"), analysis=AnalysisOptions(**options))
-    run(Job("j", request), context or _context())
+    run(Job("j", request), context or MemoryContext())
 
 
 def _curve_density(path):
@@ -210,17 +204,17 @@ def test_only_the_mean_is_no_error(out):
     request = Request(
         out=out, ingest=IngestOptions(particles="p.star"), reconstruction=ReconstructionOptions(only_mean=True)
     )
-    run(Job("j", request), _context())
+    run(Job("j", request), MemoryContext())
     assert not list(out.glob("analysis_*"))
 
 
 def test_cancel_leaves_nothing(out):
-    def progress(step, done, total, unit="images"):
+    def progress(step, done, total):
         if step == "trajectories":
             raise Cancelled("cancelled")
 
     with pytest.raises(Cancelled):
-        _run(out, context=_context(progress))
+        _run(out, context=MemoryContext(listen=progress))
     assert not (out / "analysis_3").exists() and not list((out / ".covaria" / "tmp").iterdir())
 
 

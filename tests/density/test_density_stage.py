@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import pickle
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,14 +13,10 @@ from covaria.errors import Cancelled, InvalidInput, MissingFile
 from covaria.request.model import DensityOptions, IngestOptions, ReconstructionOptions, Request
 from covaria.results.parameters import write_parameters
 from covaria.stage import Job
-from covaria.testing import some_parameters
-from covaria.tree import FREE, Tree
+from covaria.testing import MemoryContext, some_parameters
+from covaria.tree import Tree
 from covaria_density.latents import keep_precise, load_points, marginal_covariances
 from covaria_density.stage import ALPHAS, run
-
-
-def _context(progress=lambda *arguments: None):
-    return SimpleNamespace(log=logging.getLogger("test"), progress=progress, pen=FREE)
 
 
 def _request(out, **density):
@@ -37,7 +31,7 @@ def out_fixture(tmp_path):
 
 
 def test_whole_folder_in_one_dimension(out):
-    run(Job("j", _request(out, dim=1)), _context())
+    run(Job("j", _request(out, dim=1)), MemoryContext())
     density = out / "density"
     knee = pickle.loads((density / "data" / "deconv_density_knee.pkl").read_bytes())
     assert set(knee) == {"density", "latent_space_bounds", "alpha"} and type(knee["alpha"]) is float
@@ -58,7 +52,7 @@ def test_whole_folder_in_one_dimension(out):
 
 
 def test_default_is_the_confirmed_dimensions_from_the_smallest_zdim_that_holds_them(out):
-    run(Job("j", _request(out)), _context())
+    run(Job("j", _request(out)), MemoryContext())
     knee = pickle.loads(Tree(out).density_knee.read_bytes())
     assert knee["density"].shape == (128, 128)
     axes = [np.linspace(*bounds, 128) for bounds in knee["latent_space_bounds"]]
@@ -72,44 +66,44 @@ def test_bounds_hold_the_motion_not_the_noise(tmp_path):
     """Errors three times as wide as the motion: the window stays within a few times the motion."""
     data = two_wells(3000, 3.0, 1, seed=32)
     write_model(tmp_path, data, (1,), excluded=np.array([0]))
-    run(Job("j", _request(tmp_path)), _context())
+    run(Job("j", _request(tmp_path)), MemoryContext())
     bounds = pickle.loads(Tree(tmp_path).density_knee.read_bytes())["latent_space_bounds"][0]
     assert bounds[0] < -1.2 and bounds[1] > 1.2
     assert np.ptp(bounds) < 0.75 * np.ptp(np.percentile(data.estimates, [0.5, 99.5]))
 
 
 def test_nothing_is_done_where_no_density_is_wanted(out):
-    run(Job("j", _request(out, enabled=False)), _context())
+    run(Job("j", _request(out, enabled=False)), MemoryContext())
     only_mean = Request(
         out=out, ingest=IngestOptions(particles="p.star"), reconstruction=ReconstructionOptions(only_mean=True)
     )
-    run(Job("j", only_mean), _context())
+    run(Job("j", only_mean), MemoryContext())
     assert not (out / "density").exists()
 
 
 def test_what_is_not_there_is_named(out, tmp_path_factory):
     empty = tmp_path_factory.mktemp("empty")
     with pytest.raises(MissingFile, match="holds no latent coordinates"):
-        run(Job("j", _request(empty)), _context())
+        run(Job("j", _request(empty)), MemoryContext())
     with pytest.raises(InvalidInput, match=r"zdim 2 was not computed; stored: 1, 3"):
-        run(Job("j", _request(out, zdim=2)), _context())
+        run(Job("j", _request(out, zdim=2)), MemoryContext())
     with pytest.raises(InvalidInput, match=r"4 dimensions needs a zdim of at least 4"):
-        run(Job("j", _request(out, dim=4)), _context())
+        run(Job("j", _request(out, dim=4)), MemoryContext())
     np.save(Tree(out).latent_precision_noreg(3), np.zeros((1500, 2, 2)))
     with pytest.raises(InvalidInput, match=r"has shape 1500 x 2 x 2, expected 1500 x 3 x 3"):
-        run(Job("j", _request(out)), _context())
+        run(Job("j", _request(out)), MemoryContext())
 
 
 def test_no_density_of_noise(out, caplog):
     write_parameters(Tree(out), some_parameters(s=np.ones(3), significant_components=0))
-    run(Job("j", _request(out, dim=1)), _context())
+    run(Job("j", _request(out, dim=1)), MemoryContext())
     assert "no component is confirmed" in caplog.text
     assert not (out / "density").exists()
 
 
 def test_no_more_dimensions_than_are_confirmed(out, caplog):
     write_parameters(Tree(out), some_parameters(s=np.ones(3)))
-    run(Job("j", _request(out, dim=2)), _context())
+    run(Job("j", _request(out, dim=2)), MemoryContext())
     assert "a density in 1 dimensions: no more components are confirmed" in caplog.text
     assert pickle.loads(Tree(out).density_knee.read_bytes())["density"].shape == (400,)
 
@@ -119,18 +113,18 @@ def test_too_few_particles_make_no_density(out, caplog):
         few = np.load(path)
         few[30:] = np.nan
         np.save(path, few)
-    run(Job("j", _request(out, dim=1)), _context())
+    run(Job("j", _request(out, dim=1)), MemoryContext())
     assert "too few for a density (needed: 40)" in caplog.text
     assert not (out / "density").exists()
 
 
 def test_cancel_leaves_nothing(out):
-    def progress(step, done, total, unit="images"):
+    def progress(step, done, total):
         if done > 5:
             raise Cancelled("cancelled")
 
     with pytest.raises(Cancelled):
-        run(Job("j", _request(out, dim=1)), _context(progress))
+        run(Job("j", _request(out, dim=1)), MemoryContext(listen=progress))
     assert not (out / "density").exists()
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import pickle
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,33 +11,16 @@ import pytest
 
 from covaria.errors import Cancelled, InvalidInput
 from covaria.maps import write_volume
-from covaria.opening import ANYWHERE, Roots
+from covaria.opening import Roots
 from covaria.particles import load, read_particles
 from covaria.particles.stacks.downsample import downsample_images
 from covaria.particles.stacks.mrc import write_header
 from covaria.request.model import IngestOptions, Request
 from covaria.stage import Job, load_stage
-from covaria.tree import FREE, Pen, Tree
+from covaria.testing import MemoryContext
+from covaria.tree import Tree
 
 BOX, COUNT = 32, 9
-
-
-@dataclass
-class Recorder:
-    """A context that remembers what it was told, and may stop the stage."""
-
-    stop_in: str | None = None
-    steps: list[tuple[str, int, int]] = field(default_factory=list)
-    log: logging.Logger = field(default_factory=lambda: logging.getLogger("test.ingest"))
-    device: str = "cpu"
-    memory_bytes: int = 2**30
-    roots: Roots = ANYWHERE
-    pen: Pen = FREE
-
-    def progress(self, step: str, done: int, total: int, unit: str = "images") -> None:
-        self.steps.append((step, done, total))
-        if step == self.stop_in:
-            raise Cancelled("stopped")
 
 
 @pytest.fixture
@@ -65,8 +46,8 @@ def stack(tmp_path, images):
     return make
 
 
-def ingest(out: Path, options: IngestOptions, context: Recorder | None = None, seed: int = 0):
-    load_stage("ingest")(Job("job", Request(out=out, ingest=options, seed=seed)), context or Recorder())
+def ingest(out: Path, options: IngestOptions, context: MemoryContext | None = None, seed: int = 0):
+    load_stage("ingest")(Job("job", Request(out=out, ingest=options, seed=seed)), context or MemoryContext())
     return load(Tree(out).particles)
 
 
@@ -83,7 +64,7 @@ def test_without_downsampling_the_original_stack_is_handed_on(stack, tmp_path, i
 
 def test_all_rows_are_downsampled_also_those_not_in_use(stack, tmp_path, images):
     (tmp_path / "ind.pkl").write_bytes(pickle.dumps([1, 4, 8]))
-    context = Recorder()
+    context = MemoryContext()
     particles = ingest(tmp_path / "out", stack(downsample=16, ind=tmp_path / "ind.pkl"), context)
     np.testing.assert_array_equal(particles.images.read(np.arange(COUNT)), downsample_images(images, 16))
     np.testing.assert_array_equal(particles.rows, [1, 4, 8])
@@ -163,10 +144,15 @@ def test_an_unknown_symmetry_is_refused_before_anything_is_written(stack, tmp_pa
     assert not Tree(tmp_path / "out").downsampled.exists()
 
 
+def stop_in_downsample(step: str, done: int, total: int) -> None:
+    if step == "downsample":
+        raise Cancelled("stopped")
+
+
 def test_a_stopped_stage_leaves_nothing_and_runs_again(stack, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(Cancelled):
-        ingest(out, stack(downsample=16), Recorder(stop_in="downsample"))
+        ingest(out, stack(downsample=16), MemoryContext(listen=stop_in_downsample))
     assert not Tree(out).particles.exists() and not Tree(out).downsampled.exists()
     assert not list(Tree(out).temporary.iterdir())
     assert ingest(out, stack(downsample=16)).box == 16
@@ -176,8 +162,8 @@ def test_a_stopped_stage_leaves_nothing_and_runs_again(stack, tmp_path):
 def test_a_service_reads_only_beneath_its_roots(stack, tmp_path):
     (tmp_path / "allowed").mkdir()
     with pytest.raises(InvalidInput, match="outside the folders"):
-        ingest(tmp_path / "out", stack(), Recorder(roots=Roots.of([tmp_path / "allowed"])))
-    assert ingest(tmp_path / "out", stack(), Recorder(roots=Roots.of([tmp_path]))).box == BOX
+        ingest(tmp_path / "out", stack(), MemoryContext(roots=Roots.of([tmp_path / "allowed"])))
+    assert ingest(tmp_path / "out", stack(), MemoryContext(roots=Roots.of([tmp_path]))).box == BOX
 
 
 def test_one_particle_is_too_few(stack, tmp_path):
@@ -201,7 +187,7 @@ def test_masks_are_looked_at_before_the_images(stack, tmp_path, option, inside, 
     values[inside, inside, inside] = 1
     write_volume(tmp_path / "mask.mrc", values, 1.5 * BOX / side if side != 20 else 7.0)
     request = Request(out=tmp_path / "out", ingest=stack(), reconstruction={option: tmp_path / "mask.mrc"})
-    context = Recorder()
+    context = MemoryContext()
     if found is None:
         load_stage("ingest")(Job("job", request), context)
         return

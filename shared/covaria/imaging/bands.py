@@ -7,11 +7,15 @@ of a smaller radius has the same bands as far as it reaches.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from covaria.imaging.plane import HalfPlane, half_plane
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 FIRST_LIMITS = (1, 2, 3, 5, 8, 12, 18, 27)
 GROWTH = 1.5
@@ -35,20 +39,20 @@ def band_lengths(box: int, radius: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=16)
-def band_freedom(box: int) -> np.ndarray:
+def band_freedom(box: int) -> Float[np.ndarray, " band"]:
     """Real numbers in each band, (bands,): what the whitened power of pure noise adds up to."""
     plane = half_plane(box)
     ends = np.cumsum((0, *band_lengths(box, plane.radius)))
     return np.diff(np.append(0.0, np.cumsum(plane.weight, dtype=np.float64))[ends])
 
 
-def band_sums(values: torch.Tensor, plane: HalfPlane) -> torch.Tensor:
+def band_sums(values: Float[torch.Tensor, "image pixel"], plane: HalfPlane) -> Float[torch.Tensor, "image band"]:
     """Sums of pixel values (b, n) over each band, (b, bands)."""
     parts = torch.split(values, list(band_lengths(plane.box, plane.radius)), 1)
     return torch.stack([part.sum(1) for part in parts], 1)
 
 
-def on_pixels(values: torch.Tensor, plane: HalfPlane) -> torch.Tensor:
+def on_pixels(values: Float[torch.Tensor, "image band"], plane: HalfPlane) -> Float[torch.Tensor, "image pixel"]:
     """One value a band, (b, bands), on every pixel of the plane: (b, n). The transpose of `band_sums`."""
     lengths = torch.as_tensor(band_lengths(plane.box, plane.radius), device=values.device)
     return values.repeat_interleave(lengths, 1, output_size=len(plane))

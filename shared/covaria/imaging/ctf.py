@@ -10,17 +10,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
 from covaria.imaging.plane import HalfPlane
 from covaria.particles.model import ContrastTransfer
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
-def wavelength_angstrom(voltage_kv: np.ndarray) -> np.ndarray:
+
+def wavelength_angstrom(voltage_kv: Float[np.ndarray, "*particle"]) -> Float[np.ndarray, "*particle"]:
     """Relativistic electron wavelength."""
     volt = np.asarray(voltage_kv, np.float64) * 1e3
-    return 12.2643247 / np.sqrt(volt * (1 + 0.978466e-6 * volt))
+    return np.asarray(12.2643247 / np.sqrt(volt * (1 + 0.978466e-6 * volt)))
 
 
 class CtfTable:
@@ -47,7 +52,9 @@ class CtfTable:
             decay = -0.25 * step2 * (b_factor if b_factor is not None else 0 * ones)
             self.envelope = np.stack([scale if scale is not None else ones, decay], 1)
 
-    def evaluate(self, rows: np.ndarray, plane: HalfPlane, device: torch.device | str = "cpu") -> torch.Tensor:
+    def evaluate(
+        self, rows: Int[np.ndarray, " image"], plane: HalfPlane, device: torch.device | str = "cpu"
+    ) -> Float[torch.Tensor, "image pixel"]:
         """CTF of the particles `rows` on `plane`: (len(rows), n) float32."""
         coefficients = torch.as_tensor(self.table[rows], dtype=torch.float32, device=device)
         kx, ky = plane.kx.astype(np.float64), plane.ky.astype(np.float64)

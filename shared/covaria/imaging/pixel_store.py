@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +21,7 @@ class PixelStore:
     scratch  the file that holds them where memory does not; it is removed with the store
     """
 
-    pixels: torch.Tensor
+    pixels: Float[torch.Tensor, "slot pixel 2"]
     scratch: Any = None
 
     @staticmethod
@@ -35,7 +38,7 @@ class PixelStore:
         os.posix_fallocate(scratch.fileno(), 0, single // 2)
         return PixelStore(torch.from_numpy(np.memmap(scratch.name, np.float16, "r+", shape=shape)), scratch)
 
-    def put(self, slots: np.ndarray, pixels: torch.Tensor) -> None:
+    def put(self, slots: Int[np.ndarray, " image"], pixels: Float[torch.Tensor, "image pixel 2"]) -> None:
         """Keep pixels (b, n, 2) in their slots (b,)."""
         self.pixels[torch.as_tensor(slots)] = pixels.to(self.pixels.dtype)
 
@@ -48,7 +51,9 @@ class PixelStore:
             return self
         return PixelStore(self.pixels.to(device))
 
-    def take(self, slots: np.ndarray, count: int, device: torch.device) -> torch.Tensor:
+    def take(
+        self, slots: Int[np.ndarray, " image"], count: int, device: torch.device
+    ) -> Float[torch.Tensor, "image {count} 2"]:
         """The first `count` pixels of some slots, (b, count, 2) float32 on `device`."""
         chosen = self.pixels[torch.as_tensor(slots, device=self.pixels.device)][:, :count]
         return chosen.to(device, torch.float32)

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Complex, Float, Int
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +30,10 @@ class HalfPlane:
 
     box: int
     radius: int
-    kx: np.ndarray
-    ky: np.ndarray
-    shell: np.ndarray
-    weight: np.ndarray
+    kx: Int[np.ndarray, " pixel"]
+    ky: Int[np.ndarray, " pixel"]
+    shell: Int[np.ndarray, " pixel"]
+    weight: Float[np.ndarray, " pixel"]
 
     def __len__(self) -> int:
         return len(self.kx)
@@ -38,14 +42,14 @@ class HalfPlane:
         """The pixels with abs(k) <= `radius`: the first ones of this list."""
         return half_plane(self.box, min(radius, self.radius))
 
-    def take(self, images: torch.Tensor) -> torch.Tensor:
+    def take(self, images: Float[torch.Tensor, "image box box"]) -> Float[torch.Tensor, "image pixel 2"]:
         """Transform real images (b, box, box) and list their pixels: (b, n, 2) float32, origin at pixel box // 2."""
         transform = torch.fft.rfft2(images)
         index = torch.as_tensor((self.ky % self.box) * (self.box // 2 + 1) + self.kx, device=images.device)
         pixels = transform.flatten(1)[:, index] * self._sign(images.device)
         return torch.view_as_real(pixels.to(torch.complex64))
 
-    def put(self, pixels: torch.Tensor) -> torch.Tensor:
+    def put(self, pixels: Float[torch.Tensor, "image pixel 2"]) -> Float[torch.Tensor, "image box box"]:
         """The real images (b, box, box) whose listed pixels are (b, n, 2), zero elsewhere: the inverse of `take`."""
         columns = self.box // 2 + 1
         half = torch.zeros((len(pixels), self.box * columns), dtype=torch.complex64, device=pixels.device)
@@ -61,13 +65,15 @@ class HalfPlane:
     def _sign(self, device: torch.device) -> torch.Tensor:
         return torch.as_tensor(1.0 - 2.0 * ((self.kx + self.ky) % 2), dtype=torch.float32, device=device)
 
-    def phase_ramp(self, translations: torch.Tensor) -> torch.Tensor:
+    def phase_ramp(self, translations: Float[torch.Tensor, "image 2"]) -> Complex[torch.Tensor, "image pixel"]:
         """exp(-2 pi i k.t / box) for translations (b, 2) in pixels: moves image content by +t. (b, n) complex64."""
         k = torch.as_tensor(np.stack([self.kx, self.ky]), dtype=torch.float32, device=translations.device)
         angle = (-2 * np.pi / self.box) * (translations.float() @ k)
         return torch.polar(torch.ones_like(angle), angle)
 
-    def frequencies(self, device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
+    def frequencies(
+        self, device: torch.device | str = "cpu"
+    ) -> tuple[Int[torch.Tensor, " pixel"], Int[torch.Tensor, " pixel"]]:
         """kx and ky on a device."""
         return torch.as_tensor(self.kx, device=device), torch.as_tensor(self.ky, device=device)
 

@@ -12,13 +12,20 @@ Images hold one of each Hermitian pair, so do volumes (x >= 0): `volumes.complet
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from covaria.imaging import operators
 from covaria.imaging.plane import HalfPlane
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
-def project(volumes: torch.Tensor, rotations: torch.Tensor, plane: HalfPlane) -> torch.Tensor:
+
+def project(
+    volumes: Float[torch.Tensor, "m m d channels"], rotations: Float[torch.Tensor, "image 3 3"], plane: HalfPlane
+) -> Float[torch.Tensor, "image pixel 2 channels//2"]:
     """Central slices of padded volumes.
 
     volumes    (M, M, H, 2K) float32, the K real parts, then the K imaginary parts (`volumes.to_padded`)
@@ -31,7 +38,11 @@ def project(volumes: torch.Tensor, rotations: torch.Tensor, plane: HalfPlane) ->
 
 
 def backproject(
-    sums: torch.Tensor, values: torch.Tensor, weights: torch.Tensor, rotations: torch.Tensor, plane: HalfPlane
+    sums: Float[torch.Tensor, "m m h channels"],
+    values: Float[torch.Tensor, "image pixel 2 channel"],
+    weights: Float[torch.Tensor, "image pixel real"],
+    rotations: Float[torch.Tensor, "image 3 3"],
+    plane: HalfPlane,
 ) -> None:
     """Add image values to padded volumes, in place: the adjoint of `project`.
 

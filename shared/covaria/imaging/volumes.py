@@ -8,9 +8,13 @@ for one frequency unit, and lies as [z, y, x, channel], z and y centred, x = 0 .
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 def cube_side(radius: int) -> int:
@@ -24,7 +28,9 @@ def padded_shape(radius: int, channels: int) -> tuple[int, int, int, int]:
     return 2 * side, 2 * side, side, channels
 
 
-def resize_fourier(volumes: torch.Tensor, side: int) -> torch.Tensor:
+def resize_fourier(
+    volumes: Float[torch.Tensor, "*stack old old old"], side: int
+) -> Float[torch.Tensor, "*stack {side} {side} {side}"]:
     """Crop or zero-pad (..., a, a, a) real volumes in Fourier space to `side`, origin kept at the centre voxel.
 
     DFT coefficients are kept (not grey levels), Nyquist planes are dropped.
@@ -46,14 +52,14 @@ def resize_fourier(volumes: torch.Tensor, side: int) -> torch.Tensor:
 
 
 @lru_cache(maxsize=8)
-def _kernel_response(side: int, device: torch.device) -> torch.Tensor:
+def _kernel_response(side: int, device: torch.device) -> Float[torch.Tensor, "{side} {side} {side}"]:
     """Real-space response of the trilinear kernel on the twofold padded grid: prod sinc^2(x / (2 side)); (side,)*3."""
     x = (torch.arange(side, device=device) - side // 2) / (2.0 * side)
     s = torch.sinc(x) ** 2
     return s[:, None, None] * s[None, :, None] * s[None, None, :]
 
 
-def to_padded(volumes: torch.Tensor) -> torch.Tensor:
+def to_padded(volumes: Float[torch.Tensor, "channel d d d"]) -> Float[torch.Tensor, "2*d 2*d d 2*channel"]:
     """Padded Fourier grid of real cubes (K, d, d, d), ready for `project`: (2d, 2d, d, 2K) float32."""
     count, side = volumes.shape[0], volumes.shape[-1]
     out = torch.empty((2 * side, 2 * side, side, 2 * count), device=volumes.device)
@@ -67,7 +73,7 @@ def to_padded(volumes: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def completed(sums: torch.Tensor, n_complex: int) -> torch.Tensor:
+def completed(sums: Float[torch.Tensor, "m m h channel"], n_complex: int) -> Float[torch.Tensor, "m m h channel"]:
     """What `backproject` summed over the listed pixels, completed to the sum over the whole plane: a new tensor.
 
     A pixel's mate lands at the mirrored voxel: outside the half that is kept, but on the x = 0 plane it must be added.
@@ -80,7 +86,7 @@ def completed(sums: torch.Tensor, n_complex: int) -> torch.Tensor:
     return whole
 
 
-def from_padded(half: torch.Tensor) -> torch.Tensor:
+def from_padded(half: Float[torch.Tensor, "m m d channels"]) -> Float[torch.Tensor, "channels//2 d d d"]:
     """Real cubes (K, d, d, d) of a padded half grid (2d, 2d, d, 2K): inverse DFT cropped to the cube, no correction."""
     side, count = half.shape[2], half.shape[-1] // 2
     out = torch.empty((count, side, side, side), device=half.device)
@@ -93,13 +99,13 @@ def from_padded(half: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def adjoint_from_padded(half: torch.Tensor) -> torch.Tensor:
+def adjoint_from_padded(half: Float[torch.Tensor, "m m d channels"]) -> Float[torch.Tensor, "channels//2 d d d"]:
     """The adjoint of `to_padded` (for the plain inner product of real cubes), on a Hermitian half grid."""
     side = half.shape[2]
     return from_padded(half) * ((2.0 * side) ** 3 / _kernel_response(side, half.device))
 
 
-def grid_corrected(half: torch.Tensor) -> torch.Tensor:
+def grid_corrected(half: Float[torch.Tensor, "m m d channels"]) -> Float[torch.Tensor, "channels//2 d d d"]:
     """Real cubes of a gridded quotient num / den: inverse DFT, cropped, kernel response divided out.
 
     The quotient holds DFT coefficients at half-unit spacing: those of the cube, padded.
@@ -109,14 +115,14 @@ def grid_corrected(half: torch.Tensor) -> torch.Tensor:
 
 
 @lru_cache(maxsize=8)
-def padded_radius(side: int) -> np.ndarray:
+def padded_radius(side: int) -> Float[np.ndarray, "{2*side} {2*side} {side}"]:
     """abs(q) in frequency units on the padded half grid of a cube: (2d, 2d, d) float32."""
     axis = (np.arange(2 * side) - side) / 2.0
     x = np.arange(side) / 2.0
     return np.sqrt(axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + x[None, None, :] ** 2).astype(np.float32)
 
 
-def unit_density(weights: torch.Tensor) -> torch.Tensor:
+def unit_density(weights: Float[torch.Tensor, "m m d"]) -> Float[torch.Tensor, "d d d//2+1"]:
     """Samples for each unit cell of the cube's own Fourier grid, from the padded grid's (2d, 2d, d) weights.
 
     One unit cell holds 2^3 padded cells: each is shared out with (1/4, 1/2, 1/4) x 2 along every axis.

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import scipy.fft
-from numpy.typing import NDArray
 
-from covaria.maps.fourier import FloatArray, shell_sum
+from covaria.maps.fourier import shell_sum
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 ONE_SEVENTH = 1.0 / 7.0
 
 
-def fsc(a: FloatArray, b: FloatArray, mask: FloatArray | None = None) -> NDArray[np.float64]:
+def fsc(
+    a: Float[np.ndarray, "*a"], b: Float[np.ndarray, "*b"], mask: Float[np.ndarray, "*mask"] | None = None
+) -> Float[np.ndarray, " shell"]:
     """Fourier shell correlation of two real-space volumes (D, D, D) at shells 0 .. D//2-1, shell = round(|k|).
 
     FSC(r) = Re sum a conj(b) / sqrt(sum |a|^2 sum |b|^2) over the whole shell. An empty shell (no power in one of the
@@ -26,10 +32,11 @@ def fsc(a: FloatArray, b: FloatArray, mask: FloatArray | None = None) -> NDArray
     )
     cross = shell_sum(first.real * second.real + first.imag * second.imag, box)
     power = shell_sum(np.abs(first) ** 2, box) * shell_sum(np.abs(second) ** 2, box)
-    return np.divide(cross, np.sqrt(power), out=np.zeros(box // 2), where=power > 0)
+    curve: np.ndarray = np.divide(cross, np.sqrt(power), out=np.zeros(box // 2), where=power > 0)
+    return curve
 
 
-def crossing(curve: NDArray[np.floating], threshold: float = ONE_SEVENTH) -> float:
+def crossing(curve: Float[np.ndarray, " shell"], threshold: float = ONE_SEVENTH) -> float:
     """The shell (a real number) where the curve first falls below `threshold`; the last shell if it never does.
 
     Shell 0 is not looked at. A curve that starts below gives shell 1.
@@ -44,11 +51,13 @@ def crossing(curve: NDArray[np.floating], threshold: float = ONE_SEVENTH) -> flo
     return shell - 1 + (high - threshold) / (high - low)
 
 
-def resolution_at(curve: NDArray[np.floating], pixel_size_angstrom: float, threshold: float = ONE_SEVENTH) -> float:
+def resolution_at(
+    curve: Float[np.ndarray, " shell"], pixel_size_angstrom: float, threshold: float = ONE_SEVENTH
+) -> float:
     """Resolution in angstrom where an FSC curve (D//2,) first falls below `threshold`."""
     return 2 * len(curve) * pixel_size_angstrom / crossing(curve, threshold)
 
 
-def fsc_area(curve: NDArray[np.floating]) -> float:
+def fsc_area(curve: Float[np.ndarray, " shell"]) -> float:
     """Mean of an FSC curve over shells 1 .. D//2-1: 1 for equal volumes."""
     return float(np.mean(np.asarray(curve)[1:]))

@@ -23,6 +23,7 @@ from covaria.maps.local import (
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float, Float32
 
 POOLING = 0.05
 """Share of a full window's average statistics, over the whole mask, that is added to every window's own."""
@@ -31,15 +32,15 @@ REPORT_SPACING_PX = 4.0
 
 
 def local_filter(
-    half1: FloatArray,
-    half2: FloatArray,
-    mask: FloatArray,
+    half1: Float[np.ndarray, "box box box"],
+    half2: Float[np.ndarray, "box box box"],
+    mask: Float[np.ndarray, "box box box"],
     pixel_size_angstrom: float,
     *,
-    unbiased1: FloatArray | None = None,
-    unbiased2: FloatArray | None = None,
+    unbiased1: Float[np.ndarray, "box box box"] | None = None,
+    unbiased2: Float[np.ndarray, "box box box"] | None = None,
     device: str = "cpu",
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[Float32[np.ndarray, "box box box"], Float32[np.ndarray, "box box box"]]:
     """The average of two half-maps, Wiener-filtered by place and band, and the local resolution in angstrom.
 
     half1, half2, mask  (D, D, D); the mask (soft, 0..1) says where statistics are taken and multiplies the result.
@@ -92,7 +93,9 @@ def transforms(volumes: tuple[FloatArray, ...], device: str) -> torch.Tensor:
     return result
 
 
-def pooled(sums: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
+def pooled(
+    sums: Float[torch.Tensor, "sum l l l"], mass: Float[torch.Tensor, "l l l"]
+) -> Float[torch.Tensor, "sum l l l"]:
     """Windowed sums (m, L, L, L), leaning on the whole mask's average where a window holds little: the same shape.
 
     Every window receives POOLING times what an average full window holds, so a window outside the mask shows the mean.
@@ -101,12 +104,14 @@ def pooled(sums: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
     return sums + POOLING * mass.max() * everywhere
 
 
-def report_positions(box: int) -> NDArray[np.float64]:
+def report_positions(box: int) -> Float[np.ndarray, " position"]:
     """Where the local FSC is evaluated along each axis: every few voxels, from edge to edge."""
     return np.linspace(0, box - 1, max(2, round(box / REPORT_SPACING_PX)))
 
 
-def at_positions(values: torch.Tensor, band: Band, positions: torch.Tensor, box: int) -> torch.Tensor:
+def at_positions(
+    values: Float[torch.Tensor, "*stack l l l"], band: Band, positions: Float[torch.Tensor, " p"], box: int
+) -> Float[torch.Tensor, "*stack p p p"]:
     """A lattice function (L, L, L) spread and read off at positions (p,) along each axis: (p, p, p)."""
     import torch
 
@@ -115,7 +120,7 @@ def at_positions(values: torch.Tensor, band: Band, positions: torch.Tensor, box:
     return apply_each_axis(values, windows)
 
 
-def crossing_shells(curves: torch.Tensor, bands: tuple[Band, ...]) -> torch.Tensor:
+def crossing_shells(curves: Float[torch.Tensor, "band p p p"], bands: tuple[Band, ...]) -> Float[torch.Tensor, "p p p"]:
     """The shell (>= 1) where local FSC curves (bands, p, p, p) first fall below 1/7, linear between band centres."""
     import torch
 
@@ -130,7 +135,7 @@ def crossing_shells(curves: torch.Tensor, bands: tuple[Band, ...]) -> torch.Tens
     return torch.where(first == len(bands), torch.full_like(shell, bands[-1].centre), shell).clamp(min=1)
 
 
-def linear_interpolation(box: int) -> NDArray[np.float32]:
+def linear_interpolation(box: int) -> Float[np.ndarray, "{box} position"]:
     """The matrix (D, p) that interpolates linearly from the report positions to every voxel."""
     positions = report_positions(box)
     spacing = positions[1] - positions[0]

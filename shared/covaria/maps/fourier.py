@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32, Int
+
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
 
 
-def shell_indices(box: int) -> NDArray[np.int64]:
+def shell_indices(box: int) -> Int[np.ndarray, "{box} {box} {box//2+1}"]:
     """round(|k|) in integer frequency units on the unshifted rfft half, (D, D, D//2+1)."""
     full = np.rint(np.fft.fftfreq(box) * box)
     half = np.arange(box // 2 + 1)
@@ -18,26 +23,29 @@ def shell_indices(box: int) -> NDArray[np.int64]:
     return result
 
 
-def hermitian_weights(box: int) -> NDArray[np.float64]:
+def hermitian_weights(box: int) -> Float[np.ndarray, " {box//2+1}"]:
     """How often each kx column (D//2+1,) of the rfft half occurs in the whole: 2, but 1 at kx = 0 and Nyquist."""
     weights = np.full(box // 2 + 1, 2.0)
     weights[0] = weights[-1] = 1.0
     return weights
 
 
-def shell_sum(values: FloatArray, box: int) -> NDArray[np.float64]:
+def shell_sum(values: Float[np.ndarray, "{box} {box} {box//2+1}"], box: int) -> Float[np.ndarray, " {box//2}"]:
     """Sum over the WHOLE of each shell 0 .. D//2-1 of a real function on the rfft half, (D, D, D//2+1) -> (D//2,)."""
     weighted = values * hermitian_weights(box)
     sums = np.bincount(shell_indices(box).ravel(), weights=weighted.ravel(), minlength=box // 2)
     return sums[: box // 2].astype(np.float64)
 
 
-def shell_average(values: FloatArray, box: int) -> NDArray[np.float64]:
+def shell_average(values: Float[np.ndarray, "{box} {box} {box//2+1}"], box: int) -> Float[np.ndarray, " {box//2}"]:
     """Mean over each shell 0 .. D//2-1 of a real function on the rfft half, (D, D, D//2+1) -> (D//2,)."""
-    return shell_sum(values, box) / shell_sum(np.ones(values.shape), box)
+    mean: np.ndarray = shell_sum(values, box) / shell_sum(np.ones(values.shape), box)
+    return mean
 
 
-def radial_filter(volume: FloatArray, gain: NDArray[np.floating]) -> NDArray[np.float32]:
+def radial_filter(
+    volume: Float[np.ndarray, "box box box"], gain: Float[np.ndarray, " box//2"]
+) -> Float32[np.ndarray, "box box box"]:
     """Multiply each Fourier shell of a volume (D, D, D) by `gain` (D//2,); what lies beyond becomes zero."""
     box = volume.shape[0]
     table = np.concatenate([np.asarray(gain, dtype=np.float32), np.zeros(box, dtype=np.float32)])
@@ -46,7 +54,7 @@ def radial_filter(volume: FloatArray, gain: NDArray[np.floating]) -> NDArray[np.
     return result
 
 
-def resample_volume(volume: FloatArray, box: int) -> NDArray[np.float32]:
+def resample_volume(volume: Float[np.ndarray, "old old old"], box: int) -> Float32[np.ndarray, "{box} {box} {box}"]:
     """The same density sampled on `box` voxels a side over the same extent, by Fourier cropping or padding.
 
     Grey levels stay, the origin stays at voxel D//2 (both boxes even, so no phase is needed), the Nyquist planes of the

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Complex, Float, Float32
 
 N_BANDS = 16
 WINDOW_FREEDOM = 40.0
@@ -37,8 +38,8 @@ class Band:
     centre: float
     width: float
     grid: int
-    gain: torch.Tensor
-    windows: torch.Tensor
+    gain: Float[torch.Tensor, "n n n//2+1"]
+    windows: Float[torch.Tensor, "n l"]
 
 
 def hat(radius: NDArray[np.floating], centre: float, width: float) -> NDArray[np.floating]:
@@ -46,14 +47,17 @@ def hat(radius: NDArray[np.floating], centre: float, width: float) -> NDArray[np
     return result
 
 
-def b_spline_windows(positions: NDArray[np.floating], box: int, spacing: float) -> NDArray[np.float32]:
+def b_spline_windows(
+    positions: Float[np.ndarray, " position"], box: int, spacing: float
+) -> Float32[np.ndarray, "position window"]:
     """Cubic B-splines on knots about `spacing` voxels apart at positions (n,) in [0, box): (n, L), rows sum to 1."""
     intervals = max(1, round(box / spacing))
     step = box / intervals
     knots = (np.arange(intervals + 3) - 1) * step
     t = np.abs(positions[:, None] - knots[None, :]) / step
     inner, outer = 2 / 3 - t**2 + t**3 / 2, np.clip(2 - t, 0, None) ** 3 / 6
-    return np.where(t < 1, inner, outer).astype(np.float32)
+    windows: np.ndarray = np.where(t < 1, inner, outer).astype(np.float32)
+    return windows
 
 
 def window_spacing(box: int, centre: float, width: float) -> float:
@@ -106,7 +110,9 @@ def radial_bands(box: int, device: str = "cpu", n_bands: int = N_BANDS) -> tuple
     return tuple(bands)
 
 
-def crop_transform(transform: torch.Tensor, grid: int) -> torch.Tensor:
+def crop_transform(
+    transform: Complex[torch.Tensor, "*stack d d d//2+1"], grid: int
+) -> Complex[torch.Tensor, "*stack {grid} {grid} {grid//2+1}"]:
     """The central `grid` frequencies of unshifted rfft halves (..., D, D, D//2+1): grey level kept, Nyquist zero."""
     import torch
 
@@ -123,7 +129,9 @@ def crop_transform(transform: torch.Tensor, grid: int) -> torch.Tensor:
     return result * (grid / box) ** 3
 
 
-def pad_transform(transform: torch.Tensor, box: int) -> torch.Tensor:
+def pad_transform(
+    transform: Complex[torch.Tensor, "*stack n n n//2+1"], box: int
+) -> Complex[torch.Tensor, "*stack {box} {box} {box//2+1}"]:
     """The inverse of `crop_transform`: unshifted rfft halves (..., n, n, n//2+1) placed in those of a larger box."""
     import torch
 
@@ -138,7 +146,7 @@ def pad_transform(transform: torch.Tensor, box: int) -> torch.Tensor:
     return result * (box / grid) ** 3
 
 
-def band_pass(transform: torch.Tensor, band: Band) -> torch.Tensor:
+def band_pass(transform: Complex[torch.Tensor, "*stack d d d//2+1"], band: Band) -> Float[torch.Tensor, "*stack n n n"]:
     """A band of volumes, from rfft halves (..., D, D, D//2+1) to real space on the band's grid (..., n, n, n)."""
     import torch
 
@@ -148,17 +156,23 @@ def band_pass(transform: torch.Tensor, band: Band) -> torch.Tensor:
     return result
 
 
-def windowed_sums(field: torch.Tensor, windows: torch.Tensor) -> torch.Tensor:
+def windowed_sums(
+    field: Float[torch.Tensor, "*stack n n n"], windows: Float[torch.Tensor, "n l"]
+) -> Float[torch.Tensor, "*stack l l l"]:
     """Sums of fields (..., n, n, n) under every window: (..., L, L, L)."""
     return apply_each_axis(field, windows.T)
 
 
-def spread(values: torch.Tensor, windows: torch.Tensor) -> torch.Tensor:
+def spread(
+    values: Float[torch.Tensor, "*stack l l l"], windows: Float[torch.Tensor, "n l"]
+) -> Float[torch.Tensor, "*stack n n n"]:
     """The smooth field sum_l value_l window_l: (..., L, L, L) -> (..., n, n, n)."""
     return apply_each_axis(values, windows)
 
 
-def apply_each_axis(field: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+def apply_each_axis(
+    field: Float[torch.Tensor, "*stack n n n"], matrix: Float[torch.Tensor, "m n"]
+) -> Float[torch.Tensor, "*stack m m m"]:
     """Apply (m, n) along the last three axes: (..., n, n, n) -> (..., m, m, m), as matrix products."""
     import torch
 

@@ -18,6 +18,7 @@ needs many voxels in each band: docs/decisions/0002.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -32,6 +33,9 @@ from covaria.maps.local import (
     windowed_sums,
 )
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 WINDOWS = 24
 """Along an axis of the box, but none smaller than two voxels."""
 SHELLS_IN_BAND = 6
@@ -41,7 +45,9 @@ LEAST_SIGNAL = 1e-3
 TINY = 1e-30
 
 
-def shrunk(halves: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def shrunk(
+    halves: Float[torch.Tensor, "2 component d d d"], mask: Float[torch.Tensor, "d d d"]
+) -> Float[torch.Tensor, "2 component d d d"]:
     """Both half-sets' volumes times the gain of their average: (2, K, d, d, d) inside the mask (d, d, d) -> the same.
 
     The average of the result is the best estimate of each component. Both halves get the same gain: their noise stays
@@ -75,7 +81,7 @@ def _geometry(mask: torch.Tensor) -> _Geometry:
     return _Geometry(bands, [windows(band.grid) for band in bands], cover, float(weight.sum()))
 
 
-def _shrunk(pair: torch.Tensor, geometry: _Geometry) -> torch.Tensor:
+def _shrunk(pair: Float[torch.Tensor, "2 d d d"], geometry: _Geometry) -> Float[torch.Tensor, "2 d d d"]:
     """One component's halves (2, d, d, d) times its gain."""
     side = pair.shape[-1]
     transform = torch.fft.rfftn(pair, dim=(-3, -2, -1))

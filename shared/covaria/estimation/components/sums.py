@@ -196,4 +196,5 @@ def _inverse_dft(spectrum: np.ndarray, side: int) -> np.ndarray:
 
 def _on_shells(values: np.ndarray, side: int) -> np.ndarray:
     table = np.append(values, np.full(side, values[-1]))
-    return table[shell_indices(side)]
+    by_voxel: np.ndarray = table[shell_indices(side)]
+    return by_voxel

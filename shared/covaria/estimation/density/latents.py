@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float64
 
 REJECTED_SHARE = 0.1
 RELATIVE_FLOOR = 1e-6
@@ -22,12 +26,14 @@ class UncertainPoints:
     """
 
     zdim: int
-    coordinates: Array
-    covariances: Array
+    coordinates: Float64[np.ndarray, "particle dim"]
+    covariances: Float64[np.ndarray, "particle dim dim"]
     rejected: int
 
 
-def marginal_covariances(precisions: Array, dim: int) -> Array:
+def marginal_covariances(
+    precisions: Float64[np.ndarray, "particle q q"], dim: int
+) -> Float64[np.ndarray, "particle {dim} {dim}"]:
     """(N, k, k) precisions -> (N, dim, dim) error covariances of the first `dim` coordinates.
 
     The whole matrix is inverted, then cut: cutting first would pretend that the others were known. Directions that an
@@ -40,7 +46,7 @@ def marginal_covariances(precisions: Array, dim: int) -> Array:
     return result
 
 
-def keep_precise(covariances: Array) -> NDArray[np.bool_]:
+def keep_precise(covariances: Float64[np.ndarray, "particle dim dim"]) -> Bool[np.ndarray, " particle"]:
     """All but the tenth with the largest error volume (determinant) in the density's own coordinates."""
     volume = np.linalg.slogdet(covariances)[1]
     result: NDArray[np.bool_] = np.isfinite(volume) & (volume <= np.quantile(volume, 1 - REJECTED_SHARE))

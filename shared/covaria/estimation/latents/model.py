@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True)
@@ -17,9 +21,9 @@ class Latents:
     contrasts    (N,)
     """
 
-    coordinates: np.ndarray
-    precision: np.ndarray
-    contrasts: np.ndarray
+    coordinates: Float[np.ndarray, "image q"]
+    precision: Float[np.ndarray, "image q q"]
+    contrasts: Float[np.ndarray, " image"]
 
     def __len__(self) -> int:
         return len(self.coordinates)

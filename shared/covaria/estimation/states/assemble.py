@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from covaria.estimation.states.estimates import ResidualMaps
 from covaria.estimation.states.model import HalfSetModels
 from covaria.estimation.states.selection import Choice, choose, prior_losses, shell_gain
 from covaria.maps.filtering import local_filter
 from covaria.maps.fourier import shell_indices
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,13 @@ class State:
     local_resolution  angstrom
     """
 
-    filtered: NDArray[np.float32]
-    halves: NDArray[np.float32]
-    local_resolution: NDArray[np.float32]
+    filtered: Float[np.ndarray, "d d d"]
+    halves: Float[np.ndarray, "2 d d d"]
+    local_resolution: Float[np.ndarray, "d d d"]
     choice: Choice
 
 
-def damped(maps: torch.Tensor) -> torch.Tensor:
+def damped(maps: Float[torch.Tensor, "2 candidate d d d"]) -> Float[torch.Tensor, "2 candidate d d d"]:
     """Each map's shells times what the two half-sets agree on: masked maps (2, K, D, D, D) -> the same shape."""
     box = maps.shape[-1]
     gains = torch.stack([shell_gain(maps[:, k]) for k in range(maps.shape[1])])
@@ -43,10 +46,10 @@ def damped(maps: torch.Tensor) -> torch.Tensor:
 
 def assemble(
     model: HalfSetModels,
-    target: NDArray[np.floating],
+    target: Float[np.ndarray, " component"],
     residuals: tuple[ResidualMaps, ResidualMaps],
-    everyone: torch.Tensor,
-    sizes: NDArray[np.int64],
+    everyone: Float[torch.Tensor, "2 d d d"],
+    sizes: Int[np.ndarray, " neighbourhood"],
     scale: float,
     pixel_size_angstrom: float,
 ) -> State:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from covaria.imaging.volumes import adjoint_from_padded, grid_corrected, padded_radius, unit_density
+
+if TYPE_CHECKING:
+    from jaxtyping import Complex, Float, Int
 
 RIDGE = 0.05
 """Share of a shell's mean weight added to every voxel's: keeps directions that few images saw from blowing up."""
@@ -24,25 +28,25 @@ class HeldOut:
     gradient  (D, D, D//2+1) complex, weight (D, D, D//2+1)
     """
 
-    gradient: torch.Tensor
-    weight: torch.Tensor
+    gradient: Complex[torch.Tensor, "d d d//2+1"]
+    weight: Float[torch.Tensor, "d d d//2+1"]
 
 
 @dataclass(frozen=True)
 class ResidualMaps:
     """One target and half-set: maps (K, D, D, D) of the residual by neighbourhood, and the smallest one's data."""
 
-    maps: torch.Tensor
+    maps: Float[torch.Tensor, "neighbourhood d d d"]
     held_out: HeldOut
 
 
 @lru_cache(maxsize=4)
-def padded_shells(side: int, device: torch.device) -> torch.Tensor:
+def padded_shells(side: int, device: torch.device) -> Int[torch.Tensor, "{2*side} {2*side} {side}"]:
     """round(2 |q|) on the padded half grid of a cube: shells half a frequency unit wide."""
     return torch.as_tensor(np.rint(2 * padded_radius(side)).astype(np.int64), device=device)
 
 
-def residual_map(sums: torch.Tensor) -> torch.Tensor:
+def residual_map(sums: Float[torch.Tensor, "m m d 3"]) -> Float[torch.Tensor, "d d d"]:
     """The residual's density (D, D, D) from complete sums (2D, 2D, D, 3): num / (den + ridge), kernel divided out."""
     side = sums.shape[2]
     shells = padded_shells(side, sums.device)
@@ -56,7 +60,7 @@ def residual_map(sums: torch.Tensor) -> torch.Tensor:
     return grid_corrected(quotient)[0]
 
 
-def held_out(sums: torch.Tensor) -> HeldOut:
+def held_out(sums: Float[torch.Tensor, "m m d 3"]) -> HeldOut:
     """The likelihood terms of complete sums (2D, 2D, D, 3), on the box's own Fourier grid."""
     side = sums.shape[2]
     real = adjoint_from_padded(sums[..., :2])[0]
@@ -64,7 +68,7 @@ def held_out(sums: torch.Tensor) -> HeldOut:
     return HeldOut(gradient, unit_density(sums[..., 2]).clamp(min=0))
 
 
-def residual_maps(rings: torch.Tensor) -> ResidualMaps:
+def residual_maps(rings: Float[torch.Tensor, "neighbourhood m m d 3"]) -> ResidualMaps:
     """Maps of the nested neighbourhoods from the sums of their rings (K, 2D, 2D, D, 3), which are used up."""
     total = rings[0]
     smallest = held_out(total)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 SMALLEST_NEIGHBOURHOOD = 100
 LARGEST_SHARE = 1 / 3
@@ -13,8 +17,8 @@ N_NEIGHBOURHOODS = 8
 
 
 def squared_distances(
-    target: NDArray[np.floating], latents: NDArray[np.floating], precision: NDArray[np.floating]
-) -> NDArray[np.float64]:
+    target: Float[np.ndarray, " q"], latents: Float[np.ndarray, "image q"], precision: Float[np.ndarray, "image q q"]
+) -> Float[np.ndarray, " image"]:
     """d_i = (z* - z_i)^T Prec_i (z* - z_i): target (q,), latents (N, q), precision (N, q, q) -> (N,)."""
     difference = np.asarray(target, np.float64) - latents
     result: NDArray[np.float64] = np.einsum("ni,nij,nj->n", difference, precision.astype(np.float64), difference)
@@ -22,8 +26,8 @@ def squared_distances(
 
 
 def leading(
-    latents: NDArray[np.floating], precision: NDArray[np.floating], count: int
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    latents: Float[np.ndarray, "image q"], precision: Float[np.ndarray, "image q q"], count: int
+) -> tuple[Float[np.ndarray, "image k"], Float[np.ndarray, "image k k"]]:
     """The first `count` of the coordinates (N, q), and their own precision (N, count, count) whatever the others are.
 
     Coordinates along components that only fit noise hold each image's own noise: neighbours chosen by them would build
@@ -35,7 +39,7 @@ def leading(
     return latents[:, :count], np.linalg.inv(covariance)
 
 
-def neighbourhood_sizes(count: int) -> NDArray[np.int64]:
+def neighbourhood_sizes(count: int) -> Int[np.ndarray, " neighbourhood"]:
     """How many nearest images (both half-sets together) each neighbourhood holds: geometric, smallest first.
 
     From about 100 images, or 1/64 of all, up to a third of all. "All images" is a further candidate that every target
@@ -56,14 +60,14 @@ class Neighbourhoods:
     ring      (N,)  the smallest neighbourhood that holds the image; K beyond the last
     """
 
-    distance: NDArray[np.float64]
-    sizes: NDArray[np.int64]
-    edges: NDArray[np.float64]
-    ring: NDArray[np.int64]
+    distance: Float[np.ndarray, " image"]
+    sizes: Int[np.ndarray, " neighbourhood"]
+    edges: Float[np.ndarray, " neighbourhood"]
+    ring: Int[np.ndarray, " image"]
 
 
 def neighbourhoods(
-    target: NDArray[np.floating], latents: NDArray[np.floating], precision: NDArray[np.floating]
+    target: Float[np.ndarray, " q"], latents: Float[np.ndarray, "image q"], precision: Float[np.ndarray, "image q q"]
 ) -> Neighbourhoods:
     """The nested neighbourhoods of a target (q,) among latents (N, q) with precision (N, q, q)."""
     distance = squared_distances(target, latents, precision)

@@ -11,6 +11,7 @@ estimate).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from covaria.estimation.states.estimates import HeldOut
 from covaria.maps.correlation import fsc
 from covaria.maps.filtering import at_positions, report_positions
 from covaria.maps.local import Band, band_pass, crop_transform, pad_transform, radial_bands, spread, windowed_sums
+
+if TYPE_CHECKING:
+    from jaxtyping import Complex, Float, Int
 
 N_SELECTION_BANDS = 8
 POOLED_WINDOWS = 30.0
@@ -39,9 +43,9 @@ class Choice:
     shares     (bands, 1 + K) mean weight inside the mask
     """
 
-    residuals: torch.Tensor
+    residuals: Float[torch.Tensor, "2 d d d"]
     weights: tuple[torch.Tensor, ...]
-    shares: torch.Tensor
+    shares: Float[torch.Tensor, "band candidate"]
 
     def strongest(self, box: int) -> NDArray[np.int8]:
         """The heaviest candidate of each band: (bands, p, p, p) at `report_positions(box)` on every axis."""
@@ -51,7 +55,7 @@ class Choice:
         return np.stack([field.argmax(0).numpy().astype(np.int8) for field in at])
 
 
-def shell_gain(maps: torch.Tensor) -> torch.Tensor:
+def shell_gain(maps: Float[torch.Tensor, "2 d d d"]) -> Float[torch.Tensor, " d//2"]:
     """How much of each shell two half-sets agree on, max(FSC, 0) smoothed over five shells: (2, D, D, D) -> (D//2,)."""
     both = maps.cpu().numpy()
     curve = fsc(both[0], both[1])
@@ -60,7 +64,9 @@ def shell_gain(maps: torch.Tensor) -> torch.Tensor:
     return torch.as_tensor(np.clip(smooth, 0, 1), dtype=torch.float32, device=maps.device)
 
 
-def whitened(held: HeldOut, offset: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def whitened(
+    held: HeldOut, offset: Complex[torch.Tensor, "d d d//2+1"]
+) -> tuple[Float[torch.Tensor, "d d d//2+1"], Complex[torch.Tensor, "d d d//2+1"]]:
     """sqrt(W) and t for candidates that start from another linear map than the judge.
 
     The judge's residuals are relative to its own linear map; offset = DFT of the judge's map minus the candidate's.
@@ -71,8 +77,12 @@ def whitened(held: HeldOut, offset: torch.Tensor) -> tuple[torch.Tensor, torch.T
 
 
 def losses(
-    candidates: torch.Tensor, root: torch.Tensor, seen: torch.Tensor, mask: torch.Tensor, band: Band
-) -> torch.Tensor:
+    candidates: Complex[torch.Tensor, "candidate d d d//2+1"],
+    root: Float[torch.Tensor, "d d d//2+1"],
+    seen: Complex[torch.Tensor, "d d d//2+1"],
+    mask: Float[torch.Tensor, "n n n"],
+    band: Band,
+) -> Float[torch.Tensor, "candidate l l l"]:
     """J of candidates (K, D, D, D//2+1) (transforms) under every window of a band: (K, L, L, L)."""
     box = candidates.shape[-2]
     a = band_pass(candidates * root, band)
@@ -81,7 +91,7 @@ def losses(
     return windowed_sums(mask * a * (a - 2 * t), band.windows) * voxels
 
 
-def prior_losses(sizes: NDArray[np.integer], count: int) -> torch.Tensor:
+def prior_losses(sizes: Int[np.ndarray, " neighbourhood"], count: int) -> Float[torch.Tensor, " neighbourhood+2"]:
     """What each candidate is charged beforehand: 0 for "no residual" and for all images, more the fewer it rests on.
 
     sizes (K,) images in each neighbourhood out of `count` -> (1 + K + 1,). Without it noise alone would choose in rigid
@@ -91,7 +101,9 @@ def prior_losses(sizes: NDArray[np.integer], count: int) -> torch.Tensor:
     return torch.as_tensor(np.concatenate([[0.0], narrow, [0.0]]), dtype=torch.float32)
 
 
-def pooled_evidence(loss: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
+def pooled_evidence(
+    loss: Float[torch.Tensor, "candidate l l l"], mass: Float[torch.Tensor, "l l l"]
+) -> Float[torch.Tensor, "candidate l l l"]:
     """Losses (K, L, L, L) leaning on the whole band's: each window hears POOLED_WINDOWS average full ones besides.
 
     mass  (L, L, L) how much of the mask each window holds
@@ -101,11 +113,11 @@ def pooled_evidence(loss: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
 
 
 def choose(
-    candidates: torch.Tensor,
+    candidates: Float[torch.Tensor, "2 candidate d d d"],
     held: tuple[HeldOut, HeldOut],
-    offset: torch.Tensor,
-    mask: torch.Tensor,
-    prior: torch.Tensor,
+    offset: Float[torch.Tensor, "d d d"],
+    mask: Float[torch.Tensor, "d d d"],
+    prior: Float[torch.Tensor, " candidate+1"],
 ) -> Choice:
     """Combine the candidates of both half-sets by what the other half-set's images say.
 
@@ -136,7 +148,9 @@ def choose(
     return Choice(residuals, tuple(weights), torch.stack(shares))
 
 
-def mixture(transforms: torch.Tensor, share: torch.Tensor, band: Band) -> torch.Tensor:
+def mixture(
+    transforms: Complex[torch.Tensor, "candidate d d d//2+1"], share: Float[torch.Tensor, "candidate l l l"], band: Band
+) -> Float[torch.Tensor, "n n n"]:
     """sum_k share_k(x) d_k(x) in one band, on its grid: transforms (K, ...), share (K, L, L, L) -> (n, n, n)."""
     field = torch.zeros((band.grid,) * 3, device=transforms.device)
     for transform, part in zip(transforms, share, strict=True):
