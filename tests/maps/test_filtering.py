@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from covaria.maps import fsc, fsc_area, local_filter, radial_filter, solvent_mask
-from covaria.maps.local import band_pass, crop_transform, pad_transform, radial_bands, spread, windowed_sums
+from covaria.maps.fourier import resized_transform
+from covaria.maps.local import band_pass, radial_bands, spread, windowed_sums
 
 
 def error(estimate, truth, mask):
@@ -18,7 +19,7 @@ def test_bands_and_windows_are_partitions_of_unity(box):
     for band in radial_bands(box):
         piece = band_pass(transform, band)
         ones = torch.ones((band.windows.shape[1],) * 3)
-        total += pad_transform(torch.fft.rfftn(piece * spread(ones, band.windows)), box)
+        total += resized_transform(torch.fft.rfftn(piece * spread(ones, band.windows)), box)
     limited = torch.fft.rfftn(torch.as_tensor(radial_filter(volume.numpy(), np.ones(box // 2))))
     assert (total - limited).abs().max() < 1e-4 * transform.abs().max()
 
@@ -27,9 +28,9 @@ def test_cropping_and_padding_transforms_keep_grey_levels():
     volume = torch.randn(24, 24, 24)
     smooth = torch.as_tensor(radial_filter(volume.numpy(), (np.arange(12) < 5) * 1.0))
     transform = torch.fft.rfftn(smooth)
-    small = crop_transform(transform, 12)
+    small = resized_transform(transform, 12)
     assert torch.allclose(torch.fft.irfftn(small, s=(12,) * 3), smooth[::2, ::2, ::2], atol=1e-5)
-    assert torch.allclose(pad_transform(small, 24), transform, atol=1e-3)
+    assert torch.allclose(resized_transform(small, 24), transform, atol=1e-3)
 
 
 def test_windowed_sums_add_up_and_are_the_adjoint_of_spreading():

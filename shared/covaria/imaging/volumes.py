@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from covaria.maps.fourier import resized_transform
+
 if TYPE_CHECKING:
     from jaxtyping import Float
 
@@ -40,15 +42,10 @@ def resize_fourier(
         return volumes
     if volumes.numel() == 0:
         return volumes.new_zeros((*volumes.shape[:-3], side, side, side))
-    spectrum = torch.fft.rfftn(torch.fft.ifftshift(volumes, dim=(-3, -2, -1)), dim=(-3, -2, -1))
-    reach = min(old, side) // 2 - 1
-    k = torch.arange(-reach, reach + 1, device=volumes.device)
-    out = spectrum.new_zeros((*volumes.shape[:-3], side, side, side // 2 + 1))
-    ziy = torch.meshgrid(k % side, k % side, k[reach:], indexing="ij")
-    old_ziy = torch.meshgrid(k % old, k % old, k[reach:], indexing="ij")
-    out[(..., *ziy)] = spectrum[(..., *old_ziy)]
-    result: torch.Tensor = torch.fft.fftshift(torch.fft.irfftn(out, s=(side,) * 3, dim=(-3, -2, -1)), dim=(-3, -2, -1))
-    return result
+    axes = (-3, -2, -1)
+    transform = resized_transform(torch.fft.rfftn(volumes, dim=axes), side)
+    resized: torch.Tensor = torch.fft.irfftn(transform, s=(side,) * 3, dim=axes) * (old / side) ** 3
+    return resized
 
 
 @lru_cache(maxsize=8)

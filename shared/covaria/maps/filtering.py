@@ -8,14 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.maps.correlation import ONE_SEVENTH
-from covaria.maps.fourier import FloatArray
+from covaria.maps.fourier import FloatArray, resized_transform
 from covaria.maps.local import (
     Band,
     apply_each_axis,
     b_spline_windows,
     band_pass,
-    crop_transform,
-    pad_transform,
     radial_bands,
     spread,
     windowed_sums,
@@ -68,14 +66,14 @@ def local_filter(
     for band in bands:
         h = band_pass(halves, band)
         u = h if unbiased is halves else band_pass(unbiased, band)
-        here = torch.fft.irfftn(crop_transform(weight_transform, band.grid), s=(band.grid,) * 3).clamp(0, 1)
+        here = torch.fft.irfftn(resized_transform(weight_transform, band.grid), s=(band.grid,) * 3).clamp(0, 1)
         average = h.mean(0)
         products = [h[0] * h[1], 0.5 * (h[0] ** 2 + h[1] ** 2), 0.5 * (h[0] * u[1] + h[1] * u[0]), average**2]
         sums = windowed_sums(here * torch.stack(products), band.windows)
         common, power, signal, energy = pooled(sums, windowed_sums(here, band.windows))
         gain = (signal / energy).clamp(0, LARGEST_GAIN)
         shaped = average * spread(gain, band.windows)
-        total += pad_transform(torch.fft.rfftn(shaped), box)
+        total += resized_transform(torch.fft.rfftn(shaped), box)
         curves.append(at_positions(common / power, band, report, box))
     filtered = torch.fft.irfftn(total, s=(box,) * 3) * weight
     shells = crossing_shells(torch.stack(curves), bands)

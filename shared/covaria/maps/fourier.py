@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import scipy.fft
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32, Int
 
+Transform = TypeVar("Transform", bound=Any)
+"""A complex array of numpy or a tensor of torch."""
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
 
 
@@ -65,13 +67,26 @@ def resample_volume(volume: Float[np.ndarray, "old old old"], box: int) -> Float
         raise ValueError(f"boxes must be even, not {old} and {box}")
     if box == old:
         return np.array(volume, dtype=np.float32)
-    keep = min(old, box) // 2
-    transform = scipy.fft.rfftn(volume.astype(np.float32), workers=-1)
-    cropped = np.zeros((box, box, box // 2 + 1), dtype=transform.dtype)
+    transform = resized_transform(scipy.fft.rfftn(volume.astype(np.float32), workers=-1), box)
+    sampled: np.ndarray = scipy.fft.irfftn(transform, s=(box,) * 3, workers=-1).astype(np.float32)
+    return sampled
+
+
+def resized_transform(transform: Transform, side: int) -> Transform:
+    """The frequencies that two boxes share, from one's unshifted rfft half (..., D, D, D // 2 + 1) in the other's.
+
+    Grey levels stay as they are, so coefficients are multiplied by (side / D)^3; Nyquist planes and what the old box
+    does not hold are zero. Both boxes even, origin at voxel D // 2: no phase is needed. Arrays and tensors alike.
+    """
+    old = transform.shape[-2]
+    if side == old:
+        return transform
+    keep = min(old, side) // 2
     rows = np.arange(-(keep - 1), keep)
-    cropped[np.ix_(rows % box, rows % box, np.arange(keep))] = transform[
-        np.ix_(rows % old, rows % old, np.arange(keep))
-    ]
-    resampled = scipy.fft.irfftn(cropped, s=(box,) * 3, workers=-1)
-    result: NDArray[np.float32] = (resampled * (box / old) ** 3).astype(np.float32)
-    return result
+    here, there = rows % side, rows % old
+    shape = (*transform.shape[:-3], side, side, side // 2 + 1)
+    is_array = isinstance(transform, np.ndarray)
+    result: Any = np.zeros(shape, transform.dtype) if is_array else transform.new_zeros(shape)
+    result[..., here[:, None], here[None, :], :keep] = transform[..., there[:, None], there[None, :], :keep]
+    scaled: Transform = result * (side / old) ** 3
+    return scaled

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from covaria.maps.fourier import resized_transform
+
 if TYPE_CHECKING:
     import torch
     from jaxtyping import Complex, Float, Float32
@@ -110,48 +112,12 @@ def radial_bands(box: int, device: str = "cpu", n_bands: int = N_BANDS) -> tuple
     return tuple(bands)
 
 
-def crop_transform(
-    transform: Complex[torch.Tensor, "*stack d d d//2+1"], grid: int
-) -> Complex[torch.Tensor, "*stack {grid} {grid} {grid//2+1}"]:
-    """The central `grid` frequencies of unshifted rfft halves (..., D, D, D//2+1): grey level kept, Nyquist zero."""
-    import torch
-
-    box = transform.shape[-2]
-    if grid == box:
-        return transform
-    keep = grid // 2
-    rows = torch.cat([torch.arange(keep), torch.arange(-(keep - 1), 0)])
-    there = rows % box
-    here = rows % grid
-    result = transform.new_zeros((*transform.shape[:-3], grid, grid, keep + 1))
-    block = transform[..., there[:, None], there[None, :], :keep]
-    result[..., here[:, None], here[None, :], :keep] = block
-    return result * (grid / box) ** 3
-
-
-def pad_transform(
-    transform: Complex[torch.Tensor, "*stack n n n//2+1"], box: int
-) -> Complex[torch.Tensor, "*stack {box} {box} {box//2+1}"]:
-    """The inverse of `crop_transform`: unshifted rfft halves (..., n, n, n//2+1) placed in those of a larger box."""
-    import torch
-
-    grid = transform.shape[-2]
-    if grid == box:
-        return transform
-    keep = grid // 2
-    rows = torch.cat([torch.arange(keep), torch.arange(-(keep - 1), 0)])
-    here, there = rows % grid, rows % box
-    result = transform.new_zeros((*transform.shape[:-3], box, box, box // 2 + 1))
-    result[..., there[:, None], there[None, :], :keep] = transform[..., here[:, None], here[None, :], :keep]
-    return result * (box / grid) ** 3
-
-
 def band_pass(transform: Complex[torch.Tensor, "*stack d d d//2+1"], band: Band) -> Float[torch.Tensor, "*stack n n n"]:
     """A band of volumes, from rfft halves (..., D, D, D//2+1) to real space on the band's grid (..., n, n, n)."""
     import torch
 
     result: torch.Tensor = torch.fft.irfftn(
-        crop_transform(transform, band.grid) * band.gain, s=(band.grid,) * 3, dim=(-3, -2, -1)
+        resized_transform(transform, band.grid) * band.gain, s=(band.grid,) * 3, dim=(-3, -2, -1)
     )
     return result
 

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from covaria.maps.fourier import resized_transform
 from covaria.maps.local import (
     Band,
     b_spline_windows,
     band_pass,
-    pad_transform,
     radial_bands,
     spread,
     windowed_sums,
@@ -98,6 +98,6 @@ def _shrunk(pair: Float[torch.Tensor, "2 d d d"], geometry: _Geometry) -> Float[
     out = torch.zeros_like(transform)
     for part, window, f, n in zip(parts, geometry.windows, signal, noise, strict=True):
         gain = f * place / (f * place + 0.5 * n + TINY)
-        out += pad_transform(torch.fft.rfftn(part * spread(gain, window), dim=(-3, -2, -1)), side)
+        out += resized_transform(torch.fft.rfftn(part * spread(gain, window), dim=(-3, -2, -1)), side)
     result: torch.Tensor = torch.fft.irfftn(out, s=(side,) * 3, dim=(-3, -2, -1))
     return result

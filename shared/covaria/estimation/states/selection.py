@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from covaria.estimation.states.estimates import HeldOut
 from covaria.maps.correlation import fsc
 from covaria.maps.filtering import at_positions, report_positions
-from covaria.maps.local import Band, band_pass, crop_transform, pad_transform, radial_bands, spread, windowed_sums
+from covaria.maps.fourier import resized_transform
+from covaria.maps.local import Band, band_pass, radial_bands, spread, windowed_sums
 
 if TYPE_CHECKING:
     from jaxtyping import Complex, Float, Int
@@ -135,13 +136,13 @@ def choose(
     total = torch.zeros_like(transforms[:, 0])
     weights, shares = [], []
     for band in radial_bands(box, str(mask.device), N_SELECTION_BANDS):
-        here = torch.fft.irfftn(crop_transform(mask_transform, band.grid), s=(band.grid,) * 3).clamp(0, 1)
+        here = torch.fft.irfftn(resized_transform(mask_transform, band.grid), s=(band.grid,) * 3).clamp(0, 1)
         loss = losses(transforms[0], *judges[0], here, band) + losses(transforms[1], *judges[1], here, band)
         mass = windowed_sums(here, band.windows)
         evidence = pooled_evidence(torch.cat([torch.zeros_like(loss[:1]), loss]), mass)
         weight = torch.softmax(-0.5 * (evidence + prior.to(mask.device)[:, None, None, None]), dim=0)
         for half in (0, 1):
-            total[half] += pad_transform(torch.fft.rfftn(mixture(transforms[half], weight[1:], band)), box)
+            total[half] += resized_transform(torch.fft.rfftn(mixture(transforms[half], weight[1:], band)), box)
         weights.append(weight)
         shares.append((weight * mass).sum(dim=(-3, -2, -1)) / mass.sum())
     residuals = torch.fft.irfftn(total, s=(box,) * 3, dim=(-3, -2, -1))
