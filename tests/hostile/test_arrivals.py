@@ -125,6 +125,17 @@ def test_a_defect_in_one_set_does_not_stop_the_others(tmp_path: Path) -> None:
     assert asked.count("a") == 2
 
 
+def test_results_beneath_the_watched_folder_are_no_sets(tmp_path: Path) -> None:
+    """--into beneath DIR: a job's own downsampled set would become the next job, and that one's the next."""
+    arrive(tmp_path, "good/p.star")
+    arrive(tmp_path, "results/old/downsampled/particles.64.star")
+    arrive(tmp_path, "elsewhere/run/downsampled/particles.64.star")
+    (tmp_path / "in" / "elsewhere" / "run" / ".covaria").mkdir()
+    looking = watcher(tmp_path)
+    looking.into = tmp_path / "in" / "results"
+    assert [message.work.request.ingest.particles.parent.name for message in taken(looking)] == ["good"]
+
+
 OUTBOX: dict[str, Callable[[Path], Any]] = {
     "torn": lambda path: path.write_text('{"specversion": "1.'),
     "empty": lambda path: path.write_text(""),

@@ -144,9 +144,14 @@ class Watcher:
             return []
 
     def _is_new(self, path: Path) -> bool:
-        if not path.is_file() or self._mark(path).exists():
+        if not path.is_file() or self._is_result(path) or self._mark(path).exists():
             return False
         return path not in self._refused or self._refused[path] != _stamp(path.parent)
+
+    def _is_result(self, path: Path) -> bool:
+        """Whether a job made it: our own downsampled sets must not become jobs, for ever."""
+        above = [folder for folder in path.parents if folder.is_relative_to(self.folder)]
+        return self.into in path.parents or any(os.path.lexists(folder / ".covaria") for folder in above)
 
     def _take(self, path: Path) -> Message:
         name = str(path.relative_to(self.folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -71,6 +72,9 @@ class StageProcess:
                 env=environment,
                 start_new_session=True,
             )
+        except BaseException:
+            os.close(reading)
+            raise
         finally:
             os.close(writing)
         self._extra = {"job_id": order.job_id, "stage": order.stage}
@@ -88,11 +92,8 @@ class StageProcess:
         for thread in self._threads:
             thread.start()
         line = json.dumps({**asdict(order), "report_fd": writing}) + "\n"
-        try:
-            self._process.stdin.write(line.encode())
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            log.warning("the stage's process ended before it was told what to do", extra=self._extra)
+        # Beside: a process that hangs before it reads, with an order longer than the pipe, must not hold us up.
+        threading.Thread(target=self._order, args=(self._process.stdin, line.encode()), daemon=True).start()
 
     @property
     def pid(self) -> int:
@@ -125,7 +126,8 @@ class StageProcess:
         for thread in self._threads:
             thread.join(5)
         if self._process.stdin is not None:
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
         final = self._final or {}
         if code == 0 and final.get("kind") == "done":
             return None
@@ -141,6 +143,13 @@ class StageProcess:
             os.killpg(self._process.pid, number)
         except ProcessLookupError:
             return
+
+    def _order(self, stream: IO[bytes], line: bytes) -> None:
+        try:
+            stream.write(line)
+            stream.flush()
+        except (BrokenPipeError, ValueError):
+            log.warning("the stage's process ended before it was told what to do", extra=self._extra)
 
     def _hear(self, stream: IO[str]) -> None:
         with stream:

@@ -99,7 +99,7 @@ def show(*, which: Which = None, everything: All = False) -> None:
     from covaria.operations.parking import look
 
     for parked in _with_bus(look):
-        if parked.matches(which, everything):
+        if parked.matches(which, everything=everything):
             say(json.dumps(parked.summary(), indent=2))
             say(parked.body.decode("utf-8", "replace"))
 
