@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,6 +58,34 @@ def finished(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Tree:
     assert done.returncode == 0, done.stderr
     assert "next     covaria" in done.stdout
     return Tree(out)
+
+
+def test_the_report_shows_every_figure_of_the_run(finished: Tree) -> None:
+    text = finished.report.read_text()
+    assert f"<h1>{Findings.model_validate(json.loads(finished.job_json.read_text())['findings']).headline()}" in text
+    assert text.count("data:image/") >= 14 and "warning" not in text.split("<body>")[1]
+    assert len(text) < 15e6
+
+
+def test_figures_are_drawn_again_from_what_is_left(finished: Tree, tmp_path: Path) -> None:
+    """Also in a folder that has moved; the numbers are the same, every file has its sum, and what has gone is named."""
+    tree = Tree(tmp_path / "moved")
+    shutil.copytree(finished.out, tree.out)
+    before = {path: path.read_bytes() for path in tree.out.rglob("*.csv")}
+    for path in before:
+        path.unlink()
+    again = covaria("plots", tree.out)
+    assert again.returncode == 0, again.stderr
+    assert {path: path.read_bytes() for path in tree.out.rglob("*.csv")} == before
+    assert covaria("verify", tree.out).returncode == 0
+    shutil.rmtree(tree.density / "data")
+    half = covaria("plots", tree.out)
+    assert half.returncode == 1
+    assert "not drawn: density/plots/all_densities.png" in half.stderr and "l_curve.json: is not there" in half.stderr
+    assert "not there any more" in tree.report.read_text()
+    (tmp_path / "other").mkdir()
+    assert "is not an output directory of Covaria" in covaria("report", tmp_path / "other").stderr
+    assert not list((tmp_path / "other").iterdir())
 
 
 def _load(path: Path) -> object:
@@ -151,7 +180,8 @@ def test_a_source_that_changed_is_refused(finished: Tree, dataset: Path, tmp_pat
 
 
 def test_only_documented_names_at_the_root(finished: Tree) -> None:
-    names = {".covaria", "job.json", "command.txt", "run.log", "README.txt", "model", "output", "density", "analysis_2"}
+    names = {".covaria", "job.json", "command.txt", "run.log", "README.txt", "report.html", "model"}
+    names |= {"output", "density", "analysis_2"}
     assert {path.name for path in finished.out.iterdir()} == names
     assert not list(finished.out.rglob("*.tmp")) and not list(finished.temporary.glob("*"))
 

@@ -15,7 +15,18 @@ from covaria.cli.terminal import say
 from covaria.errors import CovariaError
 from covaria.plain import TRACEBACK, explain
 
-MODULES = ("stages", "states", "subset", "postprocess", "verify", "inspect", "downsample", "simulate", "services")
+MODULES = (
+    "stages",
+    "states",
+    "subset",
+    "postprocess",
+    "verify",
+    "report",
+    "inspect",
+    "downsample",
+    "simulate",
+    "services",
+)
 """In the order in which --help lists their commands."""
 
 

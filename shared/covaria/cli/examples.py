@@ -15,6 +15,8 @@ EXAMPLES = {
     "subset": 'covaria subset out --cluster 0,2 --where "contrast > 0.7" -o open_state',
     "verify": "covaria verify out",
     "postprocess": "covaria postprocess states/state000_half1_unfil.mrc states/state000_half2_unfil.mrc -o sharp",
+    "report": "covaria report out",
+    "plots": "covaria plots out",
     "inspect": "covaria inspect particles.star --export pickles",
     "downsample": "covaria downsample particles.star -D 128 -o small",
     "simulate": "covaria simulate set --states ring --n-images 2000",

@@ -14,17 +14,14 @@ def print_summary(out: Path, stage_folder: Path | None = None) -> None:
     """Stages with their times, where the results and figures are, the next command to try."""
     from covaria.findings import Findings
     from covaria.tree import Tree, record
-    from covaria.tree.readme import duration, next_commands
+    from covaria.tree.readme import next_commands, stage_rows
 
     tree = Tree(out)
     document = record.job_document(tree)
     console = Console()
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    for name, stage in document["stages"].items():
-        rate = f"{stage['images_per_second']:,.0f} images/s" if stage["images_per_second"] else ""
-        memory = f"{stage['peak_memory_bytes'] / 1e9:.1f} GB" if stage["peak_memory_bytes"] else ""
-        took = duration(stage["seconds"]) if stage["seconds"] is not None else ""
-        table.add_row(name, stage["status"], took, rate, memory, stage["device"] or "")
+    for row in stage_rows(document):
+        table.add_row(*row)
     console.print()
     console.print(table)
     if "findings" in document:
@@ -37,6 +34,7 @@ def print_summary(out: Path, stage_folder: Path | None = None) -> None:
     for folder in (tree.plots, tree.density / "plots", *sorted(out.glob("analysis_*/plots"))):
         if folder.is_dir():
             _line(console, "figures", folder)
+    _line(console, "report", tree.report)
     _line(console, "read", tree.readme)
     for line in next_commands(document):
         _line(console, "next", line)

@@ -50,7 +50,8 @@ def plot_volumes_overview(
         columns.append((title, volume, style.DIVERGING if known else "gray", (-top, top)))
     rows = 3 + (2 if counts else 1)
     level = surface_level(average)
-    reach = max(look_at(average, level).reach, float(np.abs(np.array(at) - len(average) / 2).max()) + 3)
+    moving = np.argwhere(deviation > 0.2 * deviation.max()) - len(average) / 2
+    reach = max(look_at(average, level).reach, float(np.abs(moving).max(initial=0)) + 2)
     with style.figure(path, SIDE * len(columns) + 0.9, SIDE * rows + 0.7) as figure:
         panels = figure.subplots(rows, len(columns), squeeze=False)
         for column, (title, volume, colours, limits) in enumerate(columns):

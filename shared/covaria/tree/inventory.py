@@ -19,6 +19,7 @@ class Kind:
 
 
 KINDS = (
+    Kind("report", "everything that was found on one page, without network: start here"),
     Kind("downsampled", "the images at the smaller box, with a STAR file for any other program"),
     Kind("maps", "the mean map; mean_filt is filtered to its local resolution, mean_half1/2_unfil are the half-maps"),
     Kind("masks", "the soft solvent mask and the dilated mask that was used"),

@@ -43,6 +43,8 @@ class Tree(Documents):
     def root(self) -> Path:
         return self.out
 
+    report = Entry("report.html", "", "report", "what was found, on one page: figures, states, the command, warnings")
+
     # ---- downsampled/
     downsampled_stack = Numbered(
         "downsampled/particles.{}.mrcs", "ingest", "downsampled", "the images at the smaller box, all rows in order"

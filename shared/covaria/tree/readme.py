@@ -14,6 +14,7 @@ from covaria.tree.folders import AnalysisTree
 from covaria.tree.inventory import KINDS
 
 HOW_TO_OPEN = (
+    (".html", "report", "any browser: {}"),
     (".mrc", "volumes", "ChimeraX: open {}     (also Chimera, PyMOL, EMAN2)"),
     (".npy", "arrays", 'python: numpy.load("{}")'),
     (".pkl", "pickles", 'python: pickle.load(open("{}", "rb"))     (builtins and numpy only)'),
@@ -111,16 +112,29 @@ def _found(document: Mapping[str, Any]) -> list[str]:
 
 def _what_ran(document: Mapping[str, Any]) -> str:
     lines = [f"What ran (status: {document['status']})"]
-    for name, stage in document["stages"].items():
-        seconds, rate = stage.get("seconds"), stage.get("images_per_second")
-        took = f"{duration(seconds)}" if seconds is not None else ""
-        speed = f"{rate:,.0f} images/s" if rate else ""
-        memory = f"{stage['peak_memory_bytes'] / 1e9:.1f} GB" if stage.get("peak_memory_bytes") else ""
-        where = stage.get("device") or ""
-        lines.append(f"  {name:<16}{stage['status']:<11}{took:>10}  {speed:>16}  {memory:>8}  {where}".rstrip())
+    for name, status, took, speed, memory, where in stage_rows(document):
+        lines.append(f"  {name:<16}{status:<11}{took:>10}  {speed:>16}  {memory:>8}  {where}".rstrip())
     if document.get("error"):
         lines.append(fill(f"{document['error']['type']}: {document['error']['message']}", 110, initial_indent="  "))
     return "\n".join(lines) + "\n"
+
+
+def stage_rows(document: Mapping[str, Any]) -> list[tuple[str, str, str, str, str, str]]:
+    """(stage, status, time, rate, memory, device) of each stage, for people."""
+    rows = []
+    for name, stage in document["stages"].items():
+        seconds, rate, memory = stage.get("seconds"), stage.get("images_per_second"), stage.get("peak_memory_bytes")
+        rows.append(
+            (
+                name,
+                stage["status"],
+                duration(seconds) if seconds is not None else "",
+                f"{rate:,.0f} images/s" if rate else "",
+                f"{memory / 1e9:.1f} GB" if memory else "",
+                stage.get("device") or "",
+            )
+        )
+    return rows
 
 
 def _files(document: Mapping[str, Any]) -> str:

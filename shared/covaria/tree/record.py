@@ -1,4 +1,4 @@
-"""job.json, command.txt, run.log and README.txt: regenerated whole from .covaria/, each replaced in one rename.
+"""job.json, command.txt, run.log, README.txt and report.html: made whole from .covaria/, each replaced in one rename.
 
 The facts lie in .covaria/request.json (what was asked) and .covaria/stages/<stage>/{state.json, log} (what happened);
 whoever may write them calls `refresh`, and a reader meets valid JSON at every instant.
@@ -27,6 +27,7 @@ from covaria.tree.book import DamagedBook, read_book, read_if_sound, write_book
 from covaria.tree.inventory import inventory
 from covaria.tree.paths import Tree
 from covaria.tree.readme import readme
+from covaria.tree.report import report
 from covaria.tree.shapes import DocumentShape, DocumentsShape, NotesShape, RequestShape, StageShape
 from covaria.tree.sums import describe_file
 
@@ -210,11 +211,15 @@ def job_document(tree: Tree, stages: list[str] | None = None, folder: Path | Non
 
 
 def refresh(tree: Tree) -> None:
-    """Regenerate OUT's job.json, command.txt, run.log and README.txt from .covaria/."""
+    """Regenerate OUT's job.json, command.txt, run.log, README.txt and report.html from .covaria/ and the figures."""
     request = read_request(tree)
     document = job_document(tree)
     lines = document["command_line"] if request is None else "\n".join(request["command_lines"])
-    _write_documents(tree, tree, document, lines, _run_log(tree, STAGES))
+    contents = _documents(tree, document, lines, _run_log(tree, STAGES))
+    contents[tree.report] = report(
+        tree, document, read_findings(tree), [read_stage_state(tree, stage) or {} for stage in STAGES]
+    ).encode()
+    _write_documents(tree, contents)
 
 
 def refresh_log(tree: Tree) -> None:
@@ -225,7 +230,8 @@ def refresh_log(tree: Tree) -> None:
 def write_stage_folder_record(tree: Tree, stage: str, folder: Path) -> None:
     """The same four files for a folder that one stage made: density/, analysis_<zdim>/."""
     document = job_document(tree, [stage], folder)
-    _write_documents(tree, Tree(folder, tree.pen), document, document["command_line"], _run_log(tree, (stage,)))
+    part = Tree(folder, tree.pen)
+    _write_documents(tree, _documents(part, document, document["command_line"], _run_log(tree, (stage,))))
 
 
 def read_stage_log(tree: Tree, stage: str) -> bytes:
@@ -261,8 +267,7 @@ def _documents(part: Tree, document: Mapping[str, Any], command_lines: str, log:
     }
 
 
-def _write_documents(tree: Tree, part: Tree, document: Mapping[str, Any], command_lines: str, log: bytes) -> None:
-    contents = _documents(part, document, command_lines, log)
+def _write_documents(tree: Tree, contents: dict[Path, bytes]) -> None:
     for path, content in contents.items():
         tree.write_bytes(path, content)
     contents |= {tree.stage_log(stage): read_stage_log(tree, stage) for stage in STAGES}
