@@ -2,87 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from covaria.estimation.components.expectation_maximisation import Problem
 from covaria.estimation.mean.model import MeanModel, estimate_mean_model
-from covaria.imaging.images import Images, read_images
-from covaria.maps import read_volume
-from covaria.particles import read_particles
-from covaria.particles.model import Particles
-from covaria.request.model import IngestOptions, ReconstructionOptions
+from covaria.imaging.images import Images
+from covaria.request.model import ReconstructionOptions
 from covaria.running.passes import Pass
 from covaria.simulation import ensemble
-from covaria.simulation.dataset import SimulationOptions, simulate
-from covaria.testing import MemoryContext, MemoryStack
+from covaria.simulation.dataset import SimulationOptions
+from covaria.testing import MemoryContext, TruthSet
 from covaria_reconstruction.stage import problem_of
 
 BOX = 32
 
 
-@dataclass
-class TruthSet:
-    """A simulated set, its truth and the images as the reconstruction holds them."""
-
-    folder: Path
-    particles: Particles
-    volumes: np.ndarray
-    labels: np.ndarray
-    contrasts: np.ndarray
-    noise: np.ndarray
-
-    @property
-    def mean(self) -> np.ndarray:
-        return np.tensordot(self.frequencies, self.volumes, 1)
-
-    @property
-    def frequencies(self) -> np.ndarray:
-        return np.bincount(self.labels, minlength=len(self.volumes)) / len(self.labels)
-
-    def images(self) -> Images:
-        return read_images(self.particles)
-
-    def components(self) -> tuple[np.ndarray, np.ndarray]:
-        """True eigenvalues and eigenvolumes (rank, D, D, D)."""
-        root = (self.volumes - self.mean).reshape(len(self.volumes), -1) * np.sqrt(self.frequencies)[:, None]
-        values, vectors = np.linalg.eigh(root @ root.T)
-        order = np.argsort(values)[::-1]
-        rank = int((values > 1e-6 * max(values.max(), 1e-12)).sum())
-        values, vectors = values[order][:rank], vectors[:, order][:, :rank]
-        return values, ((vectors.T @ root) / np.sqrt(values)[:, None]).reshape(-1, *self.mean.shape)
-
-    def captured(self, found: np.ndarray, count: int) -> float:
-        """Variance of the true components captured by the first `count` found ones, over the best possible."""
-        values, true = self.components()
-        q = np.linalg.qr(found[:count].reshape(count, -1).T)[0]
-        inside = ((true.reshape(len(true), -1) @ q) ** 2).sum(1)
-        return float((values * inside).sum() / values[:count].sum())
-
-    def with_pixels(self, pixels: np.ndarray) -> TruthSet:
-        """The same set with other images."""
-        return replace(self, particles=replace(self.particles, images=MemoryStack(pixels)))
-
-    def coordinates(self) -> np.ndarray:
-        """True latent coordinates of every image (N, rank), density units."""
-        eigenvolumes = self.components()[1].reshape(-1, self.mean.size)
-        return ((self.volumes - self.mean).reshape(len(self.volumes), -1) @ eigenvolumes.T)[self.labels]
-
-
 def make(folder: Path, states: ensemble.Ensemble, **options) -> TruthSet:
-    simulate(folder, states, SimulationOptions(box=BOX, pixel_size_angstrom=8.0, atom_sigma_angstrom=5.0, **options))
-    particles = read_particles(IngestOptions(particles=folder / "particles.star"))
-    truth = folder / "gt"
-    return TruthSet(
-        folder,
-        particles,
-        np.stack([read_volume(path)[0] for path in sorted(truth.glob("vol*.mrc"))]),
-        np.loadtxt(truth / "labels.txt").astype(int),
-        np.loadtxt(truth / "contrast.txt"),
-        np.loadtxt(truth / "noise_variance.txt"),
+    return TruthSet.simulated(
+        folder, states, SimulationOptions(box=BOX, pixel_size_angstrom=8.0, atom_sigma_angstrom=5.0, **options)
     )
 
 

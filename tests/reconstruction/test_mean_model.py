@@ -1,12 +1,9 @@
 """Mean map, data sign, noise spectrum and first contrasts against a simulated set's truth."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from covaria.estimation.mean.model import estimate_mean_model
-from covaria.imaging.images import read_images
 from covaria.maps import fsc
 from covaria.request.model import ReconstructionOptions
 from covaria.running.passes import Pass
@@ -42,19 +39,9 @@ def test_contrast_correlates_with_the_truth(moving_mean):
     assert moving_mean.mean.contrasts.mean() == pytest.approx(1, abs=1e-5)
 
 
-class Inverted:
-    def __init__(self, stack):
-        self.stack, self.box = stack, stack.box
-
-    def __len__(self):
-        return len(self.stack)
-
-    def read(self, rows):
-        return -self.stack.read(rows)
-
-
 def test_inverted_stack_gives_the_same_map_with_the_sign_flipped(moving, moving_mean):
-    images = read_images(replace(moving.particles, images=Inverted(moving.particles.images)))
+    stack = moving.particles.images
+    images = moving.with_pixels(-stack.read(np.arange(len(stack)))).images()
     found = estimate_mean_model(images, ReconstructionOptions(), Pass(MemoryContext()))
     assert float(found.data_sign) == -moving_mean.images.sign
     np.testing.assert_allclose(found.regularised, moving_mean.mean.regularised, rtol=0, atol=1e-5)

@@ -14,19 +14,19 @@ from covaria.estimation.states.estimates import residual_map
 from covaria.estimation.states.model import HalfSetModels
 from covaria.estimation.states.neighbourhoods import neighbourhoods
 from covaria.estimation.states.sums import ring_sums
-from covaria.imaging.images import Images, read_images
+from covaria.imaging.images import Images
 from covaria.imaging.noise import Noise
 from covaria.imaging.volumes import completed
-from covaria.maps import read_volume, solvent_mask, write_volume
+from covaria.maps import solvent_mask, write_volume
 from covaria.particles import read_particles, save
 from covaria.request.model import IngestOptions
 from covaria.results.latents import write_latents
 from covaria.results.model import write_half_models, write_half_sets
 from covaria.results.parameters import write_parameters
 from covaria.running.passes import Pass
-from covaria.simulation.dataset import SimulationOptions, simulate, volume_path
+from covaria.simulation.dataset import SimulationOptions
 from covaria.simulation.ensemble import BUILT_IN
-from covaria.testing import MemoryContext, some_parameters
+from covaria.testing import MemoryContext, TruthSet, some_parameters
 from covaria.tree import Tree
 
 LATENT_NOISE = 0.15
@@ -60,25 +60,22 @@ def everyone_map(images, model, half):
 def make(folder, states, *, n_images, snr, box=32, seed=0, n_states=8):
     """Simulate and fit: means of the half-sets by back-projection, true components, true latents made noisy."""
     options = SimulationOptions(n_images=n_images, box=box, pixel_size_angstrom=256 / box, snr=snr, seed=seed)
-    simulate(folder, BUILT_IN[states](n_states), options)
-    particles = read_particles(IngestOptions(particles=folder / "particles.star"))
-    images = read_images(particles)
-    labels = np.loadtxt(folder / "gt" / "labels.txt").astype(int)
-    volumes = np.stack([read_volume(volume_path(folder, s))[0] for s in range(labels.max() + 1)])
+    truth = TruthSet.simulated(folder, BUILT_IN[states](n_states), options)
+    images, labels, volumes = truth.images(), truth.labels, truth.volumes
     spread = (volumes - volumes[labels].mean(0)).reshape(len(volumes), -1)
     axis = np.linalg.svd(spread[np.unique(labels)], full_matrices=False)[2][:1] if len(volumes) > 1 else spread[:1] + 1
     axis = axis / np.linalg.norm(axis)
     state_latents = spread @ axis.T
     sigma = LATENT_NOISE * max(float(state_latents[labels].std()), 1e-3)
     noisy = state_latents[labels] + np.random.default_rng(seed).normal(0, sigma, (len(labels), 1))
-    spectrum = np.loadtxt(folder / "gt" / "noise_variance.txt")[: box // 2] / images.scale**2
+    spectrum = truth.noise[: box // 2] / images.scale**2
     nothing = LinearModel(np.zeros((box,) * 3, np.float32), np.zeros((1, box, box, box), np.float32), 1.0)
     blank = HalfSetModels(
         (nothing, nothing),
         Latents(
             noisy.astype(np.float32),
             np.full((len(labels), 1, 1), 1 / sigma**2, np.float32),
-            np.loadtxt(folder / "gt" / "contrast.txt").astype(np.float32),
+            truth.contrasts.astype(np.float32),
         ),
         Noise(spectrum, np.ones(images.groups)),
         np.ones((box,) * 3, np.float32),

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 
-@dataclass(frozen=True, eq=False)
 class MemoryStack:
     """`covaria.particles.model.ImageStack` over an array (N, box, box) of float32."""
 
-    pixels: np.ndarray
-
-    @property
-    def box(self) -> int:
-        return int(self.pixels.shape[-1])
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pixels, self.box = pixels, int(pixels.shape[-1])
 
     def __len__(self) -> int:
         return len(self.pixels)
