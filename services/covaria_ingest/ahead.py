@@ -6,9 +6,23 @@ from pathlib import Path
 
 import numpy as np
 
+from covaria.errors import InvalidInput
 from covaria.maps.masks import binary_from_file, refuse_elsewhere, sphere_mask
 from covaria.opening import Roots
+from covaria.particles import Particles
+from covaria.particles.halves import LEAST_IMAGES
 from covaria.request.model import ReconstructionOptions
+
+
+def refuse_small_half_set(particles: Particles) -> None:
+    """Raise InvalidInput where the input's own half-sets leave one too small, although there are particles enough."""
+    sizes = np.bincount(particles.half_set[particles.used].astype(np.int64) + 1, minlength=3)[1:]
+    if sizes.all() and sizes.min() < LEAST_IMAGES and sizes.sum() >= 2 * LEAST_IMAGES:
+        raise InvalidInput(
+            f"half-sets of {sizes.tolist()} images; each needs at least {LEAST_IMAGES}",
+            file=particles.source,
+            hint="give other half-sets with --halfsets, or more particles",
+        )
 
 
 def refuse_useless_masks(options: ReconstructionOptions, box: int, pixel_size_angstrom: float, roots: Roots) -> None:

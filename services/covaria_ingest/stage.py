@@ -11,7 +11,7 @@ from covaria.particles.symmetry import expand
 from covaria.running.room import require_room_for
 from covaria.stage import Context, Job
 from covaria.tree import Tree, record
-from covaria_ingest.ahead import refuse_useless_masks
+from covaria_ingest.ahead import refuse_small_half_set, refuse_useless_masks
 from covaria_ingest.images import leave_out_unusable, publish_downsampled
 
 
@@ -30,6 +30,7 @@ def run(job: Job, context: Context) -> None:
     )  # fmt: skip
     box = working_box(particles.box, options.downsample)
     pixel_size = particles.pixel_size_angstrom * particles.box / box
+    refuse_small_half_set(particles)
     refuse_useless_masks(job.request.reconstruction, box, pixel_size, context.roots)
     require_room_for("ingest", job.request, total=len(particles), box=box, downsampled=box < particles.box)
     with tree.staging("ingest") as staged:

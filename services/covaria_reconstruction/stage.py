@@ -21,6 +21,7 @@ from covaria.estimation.reliability.residuals import noise_of_residuals
 from covaria.imaging import volumes
 from covaria.imaging.images import Images, read_images
 from covaria.maps.masks import refuse_elsewhere
+from covaria.particles.halves import LEAST_IMAGES
 from covaria.running.passes import Pass
 from covaria.running.room import require_room_for
 from covaria.running.steps import once
@@ -29,8 +30,6 @@ from covaria.tree import Tree, record
 from covaria_reconstruction.findings import findings_of
 from covaria_reconstruction.results import Components, write_results
 
-LEAST_IMAGES = 10
-"""In each half-set."""
 COARSE_RADIUS = 16
 """Up to which the half-sets are compared as independent fits."""
 UNCONFIRMED = 1e-3

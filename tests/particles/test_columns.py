@@ -131,6 +131,12 @@ def test_a_warp_series_and_a_general_table_are_named(workshop):
         read(star)
 
 
+def test_sub_tomograms_with_a_ctf_volume_are_named(workshop):
+    columns = {label: None for label in ("_rlnDefocusU", "_rlnDefocusV", "_rlnDefocusAngle")}
+    with pytest.raises(InvalidInput, match=r"_rlnCtfImage.*3-D sub-tomograms"):
+        read(workshop.star(particles={**columns, "_rlnCtfImage": ["ctf.mrc"] * ROWS}))
+
+
 def test_a_stack_without_image_numbers_must_hold_one_image(workshop):
     star = workshop.star(particles={"_rlnImageName": [f"p{row}.mrc" for row in range(ROWS)]}, stack=False)
     for row in range(ROWS):

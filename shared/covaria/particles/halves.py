@@ -13,6 +13,8 @@ from covaria.particles.model import Particles
 
 ENOUGH_MICROGRAPHS = 20
 """From here on whole micrographs are drawn: two random halves of them differ little in number and in defocus."""
+LEAST_IMAGES = 10
+"""In each half-set, for a reconstruction."""
 UNEQUAL = 0.05
 """How far the halves of whole micrographs may differ in size, as a fraction of all rows."""
 

@@ -32,6 +32,13 @@ def refuse_tomography(tables: list[StarTable], particles: StarTable, source: Pat
             column=refused[0],
             hint=HINT,
         )
+    if "_rlnCtfImage" in particles and "_rlnDefocusU" not in particles:
+        raise InvalidInput(
+            "3-D sub-tomograms: each has its CTF as a volume, and no defocus",
+            file=source,
+            column="_rlnCtfImage",
+            hint="export 2-D particle images; " + HINT,
+        )
     for table in tables:
         if "_rlnTomoSubTomosAre2DStacks" in table:
             raise InvalidInput(
