@@ -276,7 +276,7 @@ def test_rows_left_out_may_have_no_image_and_other_groups_keep_their_pixel_size(
 def test_a_half_set_too_small_to_use_is_refused_before_the_images(stack, tmp_path, images):
     images = np.tile(images, (3, 1, 1))
     (tmp_path / "halves.pkl").write_bytes(pickle.dumps([np.arange(5), np.arange(5, 27)]))
-    context = Recorder()
+    context = MemoryContext()
     with pytest.raises(InvalidInput, match=r"half-sets of \[5, 22\] images"):
         ingest(tmp_path / "out", stack(images, halfsets=tmp_path / "halves.pkl"), context)
     assert not any(step == "check images" for step, _, _ in context.steps)
