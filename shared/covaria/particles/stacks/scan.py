@@ -21,8 +21,8 @@ BATCH_BYTES = 32 * 2**20
 LISTED = 20
 FAR = 8.0
 """An image whose spread is so many times the set's median, or its inverse, is of another kind than the others."""
-ONE_PIXEL = 0.5
-"""The share of an image's variance that one pixel may hold."""
+ONE_PIXEL, AS_OTHERS = 0.1, 5.0
+"""The share of an image's variance that one pixel may hold, or so many times the median image's where that is more."""
 FEW = 0.2
 """Where more than this share of the images is far from the median, they are a second set, not outliers."""
 
@@ -126,7 +126,10 @@ def without_unusable(particles: Particles, spread: Spread) -> Particles:
     else:
         what = f"have grey levels more than {FAR:g} times wider or narrower than the median image"
         particles = _without(particles, far, what)
-    return _without(particles, spread.peak > ONE_PIXEL, "hold more than half of their variance in one pixel")
+    most = max(ONE_PIXEL, AS_OTHERS * float(np.median(spread.peak[particles.used])))
+    return _without(
+        particles, spread.peak > most, f"hold more than {min(most, 1.0):.0%} of their variance in one pixel"
+    )
 
 
 def _without(particles: Particles, bad: NDArray[np.bool_], what: str) -> Particles:
