@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 
 from covaria.maps import (
     apply_b_factor,
+    fourier,
     fsc,
     guinier_b_factor,
     radial_filter,
@@ -84,3 +86,12 @@ def test_guinier_fit_finds_the_b_factor_of_a_falling_amplitude():
     assert guinier_b_factor(amplitude, 2.0, 15, 5) == pytest.approx(120)
     with pytest.raises(ValueError, match="shells lie"):
         guinier_b_factor(amplitude, 2.0, 6.0, 5.9)
+
+
+def test_shell_means_of_arrays_and_tensors_are_the_means_of_each_shell():
+    rng = np.random.default_rng(5)
+    values, shell = rng.normal(size=(4, 5, 6)).astype(np.float32), rng.integers(0, 6, (4, 5, 6))
+    shell[shell == 2] = 3
+    expected = [values[shell == r].mean(dtype=np.float64) if (shell == r).any() else 0 for r in range(5)]
+    assert fourier.shell_means(values, shell, 5) == pytest.approx(expected)
+    assert fourier.shell_means(torch.as_tensor(values), torch.as_tensor(shell), 5).numpy() == pytest.approx(expected)

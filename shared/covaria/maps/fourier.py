@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32, Int
 
+Values = TypeVar("Values", bound=Any)
+"""A real array of numpy or a tensor of torch."""
 Transform = TypeVar("Transform", bound=Any)
 """A complex array of numpy or a tensor of torch."""
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
@@ -43,6 +45,26 @@ def shell_average(values: Float[np.ndarray, "{box} {box} {box//2+1}"], box: int)
     """Mean over each shell 0 .. D//2-1 of a real function on the rfft half, (D, D, D//2+1) -> (D//2,)."""
     mean: np.ndarray = shell_sum(values, box) / shell_sum(np.ones(values.shape), box)
     return mean
+
+
+def shell_means(values: Values, shell: Any, count: int) -> Values:
+    """Mean over each shell 0 .. count - 1 of real values on any grid whose points lie in `shell`: (count,) float64.
+
+    Every point counts once; an empty shell has 0. Arrays and tensors alike.
+    """
+    flat = shell.reshape(-1)
+    total: Any
+    points: Any
+    if isinstance(values, np.ndarray):
+        total = np.bincount(flat, values.reshape(-1), count)[:count]
+        points = np.bincount(flat, minlength=count)[:count]
+    else:
+        import torch
+
+        total = torch.bincount(flat, values.reshape(-1).double(), count)[:count]
+        points = torch.bincount(flat, minlength=count)[:count]
+    means: Values = total / points.clip(1)
+    return means
 
 
 def radial_filter(

@@ -20,6 +20,7 @@ from covaria.imaging.bands import band_freedom, band_sums
 from covaria.imaging.images import Batch, Images
 from covaria.imaging.noise import Noise
 from covaria.imaging.plane import HalfPlane, half_plane
+from covaria.maps.fourier import shell_means
 from covaria.running.sums import Sums
 
 LEAST_AREA = 0.1
@@ -132,10 +133,7 @@ def _deconvolved(power: np.ndarray, window: np.ndarray, plane: HalfPlane) -> np.
     overlap = np.fft.irfft2(np.abs(np.fft.rfft2(window)) ** 2, s=(box, box))
     covariance = np.fft.irfft2(power, s=(box, box)) / np.maximum(overlap, 1e-3 * overlap[0, 0])
     spectrum = box**2 * np.fft.rfft2(covariance).real[plane.ky % box, plane.kx]
-    shells = box // 2
-    return (np.bincount(plane.shell, spectrum, shells) / np.maximum(np.bincount(plane.shell, minlength=shells), 1))[
-        :shells
-    ]
+    return shell_means(spectrum, plane.shell, box // 2)
 
 
 def _bounded(outside: np.ndarray, whole: np.ndarray, area: float) -> np.ndarray:

@@ -20,6 +20,7 @@ from covaria.imaging.noise import Noise
 from covaria.imaging.slices import backproject
 from covaria.maps import crossing, fsc
 from covaria.maps.correlation import ONE_SEVENTH
+from covaria.maps.fourier import shell_means
 from covaria.running.sums import Sums
 
 
@@ -74,8 +75,7 @@ def padded_shell_means(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     shell = np.rint(volumes.padded_radius(weights.shape[2])).astype(np.int64)
     limit = weights.shape[2] // 2
     inside = np.minimum(shell, limit)
-    total = np.bincount(inside.ravel(), weights.ravel(), minlength=limit + 1)
-    return total / np.bincount(inside.ravel(), minlength=limit + 1), inside
+    return shell_means(weights, inside, limit + 1), inside
 
 
 def solve_mean(sums: tuple[MeanSums, MeanSums], mask: np.ndarray | None = None) -> MeanMap:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from covaria.imaging.volumes import adjoint_from_padded, grid_corrected, padded_radius, unit_density
+from covaria.maps.fourier import shell_means
 
 if TYPE_CHECKING:
     from jaxtyping import Complex, Float, Int
@@ -51,9 +52,7 @@ def residual_map(sums: Float[torch.Tensor, "m m d 3"]) -> Float[torch.Tensor, "d
     side = sums.shape[2]
     shells = padded_shells(side, sums.device)
     weight = sums[..., 2]
-    flat = shells.reshape(-1)
-    count = torch.bincount(flat)
-    mean = torch.bincount(flat, weights=weight.reshape(-1)) / count
+    mean = shell_means(weight, shells, int(shells.max()) + 1)
     denominator = weight + RIDGE * mean.to(weight.dtype)[shells]
     reached = (shells <= side - 2) & (denominator > 0)  # 2 |q| up to 2 (D/2 - 1)
     quotient = torch.where(reached[..., None], sums[..., :2] / denominator[..., None], 0.0)
