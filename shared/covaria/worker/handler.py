@@ -77,7 +77,7 @@ class Handler:
     def _read(self, delivery: Delivery) -> Message:
         message = unseal(delivery.body, stage=self.stage)
         try:
-            refuse_outside(message.work.request, self.settings.roots)
+            self.disk(lambda: refuse_outside(message.work.request, self.settings.roots), self.link.tick)
         except PathRefused as error:
             out = printable(str(message.work.request.out))
             raise BadMessage("path", error.message, job_id=message.job_id, out=out) from None
