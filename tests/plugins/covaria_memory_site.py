@@ -138,7 +138,8 @@ class PlayedStage:
     def _note(self, status: str) -> None:
         state = {"stage": self.order.stage, "job_id": self.order.job_id, "status": status, "fingerprint": "f"}
         record.write_stage_state(self.tree, self.order.stage, state)
-        record.refresh(self.tree)
+        if status != "running":
+            record.refresh(self.tree)
 
 
 @dataclass
