@@ -89,6 +89,20 @@ def test_the_output_may_be_moved(stack, tmp_path, images):
     np.testing.assert_array_equal(particles.images.read(np.array([5])), downsample_images(images[5:6], 16))
 
 
+def test_particles_of_version_0_1_0_are_read(stack, tmp_path):
+    now = ingest(tmp_path / "out", stack())
+    path = Tree(tmp_path / "out").particles
+    with np.load(path) as stored:
+        arrays = {name: stored[name] for name in stored.files if name != "unsigned_bytes"}
+    np.savez(path, **arrays | {"version": np.int64(1)})
+    then = load(path)
+    np.testing.assert_array_equal(then.rotations, now.rotations)
+    assert then.images.unsigned_bytes is False
+    np.savez(path, **arrays | {"version": np.int64(99)})
+    with pytest.raises(InvalidInput, match="version 99"):
+        load(path)
+
+
 @pytest.mark.parametrize("downsample", [None, 16])
 def test_images_that_hold_nothing_are_left_out_and_listed(stack, tmp_path, images, downsample):
     images[2] = 7.0

@@ -8,6 +8,7 @@ import pytest
 from covaria.errors import InvalidInput, MissingFile
 from covaria.estimation.latents.model import Latents
 from covaria.estimation.linear_model import LinearModel
+from covaria.pickles import load_pickle
 from covaria.results.latents import read_latents, read_unregularised, stored_zdim, write_latents
 from covaria.results.model import read_half_models, read_half_sets, write_half_models, write_half_sets
 from covaria.results.parameters import read_parameters, write_parameters
@@ -73,6 +74,19 @@ def test_parameters_come_back_key_by_key(tree):
     atomic.write_pickle(tree.params, {"data_sign": 1})
     with pytest.raises(InvalidInput, match="lacks volume_shape"):
         read_parameters(tree)
+
+
+def test_parameters_of_version_0_1_0_are_read(tree):
+    """They say nothing of how the other half-set scores each component."""
+    written = some_parameters(BOX)
+    write_parameters(tree, written)
+    stored = load_pickle(tree.params)
+    del stored["component_z_score"]
+    atomic.write_pickle(tree.params, stored)
+    found = read_parameters(tree)
+    assert found.component_z_score.shape == written.s.shape
+    assert np.isnan(found.component_z_score).all()
+    np.testing.assert_equal(found.s, written.s)
 
 
 def test_noise_is_in_units_of_the_cache_that_asks():

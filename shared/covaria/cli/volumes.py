@@ -50,7 +50,7 @@ class NewFolder:
         from covaria.tree.publish import publish, refuse_unlisted, staging
 
         self._refuse_full()
-        check_for(Tree(self.out), "analysis")
+        without_sums = check_for(Tree(self.out), "analysis")
         place = self.directory.absolute().parent
         place.mkdir(parents=True, exist_ok=True)
         console = patient_console()
@@ -62,6 +62,8 @@ class NewFolder:
             log_file = ChosenStatesTree(folder).run_log
             with bookless_context(Tree(self.out), self.command, log_file, device=device, memory_bytes=memory_bytes,
                                   console=console, stopper=stopper) as context:  # fmt: skip
+                for stage in without_sums:
+                    context.log.warning("%s was made before sums were kept: its files are used as they are", stage)
                 yield folder, context
             log = log_file.read_bytes()
             record.write_folder_record(folder, self._document(folder, context, started, time.monotonic() - began), log)

@@ -14,6 +14,8 @@ from covaria.particles.stacks.images import StackImages
 from covaria.tree.pen import FREE, Pen
 
 VERSION = 2
+READABLE = (1, VERSION)
+"""Version 1, of Covaria 0.1.0, has no gain, no B-factors, and reads bytes as signed."""
 ARRAYS = ("rotations", "translations", "optics_group", "half_set", "micrograph", "used")
 
 
@@ -52,7 +54,7 @@ def load(path: Path) -> Particles:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        if int(arrays["version"]) != VERSION:
+        if int(arrays["version"]) not in READABLE:
             raise InvalidInput(
                 f"version {int(arrays['version'])}, {VERSION} expected", file=path, hint="run the ingest stage again"
             )
@@ -62,7 +64,7 @@ def load(path: Path) -> Particles:
             index=arrays["image_of_row"],
             box=int(arrays["box"]),
             gain=arrays.get("gain"),
-            unsigned_bytes=bool(arrays["unsigned_bytes"]),
+            unsigned_bytes=bool(arrays.get("unsigned_bytes", False)),
         )
         return Particles(
             source=Path(str(arrays["source"])),

@@ -68,6 +68,8 @@ def read_parameters(tree: Tree) -> Parameters:
     """Raises MissingFile, and InvalidInput for a file that lacks one of the keys."""
     stored = load_pickle(tree.params, hint=RECONSTRUCT_FIRST)
     names = [name.name for name in fields(Parameters)]
+    if isinstance(stored, dict) and "s" in stored:
+        stored = {"component_z_score": np.full(len(stored["s"]), np.nan)} | stored  # not in 0.1.0
     missing = [name for name in names if not isinstance(stored, dict) or name not in stored]
     if missing:
         raise InvalidInput(f"lacks {', '.join(missing)}", file=tree.params, hint=RECONSTRUCT_AGAIN)
