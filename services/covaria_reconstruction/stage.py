@@ -42,7 +42,7 @@ def run(job: Job, context: Context) -> None:
     """
     request, tree = job.request, Tree(job.request.out, context.pen)
     options = request.reconstruction
-    particles = particle_files.load(tree.particles)
+    particles = particle_files.load(tree.particles, context.roots)
     require_room_for("reconstruction", request, total=len(particles), box=particles.box)
     images = read_images(
         particles,

@@ -221,3 +221,32 @@ def test_an_analysis_of_another_job_is_not_replaced(tmp_path: Path) -> None:
     refuse_anothers(apart, over, mine)
     refuse_anothers(tmp_path / "new", job, mine)
     refuse_anothers(other.analysis(2), Job("job-other", job.request), other)
+
+
+# ---- stacks, in the stage that names them and in those that read them later
+
+
+def test_a_stack_exchanged_after_it_was_found_is_read_by_no_stage(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from covaria.particles.stacks.images import StackImages
+    from covaria.particles.stacks.mrc import read_header, write_header
+
+    head = write_header(3, 4, 1.0, (0, 0, 0, 0))
+    stack = place / "root/particles.mrcs"
+    stack.write_bytes(head + np.arange(48, dtype="<f4").tobytes())
+    (place / "secret/other.mrcs").write_bytes(head + np.full(48, 7, "<f4").tobytes())
+    roots = Roots.of([place / "root"])
+    rows = np.arange(3)
+    images = StackImages((stack,), np.zeros(3, np.int64), rows, 4, roots=roots)
+    assert images.read(rows)[2, 3, 3] == 47
+    known = StackImages((stack,), np.zeros(3, np.int64), rows, 4, {0: read_header(stack, roots)})
+    later = images.take(rows[::-1])
+    stack.unlink()
+    stack.symlink_to(place / "secret/other.mrcs")
+    for reader in (StackImages((stack,), np.zeros(3, np.int64), rows, 4, roots=roots), known):
+        with pytest.raises(OutsideRoots):
+            reader.read(rows)
+    with pytest.raises(OutsideRoots):
+        replace(later, headers={}, _maps=type(later._maps)()).read(rows)
+    assert StackImages((stack,), np.zeros(3, np.int64), rows, 4).read(rows)[0, 0, 0] == 7, (
+        "without roots it is followed"
+    )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from covaria.errors import InvalidInput, MissingFile
+from covaria.opening import ANYWHERE, Roots
 
 SWAPPED_SUFFIX = {".mrc": ".mrcs", ".mrcs": ".mrc"}
 
@@ -37,6 +38,11 @@ class PathGuard:
                 hint=f"move it beneath {' or '.join(map(str, self.roots))}, or ask the operator to add its folder",
             )
         return path.resolve()
+
+
+def roots_of(guard: PathGuard | None) -> Roots:
+    """What a guard allows, to open files by."""
+    return ANYWHERE if guard is None else Roots(guard.roots)
 
 
 def is_file(path: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from covaria.errors import InvalidInput, MissingFile
+from covaria.opening import ANYWHERE, Roots
 from covaria.particles.model import ContrastTransfer, Particles
 from covaria.particles.stacks.images import StackImages
 from covaria.tree.pen import FREE, Pen
@@ -47,8 +48,8 @@ def save(path: Path, particles: Particles, pen: Pen = FREE) -> None:
     pen.write(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
-def load(path: Path) -> Particles:
-    """What `save` wrote. Stacks are opened when first read. Raises MissingFile or InvalidInput."""
+def load(path: Path, roots: Roots = ANYWHERE) -> Particles:
+    """What `save` wrote. Stacks are opened when first read, beneath `roots`. Raises MissingFile or InvalidInput."""
     if not path.exists():
         raise MissingFile("the prepared particles are not there", file=path, hint="run the ingest stage first")
     try:
@@ -65,6 +66,7 @@ def load(path: Path) -> Particles:
             box=int(arrays["box"]),
             gain=arrays.get("gain"),
             unsigned_bytes=bool(arrays.get("unsigned_bytes", False)),
+            roots=roots,
         )
         return Particles(
             source=Path(str(arrays["source"])),

@@ -55,7 +55,7 @@ def load_run(tree: Tree, zdim: int, context: Context) -> Run:
     if not tree.particles.is_file():
         raise MissingFile("is not there", file=tree.particles, hint=RECONSTRUCT_FIRST)
     parameters = read_parameters(tree)
-    particles, latents = load(tree.particles), read_latents(tree, zdim)
+    particles, latents = load(tree.particles, context.roots), read_latents(tree, zdim)
     if len(latents) != len(particles):
         raise InvalidInput(
             f"holds {len(latents)} rows, the particles {len(particles)}",

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
+from covaria.opening import ANYWHERE, Roots
 from covaria.particles.model import ImageStack
 from covaria.particles.stacks.mrc import StackHeader, map_images, read_header
 
@@ -37,6 +38,8 @@ class StackImages:
     gain: NDArray[np.float32] | None = None
     unsigned_bytes: bool = False
     """Bytes of which no stamp says whether they are signed are unsigned."""
+    roots: Roots = ANYWHERE
+    """Beneath which folders stacks are opened."""
     _maps: OrderedDict[int, NDArray[Any]] = field(default_factory=OrderedDict, repr=False)
 
     def __len__(self) -> int:
@@ -46,7 +49,7 @@ class StackImages:
         """The same stacks seen through other rows (repeats are fine)."""
         gain = None if self.gain is None else self.gain[rows]
         return StackImages(
-            self.paths, self.file[rows], self.index[rows], self.box, self.headers, gain, self.unsigned_bytes
+            self.paths, self.file[rows], self.index[rows], self.box, self.headers, gain, self.unsigned_bytes, self.roots
         )
 
     @property
@@ -90,7 +93,7 @@ class StackImages:
             return self._maps[file]
         header = self.headers.get(file)
         if header is None:
-            header = read_header(self.paths[file])
+            header = read_header(self.paths[file], self.roots)
             if self.unsigned_bytes:
                 header = header.as_unsigned()
             self.headers[file] = header

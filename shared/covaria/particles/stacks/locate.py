@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
 from covaria.maps.eight_bit import wraps
+from covaria.opening import Roots
 from covaria.particles.metadata import Metadata
-from covaria.particles.paths import ImagePathResolver, PathGuard, missing_stacks
+from covaria.particles.paths import ImagePathResolver, PathGuard, missing_stacks, roots_of
 from covaria.particles.stacks.images import StackImages
 from covaria.particles.stacks.mrc import StackHeader, first_bytes, read_header
 from covaria.request.model import IngestOptions
@@ -132,7 +133,7 @@ def locate_stacks(
     place = np.full(len(search.names) + 1, -1)  # the last is that of rows without a name
     for number in np.argsort(~search.wanted, kind="stable").tolist():
         path = search.paths[number]
-        header = None if path is None else _header(path, bool(search.wanted[number]), headers)
+        header = None if path is None else _header(path, bool(search.wanted[number]), headers, roots_of(guard))
         if header is not None:
             place[number] = len(headers)
             headers.append(header)
@@ -149,10 +150,10 @@ def locate_stacks(
     return LocatedStacks(tuple(headers), stack, metadata.image_of_row, (note,)).with_bytes_understood()
 
 
-def _header(path: Path, wanted: bool, others: list[StackHeader]) -> StackHeader | None:
+def _header(path: Path, wanted: bool, others: list[StackHeader], roots: Roots) -> StackHeader | None:
     """The stack's header; None for one that no row in use needs and that is not like the others."""
     try:
-        header = read_header(path)
+        header = read_header(path, roots)
         _refuse_different_boxes((*others[:1], header))
     except (InvalidInput, OSError):
         if wanted:
@@ -208,7 +209,7 @@ def plain_stacks(path: Path, options: IngestOptions, guard: PathGuard | None) ->
             raise missing_stacks(options.particles, absent, resolver)
         paths = [place for place in found if place is not None]
         notes = (f"image stacks found: {resolver.report()}",)
-    headers = tuple(read_header(place) for place in paths)
+    headers = tuple(read_header(place, roots_of(guard)) for place in paths)
     counts = np.array([header.count for header in headers], dtype=np.int64)
     if counts.sum() == 0:
         raise InvalidInput("holds no images", file=options.particles, hint="give a stack with images")

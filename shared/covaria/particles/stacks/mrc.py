@@ -10,6 +10,8 @@ import bz2
 import gzip
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
 from covaria.maps.eight_bit import stamped_kind
+from covaria.opening import ANYWHERE, Roots
 
 HEADER_BYTES = 1024
 MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
@@ -44,6 +47,8 @@ class StackHeader:
     """To be added to the numbers: IMOD's signed bytes lie 128 below their values."""
     unstamped_bytes: bool = False
     """Bytes of which nothing says whether they are signed; they are taken as signed."""
+    roots: Roots = ANYWHERE
+    """Beneath which folders the file is opened."""
 
     def as_unsigned(self) -> StackHeader:
         """The same with bytes of unknown kind taken as unsigned."""
@@ -54,30 +59,38 @@ class StackHeader:
         return self.height * self.width * self.dtype.itemsize
 
 
-def open_stack(path: Path) -> IO[bytes]:
-    """The file's bytes, decompressed where its name ends in .gz or .bz2."""
+@contextmanager
+def open_stack(path: Path, roots: Roots = ANYWHERE) -> Iterator[IO[bytes]]:
+    """The file's bytes, decompressed where its name ends in .gz or .bz2; opened beneath `roots`."""
     suffix = path.suffix.lower()
-    if suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    if suffix == ".bz2":
-        return cast(IO[bytes], bz2.open(path, "rb"))
-    return path.open("rb")
+    with roots.open(path) as file:
+        if suffix == ".gz":
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                yield cast(IO[bytes], unpacked)
+        elif suffix == ".bz2":
+            with bz2.BZ2File(file) as unpacked:
+                yield cast(IO[bytes], unpacked)
+        else:
+            yield file
 
 
 def is_compressed(path: Path) -> bool:
     return path.suffix.lower() in COMPRESSED
 
 
-def read_header(path: Path) -> StackHeader:
-    """Read and check one stack's header. Raises InvalidInput for what is no readable stack or one that is cut off."""
+def read_header(path: Path, roots: Roots = ANYWHERE) -> StackHeader:
+    """Read and check one stack's header; the stack is opened beneath `roots`, now and later.
+
+    Raises InvalidInput for what is no readable stack or one that is cut off.
+    """
     try:
-        with open_stack(path) as file:
+        with open_stack(path, roots) as file:
             raw = file.read(HEADER_BYTES)
     except (OSError, EOFError, ValueError) as error:
         if not is_compressed(path):
             raise
         raise InvalidInput(f"cannot be decompressed ({error})", file=path, hint="copy the file again") from None
-    header = parse_header(raw, path)
+    header = replace(parse_header(raw, path), roots=roots)
     if not is_compressed(path):
         size = path.stat().st_size
         needed = header.offset + header.count * header.image_bytes
@@ -156,7 +169,7 @@ def _pixel_size(raw: bytes, order: str) -> float:
 
 def first_bytes(header: StackHeader, images: int) -> NDArray[np.uint8]:
     """The bytes of the first `images` images, as they are in the file."""
-    with open_stack(header.path) as file:
+    with open_stack(header.path, header.roots) as file:
         _skip(file, header.offset)
         return np.frombuffer(file.read(min(images, header.count) * header.image_bytes), np.uint8)
 
@@ -169,7 +182,8 @@ def map_images(header: StackHeader) -> NDArray[Any]:
     """
     shape = (header.count, header.height, header.width)
     if not is_compressed(header.path):
-        return np.memmap(header.path, header.dtype, "r", header.offset, shape)
+        with header.roots.open(header.path) as file:
+            return np.memmap(file, header.dtype, "r", header.offset, shape)
     needed = header.count * header.image_bytes
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if needed > free:
@@ -180,7 +194,7 @@ def map_images(header: StackHeader) -> NDArray[Any]:
         )
     with tempfile.TemporaryFile() as scratch:
         try:
-            with open_stack(header.path) as file:
+            with open_stack(header.path, header.roots) as file:
                 _skip(file, header.offset)
                 copied = _copy(file, scratch, needed)
         except (OSError, EOFError, ValueError) as error:
