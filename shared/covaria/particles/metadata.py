@@ -238,6 +238,12 @@ def agreed(in_file: float | None, given: float | None, option: str, what: str, m
     return in_file if in_file is not None else given
 
 
+def without_neutral(ctf: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """CTF columns without a B-factor that is 0 and a scale that is 1 in every row."""
+    neutral = {"b_factor_angstrom2": 0.0, "scale": 1.0}
+    return {name: values for name, values in ctf.items() if name not in neutral or np.any(values != neutral[name])}
+
+
 def not_finite(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """(N,) True where any entry of a row is NaN or infinite."""
     finite: NDArray[np.bool_] = np.isfinite(values.sum(axis=tuple(range(1, values.ndim))))

@@ -45,6 +45,13 @@ class Poses:
     checks: tuple[RowCheck, ...]
     notes: tuple[str, ...]
 
+    @property
+    def half_set(self) -> NDArray[np.int8] | None:
+        """(N,) 0 or 1; -1 where `split` says neither."""
+        if self.split is None:
+            return None
+        return np.where((self.split == 0) | (self.split == 1), self.split, -1).astype(np.int8)
+
 
 def read_poses(table: CsTable, class_number: int | None) -> Poses:
     """The refinement's poses, or for each row those of its most probable class (of `class_number`, where given).

@@ -14,7 +14,7 @@ from covaria.particles.bounds import ctf_checks
 from covaria.particles.columns import unknown_cryosparc, unknown_note
 from covaria.particles.cryosparc.alignments import read_poses
 from covaria.particles.cryosparc.table import CsTable
-from covaria.particles.metadata import Grouping, Metadata, RowCheck, codes_of
+from covaria.particles.metadata import Grouping, Metadata, RowCheck, codes_of, without_neutral
 
 CTF_COLUMNS = {
     "defocus_u_angstrom": "ctf/df1_A",
@@ -39,6 +39,7 @@ GROUPS = {
     "filament/filament_uid": "filaments",
     "sym_expand/src_uid": "symmetry copies of one particle",
 }
+COLUMNS = {**CTF_COLUMNS, "image": "blob/idx", "pixel_size_angstrom": "blob/psize_A", "box": "blob/shape"}
 PATH, INDEX, SIGN = "blob/path", "blob/idx", "blob/sign"
 
 
@@ -56,22 +57,13 @@ def read_cryosparc(
         raise InvalidInput("holds no particles", file=source, hint="the selection that wrote it was empty")
     stack_names, stack_of_row, image_of_row, name_check = _image_names(table)
     poses = read_poses(table, class_number)
-    ctf = {name: values for name, column in CTF_COLUMNS.items() if (values := table.numbers(column)) is not None}
-    for name, neutral in (("b_factor_angstrom2", 0.0), ("scale", 1.0)):
-        if name in ctf and np.all(ctf[name] == neutral):
-            del ctf[name]
+    ctf = without_neutral(
+        {name: values for name, column in CTF_COLUMNS.items() if (values := table.numbers(column)) is not None}
+    )
     gain, sign_checks, sign_notes = _signs(table)
     boxes, box_check = _boxes(table)
-    groups = table.get("ctf/exp_group_id") if table.numbers("ctf/exp_group_id") is not None else None
-    group_codes, group_names = codes_of([str(value) for value in groups.tolist()]) if groups is not None else (None, ())
-    places = table.texts("location/micrograph_path")
-    if places is None:
-        uids = table.get("location/micrograph_uid")
-        places = None if uids is None or uids.ndim != 1 else uids.astype(str)
-    micrograph, micrograph_names = (
-        codes_of([_text(one) for one in places.tolist()]) if places is not None else (None, ())
-    )
-    split = poses.split
+    group_codes, group_names = _optics_groups(table)
+    micrograph, micrograph_names = _micrographs(table)
     return Metadata(
         source=source,
         count=len(table),
@@ -80,17 +72,10 @@ def read_cryosparc(
         rotations=poses.rotations,
         shifts=poses.shifts,
         ctf=ctf,
-        column_names={
-            **CTF_COLUMNS,
-            "image": INDEX,
-            "rotations": f"{poses.prefix}/pose",
-            "shifts": f"{poses.prefix}/shift",
-            "pixel_size_angstrom": "blob/psize_A",
-            "box": "blob/shape",
-        },
+        column_names=COLUMNS | {"rotations": f"{poses.prefix}/pose", "shifts": f"{poses.prefix}/shift"},
         optics_group=group_codes,
         optics_names=group_names,
-        half_set=None if split is None else np.where((split == 0) | (split == 1), split, -1).astype(np.int8),
+        half_set=poses.half_set,
         micrograph=micrograph,
         micrograph_names=micrograph_names,
         stack_names=stack_names,
@@ -111,6 +96,22 @@ def read_cryosparc(
             *unknown_note(unknown_cryosparc(table.names), source.name),
         ),
     )  # fmt: skip
+
+
+def _optics_groups(table: CsTable) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    if table.numbers("ctf/exp_group_id") is None:
+        return None, ()
+    groups = table.get("ctf/exp_group_id")
+    assert groups is not None
+    return codes_of([str(value) for value in groups.tolist()])
+
+
+def _micrographs(table: CsTable) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    places = table.texts("location/micrograph_path")
+    if places is None:
+        uids = table.get("location/micrograph_uid")
+        places = None if uids is None or uids.ndim != 1 else uids.astype(str)
+    return (None, ()) if places is None else codes_of([_text(one) for one in places.tolist()])
 
 
 def _text(value: bytes | str) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from covaria.errors import InvalidInput
 from covaria.particles.bounds import ctf_checks, euler_check
 from covaria.particles.columns import unknown_note, unknown_relion
-from covaria.particles.metadata import Grouping, Metadata, RowCheck, Shifts, codes_of, not_finite
+from covaria.particles.metadata import Grouping, Metadata, RowCheck, Shifts, codes_of, not_finite, without_neutral
 from covaria.particles.rotations import matrices_from_euler
 from covaria.particles.star import optics as optics_groups
 from covaria.particles.star.grammar import read_star
@@ -38,6 +38,14 @@ IN_DEGREES = ("defocus_angle_rad", "phase_shift_rad")
 NOT_SET = -999.0
 IMAGE, MICROGRAPH, TUBE, SUBSET = "_rlnImageName", "_rlnMicrographName", "_rlnHelicalTubeID", "_rlnRandomSubset"
 CLASS, NORM, PLACES = "_rlnClassNumber", "_rlnNormCorrection", ("_rlnCoordinateX", "_rlnCoordinateY")
+COLUMNS = {
+    **CTF_COLUMNS,
+    "image": IMAGE,
+    "shifts": " or ".join((", ".join(ORIGINS_ANGSTROM), ", ".join(ORIGINS_PIXEL))),
+    "pixel_size_angstrom": optics_groups.PIXEL_SIZE,
+    "box": optics_groups.BOX,
+}
+"""How the file calls our fields."""
 TEXTS = (IMAGE, MICROGRAPH, "_rlnGroupName")
 NUMBERS = (
     *ANGLES, *ORIGINS_ANGSTROM, *ORIGINS_PIXEL, *CTF_COLUMNS.values(), *optics_groups.IN_PARTICLES, SUBSET, CLASS, NORM,
@@ -99,14 +107,7 @@ def read_relion(path: Path, *, source: Path | None = None) -> Metadata:
         rotations=rotations,
         shifts=shifts,
         ctf=ctf,
-        column_names={
-            **CTF_COLUMNS,
-            "image": IMAGE,
-            "rotations": ", ".join(label for label in ANGLES if label not in columns),
-            "shifts": " or ".join((", ".join(ORIGINS_ANGSTROM), ", ".join(ORIGINS_PIXEL))),
-            "pixel_size_angstrom": optics_groups.PIXEL_SIZE,
-            "box": optics_groups.BOX,
-        },
+        column_names=COLUMNS | {"rotations": ", ".join(label for label in ANGLES if label not in columns)},
         optics_group=optics.of_row,
         optics_names=optics.names,
         in_optics_groups=found.optics is not None and optics_groups.PIXEL_SIZE in found.optics,
@@ -121,9 +122,7 @@ def read_relion(path: Path, *, source: Path | None = None) -> Metadata:
         class_of_row=_whole(columns.get(CLASS)),
         class_column=CLASS if CLASS in columns else "",
         objects=_filaments(columns.get(TUBE), micrograph),
-        places_pixels=np.stack([columns[label] for label in PLACES], axis=1)
-        if all(label in columns for label in PLACES)
-        else None,
+        places_pixels=_places(columns),
         aberrations=tuple(aberrations(optics, source)),
         checks=(
             *faults, *optics.checks, stacks.check, *pose_checks,
@@ -222,10 +221,7 @@ def _ctf(columns: dict[str, NDArray[Any]], optics: Optics) -> dict[str, NDArray[
         values = optics.columns.get(label, columns.get(label))
         if values is not None:
             ctf[name] = np.deg2rad(values) if name in IN_DEGREES else values
-    for name, neutral in (("b_factor_angstrom2", 0.0), ("scale", 1.0)):
-        if name in ctf and np.all(ctf[name] == neutral):
-            del ctf[name]
-    return ctf
+    return without_neutral(ctf)
 
 
 def _half_sets(subset: NDArray[np.float64] | None, source: Path) -> tuple[NDArray[np.int8] | None, list[RowCheck]]:
@@ -258,6 +254,12 @@ def _filaments(tube: NDArray[np.float64] | None, micrograph: NDArray[np.int64] |
         return ()
     keys = np.stack([np.zeros(len(tube)) if micrograph is None else micrograph, np.nan_to_num(tube, nan=-1.0)], axis=1)
     return (Grouping("helical tubes", np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)),)
+
+
+def _places(columns: dict[str, NDArray[Any]]) -> NDArray[np.float64] | None:
+    if not all(label in columns for label in PLACES):
+        return None
+    return np.stack([columns[label] for label in PLACES], axis=1)
 
 
 def _whole(values: NDArray[np.float64] | None) -> NDArray[np.int64] | None:
