@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from shutil import copyfile
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from covaria.errors import RefusedOutput
 from covaria.figures.analysis import AnalysisFigures
+from covaria.figures.drawing import Drawing
+from covaria.figures.movies import movies, write_component_maps
 from covaria.findings import Findings, State
 from covaria.job.ownership import refuse_anothers
 from covaria.request.model import Request
@@ -65,7 +68,9 @@ def _analyse(
     if not options.skip_umap:
         _lay_flat(out, latents, request.seed, context)
     make_volumes(tree, out, latents.zdim, clusters, list(trajectories.values()), request, context)
-    draw(AnalysisFigures(tree, out, latents.zdim, density), out, context)
+    figures = AnalysisFigures(tree, out, latents.zdim, density)
+    write_component_maps(figures, out)
+    draw([*figures.drawings(out), *movies(figures, out)], context)
     record.write_findings(tree, "analysis", Findings(states=states_of(out, clusters)))
 
 
@@ -83,9 +88,8 @@ def states_of(out: AnalysisTree, clusters: Clusters) -> tuple[State, ...]:
     )
 
 
-def draw(figures: AnalysisFigures, out: AnalysisTree, context: Context) -> None:
+def draw(drawings: Sequence[Drawing], context: Context) -> None:
     """Every figure, with progress."""
-    drawings = list(figures.drawings(out))
     for number, drawing in enumerate(drawings):
         context.progress("figures", number, len(drawings), "figures")
         drawing.make()
@@ -96,7 +100,7 @@ def _nothing_found(tree: Tree, out: AnalysisTree, latents: ConfirmedLatents, con
     """The documented files with what is true: one centre, the mean. No path, no UMAP, no maps of noise."""
     context.log.warning("no component is confirmed: one centre, the mean map; no clusters, no path")
     write_tables(out, one_cluster(latents), {}, 0)
-    draw(AnalysisFigures(tree, out, latents.zdim, None), out, context)
+    draw(list(AnalysisFigures(tree, out, latents.zdim, None).drawings(out)), context)
     for source, target in (
         (tree.mean_filtered, out.center(0)),
         (tree.mean, out.center_files(0).unfiltered),

@@ -109,6 +109,9 @@ def test_the_documented_folder(out, asked):
         tree.state_resolution_plot,
     ):  # fmt: skip
         assert path.read_bytes()[:4] == b"\x89PNG"
+    for path in (tree.mean_movie, tree.component_movie(2), tree.trajectory_movie(1)):
+        assert path.read_bytes()[:4] == b"GIF8"
+    assert tree.component_volume(2, 9).is_file() and "traj001/state004.mrc" in tree.chimerax_script.read_text()
     assert not tree.umap_plot.parent.exists()
     ((zdim, groups, b_factor),) = asked
     assert zdim == 3 and b_factor == -20.0

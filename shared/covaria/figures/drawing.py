@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.maps import read_volume, resample_volume
-
-MOST_VOXELS = 128
-"""A side of the maps whose surfaces are drawn: more is not seen on a thumbnail."""
+from covaria.request.disk import MOST_VOXELS_SHOWN
 
 
 @dataclass(frozen=True)
@@ -37,4 +35,4 @@ def draw_all(drawings: Iterable[Drawing]) -> None:
 def small_volume(path: Path) -> NDArray[np.float32]:
     """A map on a grid fit for surfaces: of at most 128 voxels a side. Raises MissingFile, InvalidInput."""
     volume, _ = read_volume(path)
-    return volume if len(volume) <= MOST_VOXELS else resample_volume(volume, MOST_VOXELS)
+    return volume if len(volume) <= MOST_VOXELS_SHOWN else resample_volume(volume, MOST_VOXELS_SHOWN)

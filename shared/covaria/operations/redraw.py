@@ -11,6 +11,7 @@ from covaria.errors import CovariaError, InvalidInput
 from covaria.figures.analysis import AnalysisFigures
 from covaria.figures.density import DensityFigures
 from covaria.figures.drawing import Drawing
+from covaria.figures.movies import movies
 from covaria.figures.reconstruction import ReconstructionFigures
 from covaria.operations.one_machine import holding
 from covaria.request.model import Request
@@ -95,7 +96,9 @@ def _of_analysis(tree: Tree, staged: Tree, zdim: int) -> Iterator[Drawing]:
     asked = record.read_request(tree)
     request = Request.model_validate((asked or {})["request"], extra="ignore")
     density = density_of(request, tree, min(read_component_sizes(tree).confirmed, zdim))
-    yield from AnalysisFigures(tree, source, zdim, density).drawings(AnalysisTree(staged.analysis(zdim)))
+    figures, target = AnalysisFigures(tree, source, zdim, density), AnalysisTree(staged.analysis(zdim))
+    yield from figures.drawings(target)
+    yield from movies(figures, target)
 
 
 def _put_in_place(tree: Tree, folder: Path, figure: Path) -> dict[str, dict[str, object]]:

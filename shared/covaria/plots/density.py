@@ -209,7 +209,9 @@ def _overlay(
         axes.plot(line[:, pair[0]], line[:, pair[1]], color=colour, linewidth=2.4, label=f"path {number}")
     if centers is not None:
         points = np.asarray(centers, dtype=float)
-        axes.scatter(points[:, pair[0]], points[:, pair[1]], s=22, color="white", edgecolor="black", linewidth=0.8)
+        axes.scatter(
+            points[:, pair[0]], points[:, pair[1]], s=22, color="white", edgecolor="black", linewidth=0.8, zorder=5
+        )
         for number, point in enumerate(points):
             text = str(number) if known is None else f"{number}: {100 * known[number]:.0f} %"
             axes.annotate(

@@ -254,18 +254,18 @@ def _error_ellipse(axes: Axes, covariance: NDArray[np.floating]) -> None:
     at = (left + reach[0] + 0.03 * (right - left), low + reach[1] + 0.03 * (high - low))
     angle = float(np.rad2deg(np.arctan2(vectors[1, 1], vectors[0, 1])))
     axes.add_patch(
-        Ellipse(at, width, height, angle=angle, facecolor="none", edgecolor=style.VERMILION, linewidth=1.8, zorder=6)
+        Ellipse(at, width, height, angle=angle, facecolor="none", edgecolor=style.BLACK, linewidth=1.8, zorder=6)
     )
-    axes.plot([], [], color=style.VERMILION, label="error of a particle (1 sd)")
+    axes.plot([], [], color=style.BLACK, label="error of a particle (1 sd)")
 
 
 def _thumbnails(axes: Axes, ends: tuple[Ends, Ends]) -> None:
     """The maps at the ends of the horizontal axis below its ends, of the vertical one at its left."""
-    size = 0.17
+    size = 0.24
     for axis, end in enumerate(ends):
         for side, picture in ((0, end.low), (1, end.high)):
             along = side * (1 - size)
-            place = (along, -0.30, size, size) if axis == 0 else (-0.36, along, size, size)
+            place = (along, -0.34, size, size) if axis == 0 else (-0.42, along, size, size)
             inset = axes.inset_axes(place)
             inset.imshow(picture)
             inset.set_axis_off()

@@ -8,6 +8,8 @@ from covaria.request.stages import StageName
 FLOAT = 4
 MAPS_OF_A_VOLUME = 6
 """Filtered, unfiltered, two halves, local resolution, neighbourhoods."""
+STEPS_OF_A_COMPONENT, MOST_COMPONENTS_SHOWN, MOST_VOXELS_SHOWN = 10, 6, 128
+"""Maps along confirmed components: how many of each, of how many, voxels a side at most (covaria.figures.movies)."""
 DISTANCE_TEXT = 25
 """Bytes of an image's line in heterogeneity_distances.txt."""
 ROW_BYTES = 200
@@ -27,7 +29,8 @@ def disk_bytes(stage: StageName, request: Request, *, total: int, box: int, down
         return (9 + 3 * components) * volume + FLOAT * total * numbers
     if stage == "density":
         return DENSITY_BYTES
-    return volumes(request) * volume_bytes(box, total)
+    shown = STEPS_OF_A_COMPONENT * min(request.analysis_zdim, MOST_COMPONENTS_SHOWN)
+    return volumes(request) * volume_bytes(box, total) + shown * FLOAT * min(box, MOST_VOXELS_SHOWN) ** 3
 
 
 def volume_bytes(box: int, total: int) -> int:

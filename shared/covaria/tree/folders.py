@@ -154,6 +154,18 @@ class AnalysisTree(Folder, Documents):
     state_resolution_plot = Entry(
         "plots/state_local_resolution.{form}", "analysis", "plots", "local resolution inside the mask at each centre"
     )
+    mean_movie = Entry("movies/mean.gif", "analysis", "movies", "the mean map turning, coloured by where it moves")
+    component_movie = Numbered(
+        "movies/component{:03d}.gif", "analysis", "movies", "the mean along a confirmed component, -2 to 2 sd"
+    )
+    trajectory_movie = Numbered("movies/traj{:03d}.gif", "analysis", "movies", "the volumes along a path")
+    chimerax_script = Entry(
+        "open.cxc", "analysis", "movies", "for ChimeraX: components, paths and centres as series, one level, one camera"
+    )
+    component_volume = Numbered(
+        "components/component{:03d}/volume{:03d}.mrc", "analysis", "components",
+        "the filtered mean moved along a confirmed component in ten steps, -2 to 2 sd; 128 voxels a side at most",
+    )  # fmt: skip
     kmeans_result = Entry(
         "data/kmeans_result.pkl", "analysis", "analysis_data", "{centers: (K, zdim), labels: (N,), -1 where left out}"
     )

@@ -36,6 +36,8 @@ KINDS = (
     Kind("latent_precision", "how well each coordinate is known (inverse covariance)"),
     Kind("contrasts", "the contrast of each particle, mean 1"),
     Kind("density", "the conformational density: a grid of probabilities, its bounds, and the regularisation alpha"),
+    Kind("components", "the mean map moved along each confirmed component, from -2 to 2 standard deviations"),
+    Kind("movies", "components and paths as movies; open.cxc shows them all in ChimeraX"),
     Kind("clusters", "volumes at the k-means centres; centers.txt has their coordinates"),
     Kind("trajectories", "volumes along a path of least cost between two centres; path.json has the path"),
     Kind("states", "volumes at the chosen latent points; half1/2_unfil are the half-maps"),

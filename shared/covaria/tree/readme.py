@@ -19,6 +19,8 @@ HOW_TO_OPEN = (
     (".npy", "arrays", 'python: numpy.load("{}")'),
     (".pkl", "pickles", 'python: pickle.load(open("{}", "rb"))     (builtins and numpy only)'),
     (".png", "figures", "any viewer: {}"),
+    (".gif", "movies", "any browser: {}"),
+    (".cxc", "ChimeraX", "chimerax {}"),
 )
 """Ending, what it is, how it is opened."""
 SHOWN_FIRST = (

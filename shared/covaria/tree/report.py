@@ -51,12 +51,14 @@ def _chapters(tree: Tree, analysis: AnalysisTree) -> Iterator[tuple[str, Wanted]
                 "The z-score that decides, the variance, and how finely each component is found again.",
             ),
             (tree.overview_plot, "Slices through the largest variance, and surfaces at the ends of each component."),
+            *((analysis.component_movie(k), f"The mean along component {k + 1}, -2 to 2 sd.") for k in range(6)),
             (tree.latent_pairs_plot, "Where the particles lie along the confirmed components."),
         ),
     )
     yield (
         "The mean map",
         (
+            (analysis.mean_movie, "Turning; yellow to red: where it moves."),
             (tree.local_resolution_plot, "Surface in the colours of the local resolution."),
             (tree.mean_fsc_plot, "Fourier shell correlation of its half-maps."),
             (tree.mask_plot, "The masks over it."),
@@ -66,6 +68,7 @@ def _chapters(tree: Tree, analysis: AnalysisTree) -> Iterator[tuple[str, Wanted]
         "Density and paths",
         (
             (analysis.density_plot, "How often each conformation occurs, and what that means in kT."),
+            *((analysis.trajectory_movie(number), f"The volumes along path {number}.") for number in range(6)),
             (analysis.pca_single_plot, "Particles along the one confirmed component."),
             *((analysis.pca_plot(first), "Particles, centres and paths.") for first in range(5)),
             (analysis.umap_centers_plot, "Neighbourhoods laid flat, for the eye only: distances mean little."),
