@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from covaria import plots
 from covaria.errors import InvalidInput
 from covaria.figures.density import in_deviations
-from covaria.figures.drawing import Drawing, small_volume
+from covaria.figures.drawing import Drawing
+from covaria.figures.volumes import small_volume
 from covaria.maps import fsc, read_volume
 from covaria.plots.latent import Ends, axis_label
 from covaria.plots.surface import Camera, look_at, render, surface_level

@@ -6,12 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from covaria.maps import read_volume, resample_volume
-from covaria.request.disk import MOST_VOXELS_SHOWN
-
 
 @dataclass(frozen=True)
 class Drawing:
@@ -30,9 +24,3 @@ def draw_all(drawings: Iterable[Drawing]) -> None:
     """Draw every one of them."""
     for drawing in drawings:
         drawing.make()
-
-
-def small_volume(path: Path) -> NDArray[np.float32]:
-    """A map on a grid fit for surfaces: of at most 128 voxels a side. Raises MissingFile, InvalidInput."""
-    volume, _ = read_volume(path)
-    return volume if len(volume) <= MOST_VOXELS_SHOWN else resample_volume(volume, MOST_VOXELS_SHOWN)

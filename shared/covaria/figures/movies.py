@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.figures.analysis import AnalysisFigures
-from covaria.figures.drawing import Drawing, small_volume
+from covaria.figures.drawing import Drawing
+from covaria.figures.volumes import small_volume
 from covaria.maps import read_volume, write_volume
 from covaria.plots import style
 from covaria.plots.movie import write_movie

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage, optimize
-from skimage.graph import MCP_Geometric
 
 from covaria.trajectory.density import DensityGrid
 
@@ -62,6 +61,8 @@ def resample(points: ArrayLike, count: int) -> Array:
 
 
 def _grid_path(grid: DensityGrid, start: Array, end: Array) -> Array:
+    from skimage.graph import MCP_Geometric
+
     cost = 1 / (grid.values / grid.values.max() + FLOOR)
     last = np.array(grid.values.shape) - 1
     begin, stop = (tuple(int(i) for i in np.clip(np.rint(grid.positions(point)), 0, last)) for point in (start, end))
