@@ -115,9 +115,15 @@ def is_own_folder(path: Path) -> bool:
 
 
 def may_write_there(status: os.stat_result, folder: Path) -> bool:
-    """Whether the owner of a file is this user, root, or who owns `folder`; root itself believes everybody."""
-    user = os.geteuid()
-    return user == 0 or status.st_uid in (user, 0, folder.stat().st_uid)
+    """Whether the owner of a file is this user, root, or somebody whom `folder` lets write; root believes everybody.
+
+    A service and the people whom it serves have accounts of their own and share a folder by its group, to which a file
+    need not belong.
+    """
+    user, around = os.geteuid(), folder.stat()
+    if user == 0 or status.st_uid in (user, 0, around.st_uid):
+        return True
+    return bool(around.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def _walk(folder: Path, relative: Path) -> int:

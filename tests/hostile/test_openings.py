@@ -130,6 +130,42 @@ def test_no_part_of_a_book_s_path_is_followed(place: Path) -> None:
         assert file.read() == b"allowed"
 
 
+# ---- whose is it
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize(
+    ("folder_mode", "owner", "group", "believed"),
+    [
+        (0o755, 1000, 50, True),  # ours
+        (0o755, 0, 0, True),
+        (0o755, 2000, 50, False),  # nobody else may write here: it was moved in
+        (0o775, 2000, 50, True),  # a service of the folder's group
+        (0o775, 2000, 60, True),
+        (0o777, 2000, 60, True),
+    ],
+)
+def test_books_are_believed_of_whom_the_folder_lets_write(
+    victim: Tree, monkeypatch: pytest.MonkeyPatch, folder_mode: int, owner: int, group: int, believed: bool
+) -> None:
+    for folder in (victim.out, victim.state):
+        os.chown(folder, 1000, 50)
+        folder.chmod(folder_mode)
+    for path in (victim.request, copy_of(victim.request)):
+        os.chown(path, owner, group)
+    victim.job_json.unlink()
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    if believed:
+        assert record.read_request(victim) is not None
+        os.chown(victim.state, owner, group)
+        assert victim.is_ours
+    else:
+        with pytest.raises(InvalidInput, match="belongs to somebody else"):
+            record.read_request(victim)
+        os.chown(victim.state, owner, group)
+        assert not victim.is_ours
+
+
 # ---- a submission is a stranger's claim
 
 

@@ -117,7 +117,7 @@ _HINT = "`covaria verify` says what else is damaged"
 def _read(tree: Tree, path: Path, shape: type[BaseModel]) -> dict[str, Any]:
     try:
         with open_inside(tree.out, path.relative_to(tree.out).as_posix(), most_bytes=MAX_BYTES) as file:
-            if not may_write_there(os.fstat(file.fileno()), tree.out):
+            if not may_write_there(os.fstat(file.fileno()), path.parent):
                 raise DamagedBook("belongs to somebody else", file=path, hint="remove what stands there")
             data = file.read(MAX_BYTES + 1)
     except MissingFile:
