@@ -138,11 +138,11 @@ def plot_local_resolution(
     with style.figure(path, 13.0, 4.2) as figure:
         panels = figure.subplots(1, 4)
         for axes, turn in zip(panels[:2], (0, 90), strict=True):
-            axes.imshow(render(average, level, camera.turned(turn), 300, shades=(values, style.COUNTS, (low, high))))
+            axes.imshow(render(average, level, camera.turned(turn), 300, shades=(values, style.MOVING, (low, high))))
             axes.set_axis_off()
             axes.set_title("surface" if turn == 0 else "turned by 90°")
         cut = np.where(inside[middle] > 0.5, values[middle], np.nan)
-        drawn = _slice(panels[2], cut, style.COUNTS, (low, high))
+        drawn = _slice(panels[2], cut, style.MOVING, (low, high))
         panels[2].set_title("slice z")
         figure.colorbar(drawn, ax=panels[2], shrink=0.8, label="Å")
         edges = np.linspace(low, high, 41)

@@ -37,7 +37,7 @@ SEQUENTIAL = "cividis"
 COUNTS = "viridis"
 DIVERGING = "RdBu_r"
 MOVING = "YlOrRd"
-"""For surfaces: light where nothing moves."""
+"""For surfaces: light where nothing moves, or where all is sharp."""
 
 DPI = 300
 SVG_DPI = 120

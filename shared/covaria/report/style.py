@@ -19,7 +19,7 @@ table { border-collapse: collapse; margin: 8px 0; }
 th, td { text-align: left; padding: 3px 14px 3px 0; border-bottom: 1px solid #e3e5e8; vertical-align: middle; }
 td { overflow-wrap: anywhere; }
 th { font-weight: 600; color: #444; }
-.states img { width: 130px; }
+.states img { width: 140px; height: 90px; object-fit: cover; }
 .states tr { break-inside: avoid; }
 @media print {
   body { background: white; font-size: 11pt; }

@@ -10,6 +10,8 @@ MAPS_OF_A_VOLUME = 6
 """Filtered, unfiltered, two halves, local resolution, neighbourhoods."""
 STEPS_OF_A_COMPONENT, MOST_COMPONENTS_SHOWN, MOST_VOXELS_SHOWN = 10, 6, 128
 """Maps along confirmed components: how many of each, of how many, voxels a side at most (covaria.figures.movies)."""
+FIGURES_BYTES = 4 << 20
+"""What a stage draws: each figure as PNG, SVG and CSV; of the analysis also the report."""
 DISTANCE_TEXT = 25
 """Bytes of an image's line in heterogeneity_distances.txt."""
 ROW_BYTES = 200
@@ -24,13 +26,14 @@ def disk_bytes(stage: StageName, request: Request, *, total: int, box: int, down
         return total * ((FLOAT * box**2 if downsampled else 0) + ROW_BYTES)
     if stage == "reconstruction":
         if request.reconstruction.only_mean:
-            return 6 * volume
+            return 7 * volume + FIGURES_BYTES
         numbers = sum(2 * zdim + 2 * zdim**2 + 1 for zdim in request.reconstruction.zdim)
-        return (9 + 3 * components) * volume + FLOAT * total * numbers
+        return (10 + 3 * components) * volume + FLOAT * total * numbers + FIGURES_BYTES
     if stage == "density":
         return DENSITY_BYTES
     shown = STEPS_OF_A_COMPONENT * min(request.analysis_zdim, MOST_COMPONENTS_SHOWN)
-    return volumes(request) * volume_bytes(box, total) + shown * FLOAT * min(box, MOST_VOXELS_SHOWN) ** 3
+    series = shown * FLOAT * min(box, MOST_VOXELS_SHOWN) ** 3
+    return volumes(request) * volume_bytes(box, total) + series + 2 * FIGURES_BYTES
 
 
 def volume_bytes(box: int, total: int) -> int:
