@@ -126,7 +126,8 @@ def test_an_overwrite_that_does_not_end_leaves_each_old_result_whole(
     assert document["status"] == ("queued" if isinstance(how, Interrupted) else "failed")
     left = ["ingest", "reconstruction", "density", "analysis"][len(done) + 1 :]
     assert all(document["stages"][name]["status"] == "queued" for name in left), "no old state is taken for a new one"
-    assert not verify(Tree(asked.out)).damaged
+    found_sums = verify(Tree(asked.out))
+    assert found_sums.damaged == () == found_sums.without_sum, "old results keep their sums"
 
     stages.before.clear()
     stages.ran.clear()
@@ -145,6 +146,8 @@ def test_what_the_new_run_does_not_make_goes_at_its_end(stages: Stages, asked: R
 
     def look(job: Job, context: Context) -> None:
         seen.extend(path.name for path in asked.out.iterdir())
+        context.log.info("a line more")
+        assert not verify(Tree(asked.out)).damaged, "a run at work is no damage"
 
     stages.before["analysis"] = look
     run(less)

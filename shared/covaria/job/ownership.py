@@ -71,6 +71,8 @@ def prune(tree: Tree) -> None:
     for path in list(tree.owned()):
         if path.name not in made | documents | {STATE}:
             tree.pen.remove(path)
+    for stage in set(STAGES) - set(request["stages"]):
+        tree.pen.remove(tree.stage_dir(stage))
     record.note_replaced(tree)
 
 

@@ -42,15 +42,16 @@ def run_stage(name: str, job: Job, context: StageContext) -> None:
         "status": "running",
         "started_at": record.now(),
         "device": context.device,
-        "files": _files_kept(tree, name, job.request),
+        "files": (record.read_former_state(tree, name) or {}).get("files", {}),
     }
+    kept = _files_kept(tree, name, job.request)
     _note(tree, name, state)
     context.log.info("started on %s, memory budget %.1f GB", context.device, context.memory_bytes / 1e9)
     try:
         for unknown in check_for(tree, name):
             context.log.warning("%s was made before sums were kept: its files are used as they are", unknown)
         load_stage(name)(job, context)
-        state["files"] |= sums_of_stage(tree, name, stage_folder(name, job.request))
+        state["files"] = kept | sums_of_stage(tree, name, stage_folder(name, job.request))
     except BaseException as error:
         if isinstance(error, OSError) and error.filename is None and error.errno in NAMELESS:
             error.filename = str(tree.out)
