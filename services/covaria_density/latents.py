@@ -9,6 +9,7 @@ from covaria.errors import InvalidInput
 from covaria.estimation.density.latents import UncertainPoints, keep_precise, marginal_covariances
 from covaria.request.model import DensityOptions
 from covaria.results.latents import read_unregularised
+from covaria.results.particle_table import counting
 from covaria.tree import Tree
 
 FEWEST_PARTICLES = 40
@@ -40,10 +41,13 @@ def choose_dimensions(options: DensityOptions, confirmed: int, tree: Tree) -> tu
 
 
 def load_points(tree: Tree, zdim: int, dim: int) -> UncertainPoints:
-    """Read zdim's unregularised estimates and keep the first `dim` coordinates of the better-known particles."""
+    """Read zdim's unregularised estimates and keep the first `dim` coordinates of the better-known particles.
+
+    Images that hold no particle have no place in it.
+    """
     found = read_unregularised(tree, zdim)
     coordinates, precisions = found.coordinates.astype(float), found.precision.astype(float)
-    rows = np.flatnonzero(found.used & np.isfinite(precisions).all(axis=(1, 2)))
+    rows = np.flatnonzero(found.used & np.isfinite(precisions).all(axis=(1, 2)) & counting(tree, len(found)))
     covariances = marginal_covariances(precisions[rows], dim)
     kept = keep_precise(covariances)
     return UncertainPoints(zdim, coordinates[rows[kept], :dim], covariances[kept], int(np.count_nonzero(~kept)))

@@ -9,11 +9,18 @@ from covaria.findings import Component, Findings
 from covaria.imaging.images import Images
 from covaria.maps import resolution_at
 from covaria.particles.model import Particles
-from covaria_reconstruction.results import Components
+from covaria_reconstruction.components import Components
 
 UNEVEN = 1.5
 """Ratio of the half-sets' sizes above which a word is due."""
 WIDE_CONTRAST = 0.5
+LIKELY, WORTH_A_WORD = 0.5, 0.002
+"""From which probability on an image is counted, and from which share of all images on they are spoken of."""
+UNEVEN_NOISE = 6.0
+"""Ratio of noise variances."""
+AGREEING = 0.3
+"""Mean FSC of the first shells below which the map is noise."""
+WRONG_SHIFT_PIXELS, WRONG_ROTATION_DEG = 0.3, 1.3
 
 
 def findings_of(
@@ -51,4 +58,31 @@ def _warnings(images: Images, mean: MeanModel) -> list[str]:
     if float(mean.contrast_sd) > WIDE_CONTRAST:
         percent = 100 * float(mean.contrast_sd)
         found.append(f"the contrast varies by {percent:.0f} % between particles: look for empty or bad images")
+    return [*found, *_about_images(images, mean), *_about_poses(mean)]
+
+
+def _about_images(images: Images, mean: MeanModel) -> list[str]:
+    found, total = [], len(images)
+    for probability, words in (
+        (mean.empty, "seem to hold no particle and count for nothing"),
+        (mean.outlier.max(1), "have far too much power in a band of shells (dirt, an edge) and count for little there"),
+    ):
+        flagged = int((probability > LIKELY).sum())
+        if flagged > WORTH_A_WORD * total:
+            found.append(f"{flagged:,} images ({100 * flagged / total:.1f} %) {words}: see model/particles.parquet")
+    low, high = np.quantile(mean.level, [0.05, 0.95])
+    if high > UNEVEN_NOISE * low:
+        found.append(f"the noise differs {high / low:.0f}-fold between images: were all normalised alike?")
+    if mean.fsc[1:4].mean() < AGREEING:
+        found.append("the half-maps do not agree at any resolution: images and poses do not hold one particle")
     return found
+
+
+def _about_poses(mean: MeanModel) -> list[str]:
+    shift, rotation = float(mean.pose_spread[0]), float(np.rad2deg(mean.pose_spread[1]))
+    if shift < WRONG_SHIFT_PIXELS and rotation < WRONG_ROTATION_DEG:
+        return []
+    return [
+        f"poses are off by about {shift:.2g} pixels and {rotation:.2g} degrees along each axis, which was allowed for: "
+        "refined poses would show more"
+    ]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
-from covaria.estimation.latents.embedding import Embedding
+from covaria.estimation.latents.embedding import Embedding, ImageRows
 from covaria.estimation.linear_model import LinearModel
 from covaria.estimation.mean.model import MeanModel
 from covaria.figures.drawing import draw_all
@@ -17,31 +15,11 @@ from covaria.particles.model import Particles
 from covaria.results.latents import write_latents
 from covaria.results.model import write_half_models, write_half_sets
 from covaria.results.parameters import Parameters, write_parameters
+from covaria.results.particle_table import write_particle_table
 from covaria.stage import Job
 from covaria.tree import Tree
-
-
-@dataclass(frozen=True)
-class Components:
-    """Principal components in density units on the full box.
-
-    eigenvolumes (K, D, D, D) with sum of squares 1, eigenvalues (K,), half1 and half2 (K, D, D, D): each half-set's own
-    eigenvolumes in the same axes; fsc (K, D // 2); significant (): how many are confirmed; pose_spread (2,) of the
-    poses' errors, as `PoseSpread`. level (N,), outlier and band_noise (N, bands), as those of `MeanModel`, of images
-    judged by what confirmed components leave of them; empty where there are none.
-    """
-
-    eigenvolumes: np.ndarray
-    eigenvalues: np.ndarray
-    half1: np.ndarray
-    half2: np.ndarray
-    fsc: np.ndarray
-    significant: np.ndarray
-    z_score: np.ndarray
-    pose_spread: np.ndarray
-    level: np.ndarray = field(default_factory=lambda: np.ones(0))
-    outlier: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
-    band_noise: np.ndarray = field(default_factory=lambda: np.ones((0, 0)))
+from covaria_reconstruction.components import Components
+from covaria_reconstruction.particles import particle_table_of
 
 
 def write_results(
@@ -52,6 +30,7 @@ def write_results(
     mean: MeanModel,
     components: Components | None,
     embeddings: dict[int, Embedding] | None,
+    rows: ImageRows | None,
 ) -> None:
     """Publish OUT/output and then OUT/model (whose params.pkl completes the stage)."""
     with tree.staging("reconstruction") as folder:
@@ -59,7 +38,7 @@ def write_results(
         for path in (staged.volumes, staged.plots, staged.model):
             path.mkdir(parents=True)
         _write_maps(staged, images, mean, components)
-        _write_model(staged, job, particles, images, mean, components, embeddings)
+        _write_model(staged, job, particles, images, mean, components, embeddings, rows)
         draw_all(ReconstructionFigures(staged, tree.particles).drawings(staged))
         tree.publish(staged.output, tree.output)
         tree.publish(staged.model, tree.model)
@@ -108,10 +87,12 @@ def _write_model(
     mean: MeanModel,
     components: Components | None,
     embeddings: dict[int, Embedding] | None,
+    rows: ImageRows | None,
 ) -> None:
     write_parameters(staged, parameters_of(job, images, mean, components))
     first, second = (images.rows[images.half == half] for half in (0, 1))
     write_half_sets(staged, (first, second))
+    write_particle_table(staged, particle_table_of(len(particles), images, mean, components, embeddings, rows))
     means = mean.regularised_halves * mean.dilated_mask * images.scale
     none = np.zeros((0, *means.shape[1:]), np.float32)
     own = (none, none) if components is None else (components.half1, components.half2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import astuple, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,12 +28,15 @@ from covaria.running.room import require_room_for
 from covaria.running.steps import once
 from covaria.stage import Context, Job
 from covaria.tree import Tree, record
+from covaria_reconstruction.components import Components
 from covaria_reconstruction.findings import findings_of
-from covaria_reconstruction.results import Components, write_results
+from covaria_reconstruction.results import write_results
 
 COARSE_RADIUS = 16
 """Up to which the half-sets are compared as independent fits."""
 UNCONFIRMED = 1e-3
+FLAT = 1e-12
+"""Power of the outermost band over that of the innermost: what rounding leaves of a constant image."""
 
 
 def run(job: Job, context: Context) -> None:
@@ -58,6 +62,7 @@ def run(job: Job, context: Context) -> None:
             file=particles.source,
             hint="give more particles (see --ind, --n-images and --halfsets)",
         )
+    refuse_no_images(images, particles.source)
     passes = Pass(context)
     mean = once(context, "mean", MeanModel, partial(estimate_mean_model, images, options, passes))
     if options.focus_mask is not None:
@@ -69,6 +74,7 @@ def run(job: Job, context: Context) -> None:
     )
     components: Components | None = None
     embeddings: dict[int, Embedding] | None = None
+    rows: ImageRows | None = None
     if not options.only_mean:
         count = max(4, *options.zdim)
         problem = problem_of(images, mean, passes)
@@ -81,8 +87,28 @@ def run(job: Job, context: Context) -> None:
             q: embed(rows.statistics, components.eigenvalues, q, spread, weight) for q in sorted(set(options.zdim))
         }
     if context.ranks.first:
-        write_results(tree, job, particles, images, mean, components, embeddings)
+        write_results(tree, job, particles, images, mean, components, embeddings, rows)
         record.write_findings(tree, "reconstruction", findings_of(particles, images, mean, components))
+
+
+def refuse_no_images(images: Images, source: Path) -> None:
+    """Raises InvalidInput where the images say nothing: constant, or copies of one another."""
+    power = images.power[images.mine]
+    if not np.isfinite(power).all():
+        row = int(images.rows[images.mine[np.flatnonzero(~np.isfinite(power).all(1))[0]]])
+        raise InvalidInput("holds pixels that are not finite numbers", file=source, row=row + 1, hint="leave it out")
+    flat = int((power[:, -1] <= FLAT * power[:, 0]).sum())
+    if 2 * flat > len(power):
+        raise InvalidInput(
+            f"{flat:,} of {len(power):,} images are constant", file=source, hint="look at the stack that it names"
+        )
+    copies = len(power) - len(np.unique(np.round(np.log(np.maximum(power, 1e-30)), 4), axis=0))
+    if 2 * copies > len(power):
+        raise InvalidInput(
+            f"{copies:,} of {len(power):,} images are copies of others",
+            file=source,
+            hint="look at the image numbers: half-sets of copies agree on noise",
+        )
 
 
 def judged_anew(mean: MeanModel, components: Components) -> MeanModel:

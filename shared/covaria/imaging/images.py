@@ -129,7 +129,7 @@ def read_images(
     slot = np.empty(len(share), np.int64)
     slot[order] = np.arange(len(share))
     store = PixelStore.within(memory_bytes, len(share), len(plane))
-    scale = float(particles.box) * _grey_level_spread(particles)
+    scale = float(particles.box) * (_grey_level_spread(particles) or 1.0)
     translations = torch.as_tensor(particles.translations[rows[share]], dtype=torch.float32)
     freedom = band_freedom(particles.box)
     power = np.zeros((len(rows), len(freedom)))

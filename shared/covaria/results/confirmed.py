@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
 from covaria.results.latents import RECONSTRUCT_AGAIN, read_latents, stored_zdim
+from covaria.results.particle_table import counting
 from covaria.tree import Tree
 from covaria.tree.components import read_component_sizes
 
@@ -22,7 +23,7 @@ class ConfirmedLatents:
     coordinates  (N, k)  with prior, in density x voxel^(1/2); zero along components that are not confirmed
     deviations   (k,)    standard deviation of the motion along each component
     confirmed            how many leading components the half-sets confirm, at most k
-    contrasts    (N,);   used (N,)
+    contrasts    (N,);   used (N,) of images that hold a particle
     """
 
     coordinates: Array
@@ -62,7 +63,8 @@ def load_latents(tree: Tree, zdim: int) -> ConfirmedLatents:
     coordinates, confirmed = found.coordinates.astype(float), min(sizes.confirmed, zdim)
     coordinates[np.ix_(found.used, np.arange(zdim) >= confirmed)] = 0
     contrasts = found.contrasts.astype(float)
-    return ConfirmedLatents(coordinates, sizes.deviations[:zdim], confirmed, contrasts, found.used)
+    used = found.used & counting(tree, len(found))
+    return ConfirmedLatents(coordinates, sizes.deviations[:zdim], confirmed, contrasts, used)
 
 
 def typical_error(tree: Tree, latents: ConfirmedLatents, most: int = 2000) -> Array:

@@ -15,6 +15,7 @@ from covaria.particles import load
 from covaria.results.latents import RECONSTRUCT_FIRST, read_latents, stored_zdim
 from covaria.results.model import read_half_models, read_half_sets
 from covaria.results.parameters import read_parameters
+from covaria.results.particle_table import noise_of_images
 from covaria.stage import Context
 from covaria.tree import Tree
 
@@ -72,10 +73,11 @@ def load_run(tree: Tree, zdim: int, context: Context) -> Run:
         ranks=context.ranks.size,
         progress=lambda done, total: context.progress("reading images", done, total),
     ).signed(parameters.data_sign)
+    noise = parameters.noise(images.scale, images.groups)
     model = HalfSetModels(
         read_half_models(tree, zdim, images.box),
         latents.take(images.rows),
-        parameters.noise(images.scale, images.groups),
+        noise_of_images(tree, noise, images.rows, len(particles)),
         read_volume(tree.dilated_mask)[0],
     )
     return Run(images, model, len(particles), min(zdim, parameters.significant_components))

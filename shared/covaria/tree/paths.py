@@ -58,6 +58,10 @@ class Tree(Documents):
         "model/params.pkl", "reconstruction", "model",
         "eigenvalues `s`, noise, data sign, FSC curves, scale, options: a dict of numpy arrays and numbers",
     )  # fmt: skip
+    particle_table = Entry(
+        "model/particles.parquet", "reconstruction", "model",
+        "a row for each particle: contrast, noise, probabilities of being empty or an outlier, pose error, weight",
+    )  # fmt: skip
     halfsets = Entry("model/halfsets.pkl", "reconstruction", "model", "two arrays of rows: the half-sets")
     half_components = Entry(
         "model/half_components.npz", "reconstruction", "model", "mean and components of each half-set"

@@ -16,6 +16,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from covaria.estimation.linear_model import LinearModel, residual_of, slices_of
+from covaria.estimation.reliability.bands import DEAD
 from covaria.imaging.bands import band_freedom, band_sums
 from covaria.imaging.images import Batch, Images
 from covaria.imaging.noise import Noise
@@ -74,7 +75,7 @@ class ResidualPower(Sums):
         power = residual.square().sum(-1)
         own = band_sums(power, plane).double().cpu().numpy() / band_freedom(images.box)
         if len(self.noise.bands):
-            own *= self.noise.bands[batch.index]
+            own *= np.where(self.noise.bands[batch.index] < DEAD, self.noise.bands[batch.index], 0)
         index = torch.as_tensor(batch.index, device=power.device)
         self.of_images[index] = torch.as_tensor(own, device=power.device)
         trust = torch.as_tensor(self._trust[batch.index], dtype=torch.float64, device=power.device)

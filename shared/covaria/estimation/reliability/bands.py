@@ -23,7 +23,11 @@ LEVEL_BANDS = 2
 LEAST_DEVIATION = 4.0
 LEAST_GROUP = 20
 """Images of an optics group that has a median of its own; those of smaller groups are compared with all."""
+LEAST_LEVEL = 0.02
+"""Noise over the median image's."""
 LEAST_WEIGHT = 1e-6
+DEAD = 1 / LEAST_WEIGHT
+"""Noise of an image that has none."""
 TINY = 1e-30
 _STEPS = 50
 
@@ -47,9 +51,11 @@ class BandNoise:
 def band_noise(power: NDArray[np.float64], freedom: NDArray[np.float64], group: NDArray[np.int64]) -> BandNoise:
     """power (N, bands) in any unit common to a group and band; freedom (bands,) real numbers in each; group (N,).
 
-    Images without any power at all (constant ones) are outliers in every band.
+    Images with next to no noise (constant ones) are outliers in every band: nothing is that good.
     """
-    dead = power.sum(1) <= 0
+    outer = slice(-LEVEL_BANDS, None)
+    outermost = power[:, outer] @ freedom[outer]
+    dead = ~(outermost > LEAST_LEVEL * np.median(outermost))
     ratio = np.maximum(power / _typical(power, group, ~dead), TINY)
     level = noise_level(ratio, freedom, ~dead)
     ratio /= level[:, None]
@@ -57,7 +63,9 @@ def band_noise(power: NDArray[np.float64], freedom: NDArray[np.float64], group: 
     probability[dead] = 1.0
     ratio[dead] = 1 / LEAST_WEIGHT
     trust = 1 - probability + probability / np.maximum(ratio, 1) ** 2
-    return BandNoise(level, probability, level[:, None] / np.maximum(trust, LEAST_WEIGHT))
+    noise = level[:, None] / np.maximum(trust, LEAST_WEIGHT)
+    noise[dead] = DEAD
+    return BandNoise(level, probability, noise)
 
 
 def noise_level(

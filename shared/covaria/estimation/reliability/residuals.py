@@ -7,7 +7,7 @@ import torch
 
 from covaria.estimation.latents.posterior import posterior, statistics
 from covaria.estimation.linear_model import LinearModel, residual_of, slices_of
-from covaria.estimation.reliability.bands import BandNoise, band_noise
+from covaria.estimation.reliability.bands import DEAD, BandNoise, band_noise
 from covaria.imaging.bands import band_freedom, band_sums
 from covaria.imaging.images import Batch, Images
 from covaria.imaging.noise import Noise
@@ -38,5 +38,5 @@ def noise_of_residuals(images: Images, noise: Noise, model: LinearModel, passes:
     table = passes.named("residuals").rows(images, ResidualRows(images, noise, model))
     power = table["residual"].astype(np.float64)
     if len(noise.bands):
-        power *= noise.bands
+        power *= np.where(noise.bands < DEAD, noise.bands, 0)
     return band_noise(power, band_freedom(images.box), images.group)

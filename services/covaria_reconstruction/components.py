@@ -1,0 +1,30 @@
+"""The components that a reconstruction has found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Components:
+    """Principal components in density units on the full box.
+
+    eigenvolumes (K, D, D, D) with sum of squares 1, eigenvalues (K,), half1 and half2 (K, D, D, D): each half-set's own
+    eigenvolumes in the same axes; fsc (K, D // 2); significant (): how many are confirmed; pose_spread (2,) of the
+    poses' errors, as `PoseSpread`. level (N,), outlier and band_noise (N, bands), as those of `MeanModel`, of images
+    judged by what confirmed components leave of them; empty where there are none.
+    """
+
+    eigenvolumes: np.ndarray
+    eigenvalues: np.ndarray
+    half1: np.ndarray
+    half2: np.ndarray
+    fsc: np.ndarray
+    significant: np.ndarray
+    z_score: np.ndarray
+    pose_spread: np.ndarray
+    level: np.ndarray = field(default_factory=lambda: np.ones(0))
+    outlier: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    band_noise: np.ndarray = field(default_factory=lambda: np.ones((0, 0)))
