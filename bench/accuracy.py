@@ -307,7 +307,7 @@ def _one_set(name: str, snr: float, count: int, given: argparse.Namespace) -> No
     call(*run, "--analysis-zdim", zdim, "--skip-umap", "--overwrite")
     seconds = time.perf_counter() - began
     significant = load_pickle(Tree(out).params)["significant_components"]
-    print(f"\n### {name}, SNR {snr}, {count:,} images ({seconds:.0f} s; {significant} significant)\n")
+    print(f"\n### {name}, SNR {snr}, {count:,} images ({seconds:.0f} s; {significant} confirmed)\n")
     print("| figure | found | oracle | fraction | goal | reached |\n|---|---|---|---|---|---|")
     case = Case.read(dataset, out)
     for figure in compare(case, zdim):

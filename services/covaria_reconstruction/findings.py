@@ -27,7 +27,7 @@ def findings_of(
     particles: Particles, images: Images, mean: MeanModel, components: Components | None, notes: tuple[str, ...] = ()
 ) -> Findings:
     """The reconstruction's part: particles, resolution, confirmed components, what deserves a warning."""
-    confirmed = 0 if components is None else int(components.significant)
+    confirmed = 0 if components is None else int(components.confirmed)
     found: tuple[Component, ...] = ()
     if components is not None and confirmed:
         variances = components.eigenvalues[:confirmed]

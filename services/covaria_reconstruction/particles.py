@@ -54,7 +54,7 @@ def _model(
     freedom = band_freedom(images.box)
     energy, spread = rows.statistics.gram[:, 0, 0].double().numpy(), float(mean.contrast_sd)
     latents = embedding.regularised
-    confirmed = min(int(components.significant), latents.zdim)
+    confirmed = min(int(components.confirmed), latents.zdim)
     columns = {
         "contrast": latents.contrasts,
         "contrast_sd": 1 / np.sqrt(energy + 1 / max(spread, 1e-6) ** 2),

@@ -116,7 +116,7 @@ def parameters_of(job: Job, images: Images, mean: MeanModel, components: Compone
         mean_fsc=mean.fsc,
         mean_fsc_unmasked=mean.fsc_unmasked,
         component_fsc=np.zeros((0, box // 2)) if components is None else components.fsc,
-        significant_components=0 if components is None else int(components.significant),
+        significant_components=0 if components is None else int(components.confirmed),
         component_z_score=np.zeros(0) if components is None else components.z_score,
         contrast_sd=float(mean.contrast_sd),
         image_scale=float(images.scale),

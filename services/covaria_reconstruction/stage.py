@@ -79,7 +79,7 @@ def run(job: Job, context: Context) -> None:
         count = max(4, *options.zdim)
         problem = problem_of(images, mean, passes)
         components = once(context, "components", Components, partial(find_components, problem, count, request.seed))
-        context.log.info(f"components: {components.significant} significant of {count}")
+        context.log.info(f"components: {components.confirmed} confirmed of {count}")
         mean = judged_anew(mean, components)
         rows = embedding_rows_of(images, mean, components, passes)
         spread, weight = float(mean.contrast_sd), mean.noise.weight
@@ -163,7 +163,7 @@ def confirmed(found: Components, tested: Significance) -> Components:
     """
     kept = np.where(np.arange(len(found.eigenvalues)) < tested.count, 1.0, UNCONFIRMED)
     scores = np.sort(tested.z_score, axis=1)[:, ::-1].min(0)
-    return replace(found, eigenvalues=found.eigenvalues * kept, significant=np.array(tested.count), z_score=scores)
+    return replace(found, eigenvalues=found.eigenvalues * kept, confirmed=np.array(tested.count), z_score=scores)
 
 
 def full_size(problem: Problem, step: Step) -> Components:
@@ -207,7 +207,7 @@ def joined(confirmed: Components, coarse: Components) -> Components:
         np.concatenate([confirmed.half1, next(rest)]).astype(np.float32),
         np.concatenate([confirmed.half2, next(rest)]).astype(np.float32),
         np.concatenate([confirmed.fsc, vectors.T**2 @ coarse.fsc]),
-        confirmed.significant,
+        confirmed.confirmed,
         coarse.z_score,
         confirmed.pose_spread,
     )

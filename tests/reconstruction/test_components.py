@@ -132,5 +132,5 @@ def test_what_is_not_confirmed_counts_next_to_nothing(moving_mean):
     start = moving_mean.problem.null_model(8)
     found = confirmed(coarse, Significance(1, np.array([[9.0, 1, 0, 0], [7, 2, 1, 1]]), start, start))
     np.testing.assert_allclose(found.eigenvalues / coarse.eigenvalues, [1, 1e-3, 1e-3, 1e-3])
-    assert int(found.significant) == 1
+    assert int(found.confirmed) == 1
     assert found.z_score.tolist() == [7, 1, 0, 0]

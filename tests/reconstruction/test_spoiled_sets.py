@@ -48,7 +48,7 @@ def test_bad_images_harm_nothing(junk, moving_mean):
     spoiled, clean = (
         solved.truth.captured(one.eigenvolumes, 2) for one, solved in zip(found, (junk, moving_mean), strict=True)
     )
-    assert [int(one.significant) for one in found] == [2, 2]
+    assert [int(one.confirmed) for one in found] == [2, 2]
     assert spoiled > clean - 0.02
 
 
@@ -84,7 +84,7 @@ def test_a_rare_state_is_no_outlier(solved_set):
     rare = replace(both, probabilities=np.array([7 / 8, 0.0, 1 / 8]))
     solved = solved_set(rare, n_images=1000, snr=1.0)
     found = find_components(solved.problem, 4, seed=0)
-    assert int(found.significant) >= 1
+    assert int(found.confirmed) >= 1
     assert (found.outlier.max(1) > 0.5).sum() <= 2
     assert solved.truth.captured(found.eigenvolumes, 1) > 0.9
 
@@ -115,4 +115,4 @@ def test_half_of_the_images_scaled_by_four(moving, solve_set):
     assert np.median(solved.mean.level[::2]) / np.median(solved.mean.level[1::2]) == pytest.approx(16, rel=0.1)
     assert (solved.mean.outlier.max(1) > 0.5).sum() <= 5
     assert (solved.mean.empty > 0.5).sum() <= 5
-    assert int(find_components(solved.problem, 4, seed=0).significant) == 2
+    assert int(find_components(solved.problem, 4, seed=0).confirmed) == 2

@@ -49,11 +49,11 @@ class AnalysisFigures:
         for first in range(min(confirmed, MOST_COMPONENTS) - 1):
             yield Drawing(target.pca_plot(first), partial(self.pair, first))
         if self.source.umap_embedding.is_file():
-            yield Drawing(target.umap_plot, partial(self.flat, False))
-            yield Drawing(target.umap_centers_plot, partial(self.flat, True))
+            yield Drawing(target.umap_plot, partial(self.flat, by_cluster=False))
+            yield Drawing(target.umap_centers_plot, partial(self.flat, by_cluster=True))
         if self.density is not None:
-            yield Drawing(target.density_plot, partial(self.density_map, True))
-            yield Drawing(target.density_plain_plot, partial(self.density_map, False))
+            yield Drawing(target.density_plot, partial(self.density_map, with_centers=True))
+            yield Drawing(target.density_plain_plot, partial(self.density_map, with_centers=False))
             if self.density.dim > 1:
                 yield Drawing(target.density_slices_plot, self.slices)
         yield Drawing(target.states_plot, self.states)
@@ -138,7 +138,7 @@ class AnalysisFigures:
         low, high = (render(self.mean + side * step, self.level, self.camera, THUMBNAIL) for side in (-1, 1))
         return Ends(low, high, END_SD)
 
-    def flat(self, by_cluster: bool, path: Path) -> object:
+    def flat(self, path: Path, *, by_cluster: bool) -> object:
         """UMAP as counts or coloured by cluster; a centre is drawn at the particle nearest to it."""
         flat = np.asarray(np.load(self.source.umap_embedding, allow_pickle=False), dtype=float)
         rows, points = self.latents.rows, self.latents.in_deviations(self.latents.coordinates[self.latents.rows])
@@ -155,7 +155,7 @@ class AnalysisFigures:
             labels=self.clusters.labels if by_cluster else None,
         )
 
-    def density_map(self, with_centers: bool, path: Path) -> object:
+    def density_map(self, path: Path, *, with_centers: bool) -> object:
         shown = self.shown_density
         if not with_centers:
             return plots.plot_density(path, shown.values, shown.bounds, shares=self.shares)

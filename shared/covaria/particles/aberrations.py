@@ -118,7 +118,7 @@ def magnification(waves: Waves, deviation: NDArray[np.float64]) -> NDArray[np.fl
     return phase
 
 
-def zernike_terms(odd: bool, count: int) -> list[tuple[int, int]]:
+def zernike_terms(count: int, *, odd: bool) -> list[tuple[int, int]]:
     """(m, n) of RELION's first `count` odd or even coefficients: n = 1, 3, 5.. or 0, 2, 4.., m = -n, -n + 2 .. n."""
     terms: list[tuple[int, int]] = []
     n = 1 if odd else 0
@@ -128,14 +128,14 @@ def zernike_terms(odd: bool, count: int) -> list[tuple[int, int]]:
     return terms[:count]
 
 
-def zernike(odd: bool) -> Phase:
+def zernike(*, odd: bool) -> Phase:
     """The phase of RELION's odd or even Zernike coefficients (u, k)."""
 
     def phase(waves: Waves, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
         radius, azimuth = np.sqrt(waves.s2), np.arctan2(waves.y, waves.x)
         basis = [
             _radial(abs(m), n, radius) * (np.cos(m * azimuth) if m >= 0 else np.sin(-m * azimuth))
-            for m, n in zernike_terms(odd, coefficients.shape[1])
+            for m, n in zernike_terms(coefficients.shape[1], odd=odd)
         ]
         total: NDArray[np.float64] = coefficients @ np.concatenate(basis)
         return total

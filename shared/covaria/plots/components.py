@@ -113,7 +113,7 @@ def _component_fsc(
     axes.set_ylim(-0.3, 1.05)
     axes.set_ylabel("FSC of the half-sets")
     axes.set_title("How finely it is found again")
-    axes.grid(True)
+    axes.grid(visible=True)
     style.resolution_axis(axes, pixel_size)
     axes.legend(loc="upper right", title="component", ncols=2)
     return shown

@@ -114,7 +114,7 @@ def _one_dimension(
         right.plot(at, energy, color=style.BLUE)
         right.set_ylabel("energy above the most frequent (kT)")
         right.set_ylim(-0.2, MOST_KT)
-        right.grid(True)
+        right.grid(visible=True)
         if centers is not None:
             _marks(left, right, np.asarray(centers, dtype=float)[:, 0], at, values, energy, populations)
         for axes in (left, right):

@@ -97,7 +97,7 @@ def plot_l_curve(
         right.legend(loc="upper left")
         for axes, values in ((left, lost), (right, unseen)):
             axes.set_ylim(-0.5, 4 * max(float(values.max()), 3.0))
-            axes.grid(True)
+            axes.grid(visible=True)
         figure.numbers = {
             "alpha": strength,
             "roughness": rough,

@@ -31,7 +31,7 @@ def plot_fsc(
         axes.set_ylim(-0.1, 1.05)
         axes.set_ylabel("Fourier shell correlation")
         axes.set_title("Half-maps of the mean")
-        axes.grid(True)
+        axes.grid(visible=True)
         style.resolution_axis(axes, pixel_size)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 0.22), frameon=True, framealpha=0.9)
     return figure
@@ -78,7 +78,7 @@ def plot_noise_spectrum(
             axes.set_yscale("log")
         axes.set_ylabel("noise power per DFT coefficient\n(grey level², unnormalised DFT)")
         axes.set_title(f"Noise spectrum (pixel standard deviation {pixel_deviation(spectrum, box):.3g})")
-        axes.grid(True, which="both")
+        axes.grid(visible=True, which="both")
         style.resolution_axis(axes, pixel_size)
         figure.numbers = {"frequency_per_angstrom": frequency, "noise_power": spectrum, "optics_group_factor": factors}
         if len(factors) > 1:

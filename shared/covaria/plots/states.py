@@ -58,7 +58,7 @@ def plot_state_fsc(
         axes.set_ylim(-0.1, 1.05)
         axes.set_ylabel("Fourier shell correlation")
         axes.set_title("Half-maps of each state, inside the mask")
-        axes.grid(True)
+        axes.grid(visible=True)
         style.resolution_axis(axes, pixel_size)
         axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=9)
     return figure

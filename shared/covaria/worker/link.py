@@ -39,7 +39,7 @@ class Link:
             return False
         self._backoff.reset()
         log.info("connected to the broker")
-        self._note(True)
+        self._note(connected=True)
         return True
 
     def lost(self, error: BusError) -> None:
@@ -48,7 +48,7 @@ class Link:
         wait = self._backoff.next_wait_s()
         self._next_try = self._clock.monotonic() + wait
         log.warning("%s (trying again in %.1f s)", error, wait)
-        self._note(False)
+        self._note(connected=False)
 
     def tick(self, seconds: float) -> None:
         """Let `seconds` pass: serve the connection, or sleep where there is none."""
@@ -64,6 +64,6 @@ class Link:
         self._health.tick()
         self._metrics.io_loop_lag.set(max(0.0, self._clock.monotonic() - began - seconds))
 
-    def _note(self, connected: bool) -> None:
+    def _note(self, *, connected: bool) -> None:
         self._health.broker_open = connected
         self._metrics.broker_connected.set(1 if connected else 0)

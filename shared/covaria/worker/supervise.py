@@ -80,7 +80,7 @@ class Supervisor:
             now = self.clock.monotonic()
             look_for_cancel = now - cancel_checked >= CANCEL_POLL_S
             cancel_checked = now if look_for_cancel else cancel_checked
-            reason = self._reason(now - began, look_for_cancel)
+            reason = self._reason(now - began, look_for_cancel=look_for_cancel)
             if reason and not why:
                 why, kill_at = reason, now + (0.0 if reason == "lease_lost" else self.settings.grace_s)
                 log.info("stopping the stage: %s", why)
@@ -92,7 +92,7 @@ class Supervisor:
         progress.close()
         return Ending(process.finish(), why, lost or not self.link.bus.holds(self.delivery))
 
-    def _reason(self, ran_s: float, look_for_cancel: bool) -> Why:
+    def _reason(self, ran_s: float, *, look_for_cancel: bool) -> Why:
         if self.keeper.lost:
             return "lease_lost"
         if self.draining():

@@ -133,7 +133,7 @@ def locate_stacks(
     place = np.full(len(search.names) + 1, -1)  # the last is that of rows without a name
     for number in np.argsort(~search.wanted, kind="stable").tolist():
         path = search.paths[number]
-        header = None if path is None else _header(path, bool(search.wanted[number]), headers, roots_of(guard))
+        header = None if path is None else _header(path, headers, roots_of(guard), wanted=bool(search.wanted[number]))
         if header is not None:
             place[number] = len(headers)
             headers.append(header)
@@ -150,7 +150,7 @@ def locate_stacks(
     return LocatedStacks(tuple(headers), stack, metadata.image_of_row, (note,)).with_bytes_understood()
 
 
-def _header(path: Path, wanted: bool, others: list[StackHeader], roots: Roots) -> StackHeader | None:
+def _header(path: Path, others: list[StackHeader], roots: Roots, *, wanted: bool) -> StackHeader | None:
     """The stack's header; None for one that no row in use needs and that is not like the others."""
     try:
         header = read_header(path, roots)
