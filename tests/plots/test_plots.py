@@ -140,6 +140,16 @@ def test_components_share_one_scale_and_are_cut_where_the_variance_is_largest(tm
     assert "component 2\nnot confirmed" in titles and "-2 sd" in titles and "+2 sd" in titles
 
 
+def test_noise_is_drawn_on_the_scale_of_the_mean(tmp_path: Path) -> None:
+    sheet = plots.plot_volumes_overview(
+        tmp_path / "o.png", BALL, (0.01 * NOISE) ** 2, [0.01 * NOISE], [1.0], 3.0, confirmed=0
+    )
+    limits = {axes.get_title(): axes.images[0].get_clim() for axes in sheet.axes if axes.images}
+    top = float(BALL.max())
+    assert limits["component 1\nnot confirmed"] == (-top, top) and limits["standard\ndeviation"] == (0, top)
+    assert "-2 sd" not in limits
+
+
 def test_few_points_are_points_and_many_are_hexagons_with_contours(tmp_path: Path) -> None:
     few, many = RNG.standard_normal((500, 2)), RNG.standard_normal((20_001, 2))
     for points, kind in ((few, "PathCollection"), (many, "PolyCollection")):

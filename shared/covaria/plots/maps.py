@@ -41,9 +41,13 @@ def plot_volumes_overview(
     moved = [size * np.asarray(u, dtype=float) for size, u in zip(sizes, eigenvolumes[:most], strict=False)]
     counts = len(moved) if confirmed is None else min(confirmed, len(moved))
     at = np.unravel_index(int(deviation.argmax()), deviation.shape)
-    top = max((float(np.abs(volume).max()) for volume in moved[: max(counts, 1)]), default=1.0) or 1.0
-    columns = [("mean", average, "gray", _limits(average)), ("standard\ndeviation", deviation, style.SEQUENTIAL, None)]
-    columns[1] = (*columns[1][:3], (0.0, float(deviation.max()) or 1.0))
+    # Where nothing is confirmed, the mean is the scale: noise drawn on its own would look like something.
+    top = max((float(np.abs(volume).max()) for volume in moved[:counts] or [average]), default=1.0) or 1.0
+    spread = (0.0, (float(deviation.max()) if counts else top) or 1.0)
+    columns = [
+        ("mean", average, "gray", _limits(average)),
+        ("standard\ndeviation", deviation, style.SEQUENTIAL, spread),
+    ]
     for index, volume in enumerate(moved):
         known = index < counts
         title = f"component {index + 1}\n" + (f"sd {sizes[index]:.3g}" if known else "not confirmed")
@@ -66,12 +70,12 @@ def plot_volumes_overview(
             _crop(axes, len(average), reach)
         for row in range(3):
             panels[row, 0].set_ylabel(f"slice {CUTS[row]} = {int(at[row])}")
-        _surfaces(panels[3:], average, deviation, moved[:counts], level)
+        _surfaces(panels[3:], average, deviation, spread[1], moved[:counts], level)
         _scale_bar(panels[0, 0], pixel_size)
         figure.numbers = {
             "panel": [title.replace("\n", " ") for title, *_ in columns],
-            "lowest_shown": [limits[0] if limits else 0.0 for *_, limits in columns],
-            "highest_shown": [limits[1] if limits else 0.0 for *_, limits in columns],
+            "lowest_shown": [limits[0] for *_, limits in columns],
+            "highest_shown": [limits[1] for *_, limits in columns],
             "largest_magnitude": [float(np.abs(volume).max()) for _, volume, _, _ in columns],
             **{f"slice_{name}_voxel": [int(at[axis])] for axis, name in enumerate(CUTS)},
             "surface_level": [level],
@@ -80,10 +84,10 @@ def plot_volumes_overview(
 
 
 def _surfaces(
-    panels: NDArray[np.object_], mean: Volume, deviation: Volume, moved: Sequence[Volume], level: float
+    panels: NDArray[np.object_], mean: Volume, deviation: Volume, largest: float, moved: Sequence[Volume], level: float
 ) -> None:
     camera, pixels = look_at(mean, level), 220
-    shades = (deviation, style.MOVING, (0.0, float(deviation.max()) or 1.0))
+    shades = (deviation, style.MOVING, (0.0, largest))
     for row, side in enumerate((-2, 2) if len(panels) == 2 else (0,)):
         for column, axes in enumerate(panels[row]):
             axes.set_axis_off()
