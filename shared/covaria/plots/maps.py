@@ -49,9 +49,8 @@ def plot_volumes_overview(
         ("standard\ndeviation", deviation, style.SEQUENTIAL, spread),
     ]
     for index, volume in enumerate(moved):
-        known = index < counts
-        title = f"component {index + 1}\n" + (f"sd {sizes[index]:.3g}" if known else "not confirmed")
-        columns.append((title, volume, style.DIVERGING if known else "gray", (-top, top)))
+        words, colours = (f"sd {sizes[index]:.3g}", style.DIVERGING) if index < counts else ("not confirmed", "gray")
+        columns.append((f"component {index + 1}\n{words}", volume, colours, (-top, top)))
     rows = 3 + (2 if counts else 1)
     level = surface_level(average)
     moving = np.argwhere(deviation > 0.2 * deviation.max()) - len(average) / 2
@@ -61,15 +60,13 @@ def plot_volumes_overview(
         for column, (title, volume, colours, limits) in enumerate(columns):
             last = None
             for row in range(3):
+                panels[row, 0].set_ylabel(f"slice {CUTS[row]} = {int(at[row])}")
                 last = _slice(panels[row, column], np.take(volume, int(at[row]), axis=row), colours, limits)
                 _contour(panels[row, column], np.take(average, int(at[row]), axis=row), level, column)
             if column in (1, 2) and last is not None:
                 figure.colorbar(last, ax=panels[:3, column], shrink=0.8, location="right")
             panels[0, column].set_title(title, fontsize=12, color="black" if column < 2 + counts else style.GREY)
-        for axes in panels[:3].ravel():
-            _crop(axes, len(average), reach)
-        for row in range(3):
-            panels[row, 0].set_ylabel(f"slice {CUTS[row]} = {int(at[row])}")
+        _crop(panels[:3], len(average), reach)
         _surfaces(panels[3:], average, deviation, spread[1], moved[:counts], level)
         _scale_bar(panels[0, 0], pixel_size)
         figure.numbers = {
@@ -183,11 +180,11 @@ def _contour(axes: Axes, image: Volume, level: float, column: int) -> None:
         axes.contour(image, levels=[level], colors=[style.ORANGE if column < 2 else "black"], linewidths=0.8)
 
 
-def _crop(axes: Axes, box: int, reach: float) -> None:
+def _crop(panels: NDArray[np.object_], box: int, reach: float) -> None:
     """Show what lies within `reach` voxels of the middle."""
     low, high = max(-0.5, box / 2 - reach), min(box - 0.5, box / 2 + reach)
-    axes.set_xlim(low, high)
-    axes.set_ylim(low, high)
+    for axes in panels.ravel():
+        axes.set(xlim=(low, high), ylim=(low, high))
 
 
 def _scale_bar(axes: Axes, pixel_size: float) -> None:
