@@ -64,7 +64,7 @@ def _warnings(images: Images, mean: MeanModel) -> list[str]:
 def _about_images(images: Images, mean: MeanModel) -> list[str]:
     found, total = [], len(images)
     for probability, words in (
-        (mean.empty, "seem to hold no particle and count for nothing"),
+        (mean.empty, "seem to hold no particle, or none at their pose, and count for nothing"),
         (mean.outlier.max(1), "have far too much power in a band of shells (dirt, an edge) and count for little there"),
     ):
         flagged = int((probability > LIKELY).sum())
