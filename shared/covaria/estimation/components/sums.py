@@ -75,7 +75,8 @@ class ComponentSums(Sums):
         self.second_moment += torch.einsum("b,bkl->kl", batch.weight, moment).double()
         counted = batch.weight.double()
         self.scalars[0] += counted @ found.log_likelihood
-        self.scalars[1] += counted @ posterior(stats.leading(0), self._sd).log_likelihood
+        null = posterior(stats.leading(0), self._sd, found.weights[:, -1])  # the same contrast: searched for once
+        self.scalars[1] += counted @ null.log_likelihood
         self.scalars[2] += counted.sum()
         variance = found.covariance.diagonal(dim1=1, dim2=2)[:, 1:first]
         self.pose_errors[0] += counted @ (found.mean[:, 1:first].square() + variance - 1)

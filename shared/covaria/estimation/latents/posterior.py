@@ -123,13 +123,13 @@ class Posterior:
     log_likelihood: torch.Tensor
 
 
-def posterior(stats: ImageStatistics, sd: float) -> Posterior:
-    """Given each image's best contrast c for its components; for the mean the contrast is integrated out.
+def posterior(stats: ImageStatistics, sd: float, contrast: torch.Tensor | None = None) -> Posterior:
+    """Given each image's `contrast` c (the best one) for its components; for the mean the contrast is integrated out.
 
     A contrast that is only estimated leaves its error times the mean in the residual of every image, and that is a
     component to whoever does not know of it.
     """
-    contrast = best_contrast(stats, sd)
+    contrast = best_contrast(stats, sd) if contrast is None else contrast
     weights = contrast[:, None].expand(-1, stats.gram.shape[1]).clone()
     weights[:, 0] = sd
     precision = stats.gram * weights[:, :, None] * weights[:, None]
