@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,13 +44,11 @@ def plot_volumes_overview(
     # Where nothing is confirmed, the mean is the scale: noise drawn on its own would look like something.
     top = max((float(np.abs(volume).max()) for volume in moved[:counts] or [average]), default=1.0) or 1.0
     spread = (0.0, (float(deviation.max()) if counts else top) or 1.0)
-    columns = [
+    columns: list[Column] = [
         ("mean", average, "gray", _limits(average)),
         ("standard\ndeviation", deviation, style.SEQUENTIAL, spread),
+        *_component_columns(moved, sizes, counts, top),
     ]
-    for index, volume in enumerate(moved):
-        words, colours = (f"sd {sizes[index]:.3g}", style.DIVERGING) if index < counts else ("not confirmed", "gray")
-        columns.append((f"component {index + 1}\n{words}", volume, colours, (-top, top)))
     rows = 3 + (2 if counts else 1)
     level = surface_level(average)
     moving = np.argwhere(deviation > 0.2 * deviation.max()) - len(average) / 2
@@ -78,6 +76,18 @@ def plot_volumes_overview(
             "surface_level": [level],
         }
     return figure
+
+
+Column = tuple[str, Volume, str, tuple[float, float]]
+"""Title, what is cut, colours, their limits."""
+
+
+def _component_columns(
+    moved: Sequence[Volume], sizes: NDArray[np.floating], counts: int, top: float
+) -> Iterator[Column]:
+    for index, volume in enumerate(moved):
+        words, colours = (f"sd {sizes[index]:.3g}", style.DIVERGING) if index < counts else ("not confirmed", "gray")
+        yield f"component {index + 1}\n{words}", volume, colours, (-top, top)
 
 
 def _surfaces(
