@@ -106,7 +106,7 @@ class PostprocessTree(Folder, Documents):
         "postprocess.star", "", "postprocessed", "resolution, B-factor, FSC and Guinier tables as RELION writes them"
     )
     fsc_csv = Entry("fsc.csv", "", "postprocessed", "the FSC curves: unmasked, masked, of random phases, corrected")
-    fsc_plot = Entry("fsc.png", "", "plots", "FSC unmasked and corrected")
+    fsc_plot = Entry("fsc_curves.{form}", "", "plots", "FSC unmasked and corrected")
 
 
 class DensityTree(Folder, Documents):
