@@ -9,8 +9,6 @@ from typing import Any
 from covaria.pickles.arrays import ArrayPlace, Dtype, Name, Refused, build, call, named
 
 MAX_OPERATIONS = 100_000_000
-MAX_VALUES = 50_000_000
-"""Values counted as often as they are met: lists that hold one list many times over cannot grow without bound."""
 MAX_DEPTH = 16
 
 
@@ -26,6 +24,7 @@ class Machine:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
+        self.most_values = 2 * len(data)  # a value takes a byte at least; some may stand in two places
         self.most_bytes = 2 * len(data)  # a file of protocol 2 passes bytes through text first
         self.made_bytes = self.met = 0
         self.stack: list[Any] = []
@@ -132,7 +131,7 @@ class Machine:
     def finished(self, value: Any, depth: int = 0) -> Any:
         """The value with places for arrays replaced by their arrays."""
         self.met += 1
-        if self.met > MAX_VALUES or depth > MAX_DEPTH:
+        if self.met > self.most_values or depth > MAX_DEPTH:
             raise Refused("values nested too deeply, or within themselves")
         if isinstance(value, ArrayPlace):
             if value.value is None:
