@@ -144,7 +144,7 @@ class DensityOptions(Part):
     dim: Annotated[
         int | None,
         Field(ge=1, le=4),
-        Option("Dimensions of the density (default: 2, or the zdim).", ENSEMBLE, name="density_dim"),
+        Option("Dimensions of the density (default: the confirmed components, up to 4).", ENSEMBLE, name="density_dim"),
     ] = None
     zdim: Annotated[
         LatentDimension | None, Option("zdim whose coordinates are used.", ENSEMBLE, name="density_zdim")
