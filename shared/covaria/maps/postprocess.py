@@ -94,11 +94,10 @@ def random_phases(volume: FloatArray, start: int, seed: np.random.SeedSequence) 
 
 
 def fsc_weights(curves: FscCurves) -> NDArray[np.float64]:
-    """(D//2,) the expected correlation of the average with the truth, up to the resolution; 0 beyond."""
+    """(D//2,) the expected correlation of the average with the truth."""
     positive = np.clip(curves.corrected, 0, 1)
     weights = np.sqrt(2 * positive / (1 + positive))
     weights[0] = 1.0
-    weights[curves.last_shell + 1 :] = 0
     return np.asarray(weights)
 
 
@@ -114,9 +113,9 @@ def fit_guinier(
     amplitude = shell_average(power, box) * fsc_weights(curves)
     shells = np.arange(1, box // 2)
     frequency = shells / (box * curves.pixel_size_angstrom)
-    there = amplitude[1:] > 0
+    there = (amplitude[1:] > 0) & (shells <= curves.last_shell)
     logarithm = np.log(amplitude[1:], out=np.full(len(shells), -np.inf), where=there)
-    used = there & (frequency >= 1 / low_angstrom) & (shells <= curves.last_shell)
+    used = there & (frequency >= 1 / low_angstrom)
     fitted = b_factor is None and int(used.sum()) >= FEWEST_SHELLS
     if fitted:
         b_factor = float(-4 * np.polyfit(frequency[used] ** 2, logarithm[used], 1)[0])
@@ -128,8 +127,6 @@ def sharpened(average: FloatArray, curves: FscCurves, b_factor: float) -> NDArra
     box = average.shape[0]
     shells = np.arange(box // 2)
     frequency = shells / (box * curves.pixel_size_angstrom)
-    positive = np.clip(curves.corrected, 0, 1)
-    weights = np.sqrt(2 * positive / (1 + positive))
-    weights[0] = 1.0
     past = np.clip((shells - curves.last_shell + EDGE_SHELLS / 2) / EDGE_SHELLS, 0, 1)
-    return radial_filter(average, weights * np.exp(b_factor * frequency**2 / 4) * (0.5 + 0.5 * np.cos(np.pi * past)))
+    low_pass = 0.5 + 0.5 * np.cos(np.pi * past)
+    return radial_filter(average, fsc_weights(curves) * np.exp(b_factor * frequency**2 / 4) * low_pass)

@@ -18,7 +18,7 @@ from covaria.pickles import load_pickle
 from covaria.request.model import IngestOptions
 from covaria.tree import AnalysisTree, Tree
 from covaria.tree.artifacts import read_kmeans
-from covaria.tree.components import read_component_sizes
+from covaria.tree.components import ComponentSizes, read_component_sizes
 
 Values = NDArray[Any]
 LISTED = 40
@@ -39,6 +39,10 @@ class RunColumns:
     @cached_property
     def used(self) -> NDArray[np.bool_]:
         return self.particles.used
+
+    @cached_property
+    def sizes(self) -> ComponentSizes:
+        return read_component_sizes(self.tree)
 
     def columns(self, names: frozenset[str]) -> Mapping[str, Values]:
         """The named columns, (N,) each. Raises InvalidInput that lists the known names."""
@@ -64,7 +68,7 @@ class RunColumns:
         zdims = self.tree.zdims()
         if zdims:
             makers["contrast"] = lambda: np.load(self.tree.contrasts(zdims[-1]), allow_pickle=False).astype(float)
-            confirmed = min(read_component_sizes(self.tree).confirmed, zdims[-1])
+            confirmed = min(self.sizes.confirmed, zdims[-1])
             makers |= {f"z{k + 1}": partial(self._latent, k) for k in range(confirmed)}
         if self.analysis is not None:
             makers["cluster"] = self._cluster
@@ -78,10 +82,9 @@ class RunColumns:
 
     def _latent(self, component: int) -> Values:
         """In standard deviations of the motion."""
-        sizes = read_component_sizes(self.tree)
         zdim = next(zdim for zdim in self.tree.zdims() if zdim > component)
         coordinates = np.load(self.tree.latent_coords(zdim), allow_pickle=False)
-        return np.asarray(coordinates[:, component].astype(float) / sizes.deviations[component])
+        return np.asarray(coordinates[:, component].astype(float) / self.sizes.deviations[component])
 
     def _cluster(self) -> Values:
         assert self.analysis is not None

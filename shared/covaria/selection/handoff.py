@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +13,7 @@ from covaria.particles.star.subset import write_star_subset
 from covaria.request.model import IngestOptions, Request
 from covaria.tree import SubsetTree, Tree, record
 from covaria.tree.atomic import write_pickle, write_text
-
-PIECE = 1 << 24
+from covaria.tree.sums import sum_of
 
 
 def source_of(tree: Tree, moved_to: Path | None = None) -> IngestOptions:
@@ -34,7 +31,7 @@ def source_of(tree: Tree, moved_to: Path | None = None) -> IngestOptions:
         if not here.is_file():
             raise MissingFile("the run's source is not there any more", file=here, hint="--source says where it is now")
         known = sums.get(str(path.absolute()))
-        if known is not None and _sha256(here) != known:
+        if known is not None and sum_of(here)["sha256"] != known:
             raise InvalidInput(
                 "has changed since the run: its rows may be others",
                 file=here,
@@ -78,16 +75,3 @@ def _write_cs(tree: SubsetTree, ingest: IngestOptions, keep: NDArray[np.bool_]) 
         with (tree.root / name).open("wb") as file:
             np.lib.format.write_array(file, table, allow_pickle=False)
     write_text(tree.csg, group_file(files, f"{len(main)} particles"))
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    for piece in _pieces(path):
-        digest.update(piece)
-    return digest.hexdigest()
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            yield piece
