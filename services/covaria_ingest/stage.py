@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from covaria.particles import PathGuard
 from covaria.particles.assemble import assemble, working_box
 from covaria.particles.halves import with_half_sets
 from covaria.particles.read import read_metadata
@@ -19,10 +18,9 @@ def run(job: Job, context: Context) -> None:
     """Write `downsampled/` (where asked for) and `.covaria/particles.npz`. Raises InvalidInput, Cancelled."""
     tree = Tree(job.request.out, context.pen)
     options = job.request.ingest
-    guard = PathGuard(context.roots.folders) if context.roots.folders else None
     context.progress("read metadata", 0, 1, "files")
-    described = read_metadata(options, guard=guard)
-    particles = assemble(described, options, guard)
+    described = read_metadata(options, roots=context.roots)
+    particles = assemble(described, options, context.roots)
     context.progress("read metadata", 1, 1, "files")
     context.log.info(
         "%d particles (%d in use), box %d, pixel size %.4g angstrom",

@@ -49,6 +49,14 @@ class Roots:
         except (OSError, RuntimeError, ValueError):
             return False
 
+    def refusal(self, path: Path) -> OutsideRoots:
+        """What to say of a path that is not allowed."""
+        return OutsideRoots(
+            "lies outside the folders that this service may read",
+            file=path,
+            hint=f"move it beneath {' or '.join(map(str, self.folders))}, or ask the operator to add its folder",
+        )
+
     def open(self, path: Path, *, most_bytes: int | None = None, shown: Path | None = None, hint: str = "") -> BinaryIO:
         """`path`, a regular file of at most `most_bytes`, for reading.
 
@@ -74,11 +82,7 @@ class Roots:
         real = path.resolve()
         folder = self._folder_of(real)
         if folder is None:
-            raise OutsideRoots(
-                "lies outside the folders that this service may read",
-                file=shown,
-                hint=f"move it beneath {' or '.join(map(str, self.folders))}, or ask the operator to add its folder",
-            )
+            raise self.refusal(shown)
         return _walk(folder, real.relative_to(folder))
 
     def _folder_of(self, real: Path) -> Path | None:

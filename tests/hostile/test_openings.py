@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from covaria.maps.volume import read_volume
 from covaria.messages.envelope import new_message
 from covaria.messages.work import Work
 from covaria.opening import ANYWHERE, OutsideRoots, Roots, open_inside
+from covaria.particles import read_particles
+from covaria.particles.cryodrgn.tables import read_ctf, read_poses
+from covaria.particles.cryosparc.table import load_cs
+from covaria.particles.row_files import read_halfsets, read_index
 from covaria.request.model import AnalysisOptions, IngestOptions, Request
 from covaria.stage import Job
 from covaria.tree import Tree, record
@@ -43,6 +48,31 @@ def test_what_lies_beneath_a_root_is_read_links_within_it_too(place: Path) -> No
             assert file.read() == b"allowed"
     with ANYWHERE.open(place / "secret/data") as file:
         assert file.read() == b"secret"
+
+
+METADATA: dict[str, Callable[[Path, Roots], object]] = {
+    "particles.star": lambda path, roots: read_particles(IngestOptions(particles=path), roots=roots),
+    "particles.cs": lambda path, roots: read_particles(IngestOptions(particles=path), roots=roots),
+    "stacks.txt": lambda path, roots: read_particles(IngestOptions(particles=path), roots=roots),
+    "passthrough.cs": load_cs,
+    "poses.pkl": lambda path, roots: read_poses(path, 1, roots),
+    "ctf.pkl": lambda path, roots: read_ctf(path, np.ones(1, bool), roots),
+    "rows.pkl": lambda path, roots: read_index(path, 1, roots),
+    "rows.npy": lambda path, roots: read_index(path, 1, roots),
+    "rows.txt": lambda path, roots: read_index(path, 1, roots),
+    "halves.pkl": lambda path, roots: read_halfsets(path, 1, roots),
+}
+
+
+@pytest.mark.parametrize("name", METADATA)
+def test_metadata_are_opened_beneath_the_roots(place: Path, name: str) -> None:
+    link = place / "root" / name
+    link.symlink_to("../secret/data")
+    with pytest.raises(OutsideRoots):
+        METADATA[name](link, Roots.of([place / "root"]))
+    with pytest.raises(InvalidInput) as without_roots:  # it is read, and is nothing of the kind
+        METADATA[name](link, ANYWHERE)
+    assert not isinstance(without_roots.value, OutsideRoots)
 
 
 def test_what_leads_out_is_refused(place: Path) -> None:

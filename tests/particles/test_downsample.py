@@ -16,7 +16,7 @@ from covaria.request.model import IngestOptions
 
 
 def pixels(path):
-    stacks = plain_stacks(path, IngestOptions(particles=path), None)
+    stacks = plain_stacks(IngestOptions(particles=path))
     images = stacks.images(stacks.box)
     return images.read(np.arange(len(images)))
 

@@ -43,7 +43,7 @@ def test_aspire_images_are_projections_of_the_ribosome(shared_data, kind):
     options = IngestOptions(particles=star)
     described = read_metadata(options)
     metadata = described.metadata
-    stacks = locate_stacks(metadata, described.used, options, None)
+    stacks = locate_stacks(metadata, described.used, options)
     images = stacks.images(64).read(np.arange(metadata.count))
     origins = metadata.shifts.pixels(64, metadata.pixel_size_angstrom)
     volume = crop_volume(np.load(shared_data("aspire", "clean70SRibosome_vol.npy")), 64)

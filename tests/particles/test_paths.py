@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from covaria.errors import InvalidInput, MissingFile
-from covaria.particles import PathGuard, read_particles
+from covaria.opening import Roots
+from covaria.particles import read_particles
 from covaria.request.model import IngestOptions
 
 
@@ -56,35 +57,30 @@ def test_a_guard_refuses_what_lies_outside(workshop, tmp_path):
     workshop.write_stack(outside / "stack.mrcs", workshop.images)
     workshop.folder = inside
     star = workshop.star()
-    guard = PathGuard([inside])
-    assert len(read_particles(IngestOptions(particles=star), guard=guard)) == 6
+    roots = Roots.of([inside])
+    assert len(read_particles(IngestOptions(particles=star), roots=roots)) == 6
     with pytest.raises(InvalidInput, match="outside the folders"):
-        read_particles(IngestOptions(particles=star), guard=PathGuard([outside]))
+        read_particles(IngestOptions(particles=star), roots=Roots.of([outside]))
     (inside / "stack.mrcs").unlink()
     (inside / "stack.mrcs").symlink_to(outside / "stack.mrcs")  # a link does not lead out
     with pytest.raises(InvalidInput):
-        read_particles(IngestOptions(particles=star), guard=guard)
+        read_particles(IngestOptions(particles=star), roots=roots)
     assert len(read_particles(IngestOptions(particles=star))) == 6
     for name in (f"{outside}/stack.mrcs", "../outside/stack.mrcs"):
         star = workshop.star(particles={"_rlnImageName": [f"{row + 1}@{name}" for row in range(6)]}, stack=False)
         with pytest.raises(InvalidInput):
-            read_particles(IngestOptions(particles=star), guard=guard)
+            read_particles(IngestOptions(particles=star), roots=roots)
         with pytest.raises(InvalidInput, match="outside the folders"):
-            read_particles(IngestOptions(particles=star, poses=outside / "stack.mrcs"), guard=guard)
+            read_particles(IngestOptions(particles=star, poses=outside / "stack.mrcs"), roots=roots)
     (inside / "list.txt").write_text(f"{outside}/stack.mrcs\n")
     with pytest.raises(InvalidInput, match="outside the folders"):
-        read_particles(IngestOptions(particles=inside / "list.txt"), guard=guard)
+        read_particles(IngestOptions(particles=inside / "list.txt"), roots=roots)
 
 
 def test_dots_are_fine_where_the_result_stays_inside(workshop, tmp_path):
     star = workshop.star(particles={"_rlnImageName": [f"{row + 1}@sub/../stack.mrcs" for row in range(6)]})
     (tmp_path / "sub").mkdir()
-    assert len(read_particles(IngestOptions(particles=star), guard=PathGuard([tmp_path]))) == 6
-
-
-def test_a_guard_without_roots_is_a_mistake():
-    with pytest.raises(ValueError, match="roots"):
-        PathGuard([])
+    assert len(read_particles(IngestOptions(particles=star), roots=Roots.of([tmp_path]))) == 6
 
 
 def test_stacks_of_a_list_come_in_order(workshop, tmp_path):
@@ -93,10 +89,10 @@ def test_stacks_of_a_list_come_in_order(workshop, tmp_path):
     workshop.write_stack(tmp_path / "b.mrcs", workshop.images[:2])
     workshop.write_stack(tmp_path / "m" / "a.mrcs", workshop.images[2:])
     (tmp_path / "list.txt").write_text("b.mrcs\n\nm/a.mrcs\n")
-    stacks = plain_stacks(tmp_path / "list.txt", IngestOptions(particles=tmp_path / "list.txt"), None)
+    stacks = plain_stacks(IngestOptions(particles=tmp_path / "list.txt"))
     np.testing.assert_array_equal(stacks.images(16).read(np.arange(6)), workshop.images)
     workshop.write_stack(tmp_path / "m" / "a.mrcs", np.zeros((1, 32, 32), np.float32))
-    mixed = plain_stacks(tmp_path / "list.txt", IngestOptions(particles=tmp_path / "list.txt"), None)
+    mixed = plain_stacks(IngestOptions(particles=tmp_path / "list.txt"))
     with pytest.raises(InvalidInput, match="32 x 32"):
         mixed.checked(np.ones(3, dtype=bool))
     np.testing.assert_array_equal(mixed.checked(np.array([True, True, False])).stack_of_row, [0, 0, -1])

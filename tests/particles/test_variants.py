@@ -47,7 +47,7 @@ OTHERS = {
 
 def read_stack(path):
     options = IngestOptions(particles=path)
-    stacks = plain_stacks(path, options, None)
+    stacks = plain_stacks(options)
     images = stacks.images(stacks.box)
     return images.read(np.arange(len(images))), stacks
 

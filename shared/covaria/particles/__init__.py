@@ -2,7 +2,6 @@
 
 from covaria.particles.assemble import read_particles
 from covaria.particles.model import ContrastTransfer, ImageStack, Particles
-from covaria.particles.paths import PathGuard
 from covaria.particles.stacks.images import StackImages, read_ahead
 from covaria.particles.store import load, save
 
@@ -10,7 +9,6 @@ __all__ = [
     "ContrastTransfer",
     "ImageStack",
     "Particles",
-    "PathGuard",
     "StackImages",
     "load",
     "read_ahead",

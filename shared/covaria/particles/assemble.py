@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
+from covaria.opening import ANYWHERE, Roots
 from covaria.particles.aberrations import HARMFUL_RAD, Aberration
 from covaria.particles.bounds import PIXEL_SIZE, outside
 from covaria.particles.independence import objects
 from covaria.particles.metadata import Metadata, RowCheck, Shifts
 from covaria.particles.model import ContrastTransfer, Particles
-from covaria.particles.paths import PathGuard, checked_file
 from covaria.particles.read import Described, read_metadata
 from covaria.particles.row_files import read_halfsets
 from covaria.particles.stacks.locate import LocatedStacks, locate_stacks
@@ -24,16 +24,16 @@ from covaria.request.model import IngestOptions
 SMALLEST_BOX = 16
 
 
-def read_particles(options: IngestOptions, *, guard: PathGuard | None = None) -> Particles:
+def read_particles(options: IngestOptions, *, roots: Roots = ANYWHERE) -> Particles:
     """Everything about the particles except their pixels, which `Particles.images` reads on demand.
 
     Raises InvalidInput (MissingFile for a file that is not there): file, row, column, what was found, the remedy.
     """
-    particles = assemble(read_metadata(options, guard=guard), options, guard)
+    particles = assemble(read_metadata(options, roots=roots), options, roots)
     return expand(particles, options.symmetry) if options.symmetry else particles
 
 
-def assemble(described: Described, options: IngestOptions, guard: PathGuard | None = None) -> Particles:
+def assemble(described: Described, options: IngestOptions, roots: Roots = ANYWHERE) -> Particles:
     """Find the stacks and check everything against everything; symmetry is not expanded yet. Raises InvalidInput.
 
     The box may be odd: `working_box` says what it has to become.
@@ -43,7 +43,7 @@ def assemble(described: Described, options: IngestOptions, guard: PathGuard | No
     for check in metadata.checks:
         check.enforce(used)
     ctf = _required_ctf(metadata)
-    stacks = described.stacks or locate_stacks(metadata, used, options, guard)
+    stacks = described.stacks or locate_stacks(metadata, used, options, roots)
     box = checked_box(metadata, stacks)
     metadata = metadata.with_notes(*stacks.notes)
     pixel_size, metadata = _pixel_size(metadata, stacks, box)
@@ -52,8 +52,7 @@ def assemble(described: Described, options: IngestOptions, guard: PathGuard | No
     metadata = _look_at_aberrations(metadata, ctf, used, box, pixel_size, options)
     half_set = metadata.half_set
     if options.halfsets is not None:
-        half_path = checked_file(options.halfsets, guard, what="the half-set file")
-        half_set = read_halfsets(half_path, metadata.count, shown=options.halfsets)
+        half_set = read_halfsets(options.halfsets, metadata.count, roots)
         _refuse_unassigned(half_set, used, options.halfsets)
     none = np.full(metadata.count, -1, dtype=np.int64)
     together, dependent = objects(metadata, stacks, used)

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
+from covaria.opening import ANYWHERE, Roots
 from covaria.particles.assemble import assemble, checked_box
 from covaria.particles.cryodrgn.export import Exported, export_pickles, missing_for_ctf, missing_for_poses
 from covaria.particles.metadata import CTF_FIELDS, Metadata
-from covaria.particles.paths import PathGuard
 from covaria.particles.read import read_metadata
 from covaria.particles.stacks.locate import LocatedStacks, locate_stacks, search_stacks
 from covaria.particles.stacks.mrc import read_header
@@ -30,12 +30,12 @@ class Inspection:
     exit_code: int
 
 
-def inspect(options: IngestOptions, *, guard: PathGuard | None = None, export: Path | None = None) -> Inspection:
+def inspect(options: IngestOptions, *, roots: Roots = ANYWHERE, export: Path | None = None) -> Inspection:
     """Describe the input; with `export`, write poses.pkl and ctf.pkl there. Raises InvalidInput for what is broken.
 
     Missing stacks are listed. They make the input incomplete, but not the pickles, which do not need them.
     """
-    described = read_metadata(options, guard=guard)
+    described = read_metadata(options, roots=roots)
     metadata, used, stacks = described.metadata, described.used, described.stacks
     if export is not None:  # the pickles say nothing about what our CTF leaves out
         metadata = replace(metadata, aberrations=())
@@ -44,19 +44,19 @@ def inspect(options: IngestOptions, *, guard: PathGuard | None = None, export: P
     absent: list[str] = []
     box = metadata.box
     if stacks is None:
-        search = search_stacks(metadata, used, options, guard)
+        search = search_stacks(metadata, used, options, roots)
         absent = search.absent
         if not absent:
-            stacks = locate_stacks(metadata, used, options, guard)
+            stacks = locate_stacks(metadata, used, options, roots)
         elif box is None:
             found = next((path for path in search.paths if path is not None), None)
-            box = read_header(found).width if found is not None else None
+            box = read_header(found, roots).width if found is not None else None
     if stacks is not None:
         box = checked_box(metadata, stacks)
         metadata = metadata.with_notes(*stacks.notes)
     poses_missing, ctf_missing = missing_for_poses(metadata, box), missing_for_ctf(metadata, box)
     if stacks is not None and not poses_missing and not ctf_missing:
-        particles = assemble(replace(described, metadata=metadata, stacks=stacks), options, guard)
+        particles = assemble(replace(described, metadata=metadata, stacks=stacks), options, roots)
         metadata = replace(metadata, notes=tuple(dict.fromkeys(particles.notes)))
     summary = describe(metadata, used, box=box, stacks=stacks, absent=absent)
     complete = not (poses_missing or ctf_missing or absent)
@@ -125,10 +125,10 @@ def render_gallery(images: NDArray[np.float32], rows: NDArray[np.int64], path: P
     figure.savefig(path, dpi=120)
 
 
-def gallery(options: IngestOptions, path: Path, *, count: int = 24, guard: PathGuard | None = None) -> None:
+def gallery(options: IngestOptions, path: Path, *, count: int = 24, roots: Roots = ANYWHERE) -> None:
     """Write a picture of `count` images spread evenly over the rows in use. Raises MissingFile without stacks."""
-    described = read_metadata(options, guard=guard)
-    stacks = described.stacks or locate_stacks(described.metadata, described.used, options, guard)
+    described = read_metadata(options, roots=roots)
+    stacks = described.stacks or locate_stacks(described.metadata, described.used, options, roots)
     rows = np.flatnonzero(described.used)
     chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64))]
     if path.suffix.lower() != ".png":

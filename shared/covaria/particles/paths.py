@@ -1,48 +1,16 @@
-"""Which files may be read, and where an image path written by another program really lies."""
+"""Where an image path written by another program really lies."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from covaria.errors import InvalidInput, MissingFile
+from covaria.errors import MissingFile
 from covaria.opening import ANYWHERE, Roots
 
 SWAPPED_SUFFIX = {".mrc": ".mrcs", ".mrcs": ".mrc"}
-
-
-class PathGuard:
-    """Allows only paths that lie, with every symbolic link followed, beneath one of `roots`.
-
-    A service gets the roots from its settings; the command line has no guard and relies on the user's permissions.
-    """
-
-    def __init__(self, roots: Iterable[Path]) -> None:
-        self.roots = tuple(Path(root).resolve() for root in roots)
-        if not self.roots:
-            raise ValueError("a path guard without roots would refuse everything")
-
-    def allows(self, path: Path) -> bool:
-        """Whether `path`, links followed, lies beneath a root. Does not say whether it exists."""
-        real = path.resolve()
-        return any(real.is_relative_to(root) for root in self.roots)
-
-    def check(self, path: Path) -> Path:
-        """The real path. Raises InvalidInput when it lies outside the roots."""
-        if not self.allows(path):
-            raise InvalidInput(
-                "lies outside the folders that this service may read",
-                file=path,
-                hint=f"move it beneath {' or '.join(map(str, self.roots))}, or ask the operator to add its folder",
-            )
-        return path.resolve()
-
-
-def roots_of(guard: PathGuard | None) -> Roots:
-    """What a guard allows, to open files by."""
-    return ANYWHERE if guard is None else Roots(guard.roots)
 
 
 def is_file(path: Path) -> bool:
@@ -51,22 +19,6 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
-
-
-def checked_file(path: Path, guard: PathGuard | None, *, what: str) -> Path:
-    """`path` as an existing, allowed regular file. Raises InvalidInput or MissingFile."""
-    if "\0" in str(path):
-        raise InvalidInput(f"{what}: a path cannot hold a NUL byte", hint="correct the path")
-    real = guard.check(path) if guard else path
-    try:
-        there = real.exists()
-    except OSError as error:
-        raise InvalidInput(f"{what} cannot be looked at ({error.strerror})", file=path, hint="check the path") from None
-    if not there:
-        raise MissingFile(f"{what} is not there", file=path, hint="check the path and its spelling")
-    if not is_file(real):
-        raise InvalidInput(f"{what} is not a regular file", file=path, hint="give the file itself")
-    return real
 
 
 @dataclass
@@ -82,21 +34,21 @@ class ImagePathResolver:
     metadata_folder: Path
     datadir: Path | None = None
     strip_prefix: str | None = None
-    guard: PathGuard | None = None
+    roots: Roots = ANYWHERE
     rules: Counter[str] = field(default_factory=Counter)
 
     def find(self, name: str) -> Path | None:
         """The existing, allowed file that `name` stands for, or None. InvalidInput for a forbidden absolute one."""
         forbidden: Path | None = None
         for rule, candidate in self._candidates(name):
-            if self.guard and not self.guard.allows(candidate):
+            if not self.roots.allows(candidate):
                 forbidden = forbidden or candidate
                 continue
             if is_file(candidate):
                 self.rules[rule] += 1
-                return candidate.resolve() if self.guard else candidate
-        if forbidden is not None and self.guard and Path(name).is_absolute():
-            self.guard.check(forbidden)
+                return candidate
+        if forbidden is not None and Path(name).is_absolute():
+            raise self.roots.refusal(forbidden)
         return None
 
     def tried(self, name: str) -> list[Path]:

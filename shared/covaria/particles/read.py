@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
+from covaria.opening import ANYWHERE, Roots
 from covaria.particles.cryodrgn.tables import read_ctf, read_poses
 from covaria.particles.cryosparc.group import group_description
 from covaria.particles.cryosparc.particles import read_cryosparc
 from covaria.particles.metadata import Metadata, Shifts, agreed, fill_from_options, settled
-from covaria.particles.paths import PathGuard, checked_file
 from covaria.particles.row_files import read_index
 from covaria.particles.stacks.locate import LocatedStacks, plain_stacks
 from covaria.particles.stacks.mrc import COMPRESSED
@@ -50,11 +50,10 @@ class Described:
     """The RELION 3.1+ file that says all of it (nothing was filled in or overridden): its other columns can be kept."""
 
 
-def read_metadata(options: IngestOptions, *, guard: PathGuard | None = None) -> Described:
+def read_metadata(options: IngestOptions, *, roots: Roots = ANYWHERE) -> Described:
     """Metadata, pickles and options merged; stacks are opened only where they are the input. Raises InvalidInput."""
     if options.particles.suffix.lower() == ".csg":
-        raise group_description(options.particles)
-    path = checked_file(options.particles, guard, what="the particle file")
+        raise group_description(options.particles, roots)
     if options.symmetry:
         point_group(options.symmetry)  # a wrong name is refused before anything is read
     kind = kind_of(options.particles)
@@ -62,26 +61,21 @@ def read_metadata(options: IngestOptions, *, guard: PathGuard | None = None) -> 
         raise InvalidInput(
             "passthrough files belong to a .cs file", file=options.particles, hint="leave --passthrough out"
         )
-    stacks = plain_stacks(path, options, guard) if kind == "stack" else None
-    metadata = _of_kind(kind, path, options, guard, stacks)
-    used = used_rows(metadata, options, guard)
+    stacks = plain_stacks(options, roots) if kind == "stack" else None
+    metadata = _of_kind(kind, options, roots, stacks)
+    used = used_rows(metadata, options, roots)
     if stacks is not None:
         stacks = stacks.checked(used)
-    metadata = _with_pickles(settled(metadata, used), used, options, guard, stacks)
-    star = path if kind == "star" and _says_all(metadata, options) else None
+    metadata = _with_pickles(settled(metadata, used), used, options, roots, stacks)
+    star = options.particles if kind == "star" and _says_all(metadata, options) else None
     return Described(_of_classes(fill_from_options(metadata, options), used, options), used, stacks, star)
 
 
-def _of_kind(
-    kind: str, path: Path, options: IngestOptions, guard: PathGuard | None, stacks: LocatedStacks | None
-) -> Metadata:
+def _of_kind(kind: str, options: IngestOptions, roots: Roots, stacks: LocatedStacks | None) -> Metadata:
     if kind == "star":
-        return read_relion(path, source=options.particles)
+        return read_relion(options.particles, roots)
     if kind == "cs":
-        passthrough = [
-            (given, checked_file(given, guard, what="the passthrough file")) for given in options.passthrough
-        ]
-        return read_cryosparc(path, passthrough, source=options.particles, class_number=options.class_number)
+        return read_cryosparc(options.particles, options.passthrough, roots, class_number=options.class_number)
     assert stacks is not None
     names = {"rotations": "poses (--poses FILE.pkl)", "shifts": "translations"}
     return Metadata(source=options.particles, count=len(stacks), column_names=names)
@@ -106,12 +100,11 @@ def _of_classes(metadata: Metadata, used: NDArray[np.bool_], options: IngestOpti
     )
 
 
-def used_rows(metadata: Metadata, options: IngestOptions, guard: PathGuard | None = None) -> NDArray[np.bool_]:
+def used_rows(metadata: Metadata, options: IngestOptions, roots: Roots = ANYWHERE) -> NDArray[np.bool_]:
     """(N,) True for rows left by --ind, --class and --n-images. Raises InvalidInput when none is left."""
     used = np.ones(metadata.count, dtype=bool)
     if options.ind is not None:
-        path = checked_file(options.ind, guard, what="the index file")
-        rows = read_index(path, metadata.count, shown=options.ind)
+        rows = read_index(options.ind, metadata.count, roots)
         used[:] = False
         used[rows] = True
         if not len(rows):
@@ -143,16 +136,16 @@ def _with_pickles(
     metadata: Metadata,
     used: NDArray[np.bool_],
     options: IngestOptions,
-    guard: PathGuard | None,
+    roots: Roots,
     stacks: LocatedStacks | None,
 ) -> Metadata:
     if options.poses is not None:
-        metadata = _with_poses(metadata, options.poses, guard)
-    return metadata if options.ctf is None else _with_ctf(metadata, used, options.ctf, guard, stacks)
+        metadata = _with_poses(metadata, options.poses, roots)
+    return metadata if options.ctf is None else _with_ctf(metadata, used, options.ctf, roots, stacks)
 
 
-def _with_poses(metadata: Metadata, path: Path, guard: PathGuard | None) -> Metadata:
-    poses = read_poses(checked_file(path, guard, what="the pose file"), metadata.count, shown=path)
+def _with_poses(metadata: Metadata, path: Path, roots: Roots) -> Metadata:
+    poses = read_poses(path, metadata.count, roots)
     notes = [f"poses come from {path.name}, not from the metadata"] if metadata.rotations is not None else []
     shifts = metadata.shifts
     if poses.fractions is not None:
@@ -167,12 +160,11 @@ def _with_poses(metadata: Metadata, path: Path, guard: PathGuard | None) -> Meta
 
 
 def _with_ctf(
-    metadata: Metadata, used: NDArray[np.bool_], path: Path, guard: PathGuard | None, stacks: LocatedStacks | None
+    metadata: Metadata, used: NDArray[np.bool_], path: Path, roots: Roots, stacks: LocatedStacks | None
 ) -> Metadata:
-    real = checked_file(path, guard, what="the CTF file")
     if len(used) != metadata.count:
         raise ValueError("rows in use are those of the metadata")
-    ctf = read_ctf(real, used, shown=path)
+    ctf = read_ctf(path, used, roots)
     notes = [f"CTF parameters come from {path.name}, not from the metadata"] if metadata.ctf else []
     kept = [check for check in metadata.checks if check.about != "ctf"]
     box = metadata.box or (stacks.box if stacks else None)

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from covaria.errors import InvalidInput, RefusedOutput
+from covaria.opening import ANYWHERE, Roots
 from covaria.particles.assemble import assemble, checked_box
 from covaria.particles.cryodrgn.export import missing_for_ctf, missing_for_poses
-from covaria.particles.paths import PathGuard
 from covaria.particles.read import read_metadata
 from covaria.particles.stacks.images import StackImages
 from covaria.particles.stacks.locate import locate_stacks
@@ -39,14 +39,14 @@ def shrink(
     *,
     progress: Progress,
     overwrite: bool = False,
-    guard: PathGuard | None = None,
+    roots: Roots = ANYWHERE,
 ) -> Shrunk:
     """Write out/particles.<box>.mrcs and, where poses and CTF are known, the .star beside it; each whole or absent.
 
     Raises InvalidInput (also for a box that is odd or not smaller) and RefusedOutput for files that are there already.
     """
-    described = read_metadata(options, guard=guard)
-    stacks = described.stacks or locate_stacks(described.metadata, described.used, options, guard)
+    described = read_metadata(options, roots=roots)
+    stacks = described.stacks or locate_stacks(described.metadata, described.used, options, roots)
     if box % 2 or not 0 < box < stacks.box:
         largest = (stacks.box - 1) // 2 * 2
         raise InvalidInput(f"cannot downsample images of {stacks.box} pixels to {box}", file=options.particles,
@@ -60,7 +60,7 @@ def shrink(
     metadata = replace(described.metadata, aberrations=())
     described = replace(described, metadata=metadata, stacks=stacks)
     missing = tuple(missing_for_poses(metadata, stacks.box) + missing_for_ctf(metadata, stacks.box))
-    particles = None if missing else assemble(described, options, guard)
+    particles = None if missing else assemble(described, options, roots)
     pixel_size = (metadata.pixel_size_angstrom or stacks.pixel_size_angstrom) * stacks.box / box
     work = out / f".shrink-{secrets.token_hex(4)}"
     work.mkdir(parents=True)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
+from covaria.opening import ANYWHERE, Roots
 from covaria.particles.aberrations import Aberration, coma, image_shift, magnification, tetrafoil, trefoil
 from covaria.particles.bounds import ctf_checks
 from covaria.particles.columns import unknown_cryosparc, unknown_note
@@ -44,15 +45,14 @@ PATH, INDEX, SIGN = "blob/path", "blob/idx", "blob/sign"
 
 
 def read_cryosparc(
-    path: Path,
-    passthrough: Sequence[tuple[Path, Path]] = (),
+    source: Path,
+    passthrough: Sequence[Path] = (),
+    roots: Roots = ANYWHERE,
     *,
-    source: Path | None = None,
     class_number: int | None = None,
 ) -> Metadata:
-    """A .cs file's metadata; `passthrough` are (name for messages, real path) pairs. Raises InvalidInput."""
-    source = source or path
-    table = CsTable(source, path, passthrough)
+    """A .cs file's metadata, with columns of the `passthrough` files. Raises InvalidInput."""
+    table = CsTable(source, passthrough, roots)
     if len(table) == 0:
         raise InvalidInput("holds no particles", file=source, hint="the selection that wrote it was empty")
     stack_names, stack_of_row, image_of_row, name_check = _image_names(table)

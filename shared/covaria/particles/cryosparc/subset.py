@@ -16,7 +16,7 @@ from covaria.particles.cryosparc.table import load_cs
 
 def cs_subset(source: Path, keep: NDArray[np.bool_]) -> NDArray[Any]:
     """The rows of a .cs file for which keep (N,) is true, every field as it was. Raises InvalidInput."""
-    table = load_cs(source, source)
+    table = load_cs(source)
     if len(table) != len(keep):
         raise InvalidInput(
             f"has {len(table)} rows, the run had {len(keep)}",
@@ -31,7 +31,7 @@ def cs_subset(source: Path, keep: NDArray[np.bool_]) -> NDArray[Any]:
 
 def passthrough_subset(source: Path, uids: NDArray[Any]) -> NDArray[Any]:
     """The rows of a passthrough file that belong to particles with the given uids, in its own order."""
-    table = load_cs(source, source)
+    table = load_cs(source)
     if "uid" not in (table.dtype.names or ()):
         raise InvalidInput("cannot be joined without this column", file=source, column="uid")
     return np.asarray(table[np.isin(table["uid"], uids)])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
+from covaria.opening import ANYWHERE, Roots
 
 MAX_HEADER = 200_000
 
@@ -17,12 +18,12 @@ MAX_HEADER = 200_000
 class CsTable:
     """Columns by name, from the main file first, then from passthrough files matched by uid."""
 
-    def __init__(self, source: Path, path: Path, passthrough: Sequence[tuple[Path, Path]]) -> None:
+    def __init__(self, source: Path, passthrough: Sequence[Path], roots: Roots) -> None:
         self.source = source
-        self.main = load_cs(path, source)
+        self.main = load_cs(source, roots)
         self.others: list[tuple[NDArray[Any], NDArray[np.int64]]] = []
-        for shown, real in passthrough:
-            other = load_cs(real, shown)
+        for shown in passthrough:
+            other = load_cs(shown, roots)
             self.others.append((other, _match(self.main, other, source, shown)))
 
     def __len__(self) -> int:
@@ -61,18 +62,29 @@ class CsTable:
         return values.astype(np.float64)
 
 
-def load_cs(path: Path, shown: Path) -> NDArray[Any]:
-    """The structured array of one .cs file; never unpickles. Raises InvalidInput."""
+def load_cs(path: Path, roots: Roots = ANYWHERE) -> NDArray[Any]:
+    """The structured array of one .cs file, mapped into memory; never unpickles. Raises InvalidInput."""
     try:
-        array = np.lib.format.open_memmap(path, mode="r", max_header_size=MAX_HEADER)  # never unpickles
+        with roots.open(path) as file:
+            array = _mapped(file)
     except (ValueError, OSError, EOFError, SyntaxError, TypeError, MemoryError, RecursionError, OverflowError) as error:
         reason = str(error).splitlines()[0][:150] if str(error) else type(error).__name__
         raise InvalidInput(
-            f"is not a .cs file that can be read safely ({reason})", file=shown, hint="export the particles again"
+            f"is not a .cs file that can be read safely ({reason})", file=path, hint="export the particles again"
         ) from None
-    if not isinstance(array, np.ndarray) or array.dtype.names is None or array.ndim != 1 or array.dtype.hasobject:
-        raise InvalidInput("is not a table of named columns", file=shown, hint="give a cryoSPARC particles .cs file")
+    if array.dtype.names is None or array.ndim != 1:
+        raise InvalidInput("is not a table of named columns", file=path, hint="give a cryoSPARC particles .cs file")
     return array
+
+
+def _mapped(file: BinaryIO) -> NDArray[Any]:
+    """As np.lib.format.open_memmap, from an open file. Raises ValueError, and what a damaged header makes it raise."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, in_columns, dtype = read(file, max_header_size=MAX_HEADER)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    return np.memmap(file, dtype, "r", file.tell(), shape, "F" if in_columns else "C")
 
 
 def _match(main: NDArray[Any], other: NDArray[Any], source: Path, shown: Path) -> NDArray[np.int64]:

@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
 from covaria.maps.eight_bit import wraps
-from covaria.opening import Roots
+from covaria.opening import ANYWHERE, Roots
 from covaria.particles.metadata import Metadata
-from covaria.particles.paths import ImagePathResolver, PathGuard, missing_stacks, roots_of
+from covaria.particles.paths import ImagePathResolver, missing_stacks
 from covaria.particles.stacks.images import StackImages
 from covaria.particles.stacks.mrc import StackHeader, first_bytes, read_header
 from covaria.request.model import IngestOptions
 
 LOOKED_AT = 8
 """Stacks, and images of each, from which the kind of bytes is told."""
+
+MOST_LIST_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,8 @@ class LocatedStacks:
         return StackImages(paths, self.stack_of_row, self.image_of_row, box, headers, gain, unsigned)
 
 
-def resolver_for(metadata_file: Path, options: IngestOptions, guard: PathGuard | None) -> ImagePathResolver:
-    return ImagePathResolver(metadata_file.absolute().parent, options.datadir, options.strip_prefix, guard)
+def resolver_for(metadata_file: Path, options: IngestOptions, roots: Roots) -> ImagePathResolver:
+    return ImagePathResolver(metadata_file.absolute().parent, options.datadir, options.strip_prefix, roots)
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,10 @@ class StackSearch:
         return [name for name, path, wanted in found if wanted and path is None]
 
 
-def search_stacks(
-    metadata: Metadata, used: NDArray[np.bool_], options: IngestOptions, guard: PathGuard | None
-) -> StackSearch:
+def search_stacks(metadata: Metadata, used: NDArray[np.bool_], options: IngestOptions, roots: Roots) -> StackSearch:
     """Look for every stack that the rows in use name, and for the others. Raises InvalidInput for a forbidden one."""
     assert metadata.stack_of_row is not None
-    resolver = resolver_for(options.particles, options, guard)
+    resolver = resolver_for(options.particles, options, roots)
     wanted = np.zeros(len(metadata.stack_names), dtype=bool)
     wanted[metadata.stack_of_row[used & (metadata.stack_of_row >= 0)]] = True
     paths = tuple(
@@ -119,21 +119,21 @@ def _found_quietly(resolver: ImagePathResolver, name: str) -> Path | None:
 
 
 def locate_stacks(
-    metadata: Metadata, used: NDArray[np.bool_], options: IngestOptions, guard: PathGuard | None
+    metadata: Metadata, used: NDArray[np.bool_], options: IngestOptions, roots: Roots = ANYWHERE
 ) -> LocatedStacks:
     """Find and open every stack that rows in use name. Raises MissingFile or InvalidInput.
 
     A row that is not in use has no image (stack -1) where its own is missing, unreadable or of another box.
     """
     assert metadata.stack_of_row is not None and metadata.image_of_row is not None
-    search = search_stacks(metadata, used, options, guard)
+    search = search_stacks(metadata, used, options, roots)
     if search.absent:
         raise missing_stacks(metadata.source, search.absent, search.resolver)
     headers: list[StackHeader] = []
     place = np.full(len(search.names) + 1, -1)  # the last is that of rows without a name
     for number in np.argsort(~search.wanted, kind="stable").tolist():
         path = search.paths[number]
-        header = None if path is None else _header(path, headers, roots_of(guard), wanted=bool(search.wanted[number]))
+        header = None if path is None else _header(path, headers, roots, wanted=bool(search.wanted[number]))
         if header is not None:
             place[number] = len(headers)
             headers.append(header)
@@ -191,25 +191,26 @@ def _refuse_unnumbered(metadata: Metadata, headers: list[StackHeader], stacks: N
             )
 
 
-def plain_stacks(path: Path, options: IngestOptions, guard: PathGuard | None) -> LocatedStacks:
+def plain_stacks(options: IngestOptions, roots: Roots = ANYWHERE) -> LocatedStacks:
     """The images of one stack, or of those that a .txt lists (one path a line), in order; boxes are not compared yet.
 
     Raises InvalidInput.
     """
     notes: tuple[str, ...] = ()
+    path = options.particles
     paths = [path]
     if path.suffix.lower() == ".txt":
-        names = [line.strip() for line in _lines(path, options.particles) if line.strip()]
+        names = [line.strip() for line in _lines(path, roots) if line.strip()]
         if not names:
             raise InvalidInput("lists no stacks", file=options.particles, hint="one stack path a line")
-        resolver = resolver_for(options.particles, options, guard)
+        resolver = resolver_for(options.particles, options, roots)
         found = [resolver.find(name) for name in names]
         absent = [name for name, place in zip(names, found, strict=True) if place is None]
         if absent:
             raise missing_stacks(options.particles, absent, resolver)
         paths = [place for place in found if place is not None]
         notes = (f"image stacks found: {resolver.report()}",)
-    headers = tuple(read_header(place, roots_of(guard)) for place in paths)
+    headers = tuple(read_header(place, roots) for place in paths)
     counts = np.array([header.count for header in headers], dtype=np.int64)
     if counts.sum() == 0:
         raise InvalidInput("holds no images", file=options.particles, hint="give a stack with images")
@@ -218,13 +219,12 @@ def plain_stacks(path: Path, options: IngestOptions, guard: PathGuard | None) ->
     return LocatedStacks(headers, stack, np.arange(len(stack)) - first[stack], notes).with_bytes_understood()
 
 
-def _lines(path: Path, shown: Path) -> list[str]:
-    if path.stat().st_size > 2**28:
-        raise InvalidInput("is too large for a list of stacks", file=shown, hint="one stack path a line")
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise InvalidInput("is not text", file=shown, hint="one stack path a line") from None
+def _lines(path: Path, roots: Roots) -> list[str]:
+    with roots.open(path, most_bytes=MOST_LIST_BYTES, hint="one stack path a line") as file:
+        try:
+            return file.read().decode("utf-8").splitlines()
+        except UnicodeDecodeError:
+            raise InvalidInput("is not text", file=path, hint="one stack path a line") from None
 
 
 def _refuse_different_boxes(headers: tuple[StackHeader, ...]) -> None:

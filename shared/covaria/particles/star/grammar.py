@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from covaria.errors import InvalidInput
+from covaria.opening import ANYWHERE, Roots
 from covaria.particles.star.table import StarTable, first_values, shorten, split_values
 
 MAX_BYTES = 8 * 2**30
@@ -17,14 +18,11 @@ _ON_A_LINE = re.compile(rb"\n" + _KEYWORDS, re.IGNORECASE)
 Keywords = list[tuple[int, bytes]]
 
 
-def read_star(path: Path) -> list[StarTable]:
+def read_star(path: Path, roots: Roots = ANYWHERE) -> list[StarTable]:
     """Every table of a STAR file, in file order. Raises InvalidInput for what is not STAR."""
-    size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise InvalidInput(
-            f"{size} bytes is more than a STAR file can hold here ({MAX_BYTES})", file=path, hint="split it"
-        )
-    return parse_star(path.read_bytes(), path)
+    with roots.open(path, most_bytes=MAX_BYTES, hint="split it") as file:
+        data = file.read()
+    return parse_star(data, path)
 
 
 def parse_star(data: bytes, source: Path) -> list[StarTable]:

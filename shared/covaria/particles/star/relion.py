@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
+from covaria.opening import ANYWHERE, Roots
 from covaria.particles.bounds import ctf_checks, euler_check
 from covaria.particles.columns import unknown_note, unknown_relion
 from covaria.particles.metadata import Grouping, Metadata, RowCheck, Shifts, codes_of, not_finite, without_neutral
@@ -78,10 +79,9 @@ def find_tables(tables: list[StarTable], source: Path) -> StarParticles:
     return StarParticles(table, optics[0] if optics else None)
 
 
-def read_relion(path: Path, *, source: Path | None = None) -> Metadata:
-    """A particle STAR file's metadata. `source` is the name used in messages. Raises InvalidInput."""
-    source = source or path
-    tables = read_star(path)
+def read_relion(source: Path, roots: Roots = ANYWHERE) -> Metadata:
+    """A particle STAR file's metadata. Raises InvalidInput."""
+    tables = read_star(source, roots)
     found = find_tables(tables, source)
     table = found.particles
     refuse_tomography(tables, table, source)
