@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | accuracy | soak | attack | stack-smoke | cluster | requirements | clean
+# make demo | test | lint | bench | accuracy | soak | attack | stack-smoke | cluster | requirements | audit | clean
 #
 # PYTHON       the interpreter that makes .venv (3.11 or newer)
 # TORCH_INDEX  where torch comes from; empty: pip's own index. For a CPU-only or a CUDA build: the
@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 QUIET := --quiet --root-user-action=ignore --progress-bar off
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench accuracy soak attack stack-smoke cluster requirements clean rabbitmq
+.PHONY: help demo test lint format bench accuracy soak attack stack-smoke cluster requirements audit clean rabbitmq
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -73,6 +73,11 @@ cluster: $(VENV)/installed
 
 requirements: $(VENV)/installed
 	$(BIN)/python docker/lock.py
+
+# asks PyPI for the known vulnerabilities of every pinned package of the images
+audit: $(VENV)/installed
+	@$(PIP) install $(QUIET) pip-audit==2.10.1
+	$(BIN)/python -m pip_audit --require-hashes --disable-pip --strict $(patsubst %,-r %,$(wildcard docker/requirements/*.txt))
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
