@@ -8,7 +8,7 @@ from shutil import copyfile
 
 import numpy as np
 
-from covaria.errors import RefusedOutput
+from covaria.errors import InvalidInput, MissingFile, RefusedOutput
 from covaria.figures.analysis import AnalysisFigures
 from covaria.figures.drawing import Drawing
 from covaria.figures.movies import movies, write_component_maps
@@ -18,6 +18,7 @@ from covaria.request.model import Request
 from covaria.results.analysis import read_state_resolution
 from covaria.results.confirmed import ConfirmedLatents, load_latents
 from covaria.results.density import density_of
+from covaria.selection.handoff import source_of, write_parts
 from covaria.stage import Context, Job
 from covaria.trajectory import DensityGrid, Trajectory, estimate_density, find_trajectory
 from covaria.tree import AnalysisTree, Tree, record
@@ -68,10 +69,23 @@ def _analyse(
     if not options.skip_umap:
         _lay_flat(out, latents, request.seed, context)
     make_volumes(tree, out, latents.zdim, clusters, list(trajectories.values()), request, context)
+    hand_out(tree, out, clusters, context)
     figures = AnalysisFigures(tree, out, latents.zdim, density)
     write_component_maps(figures, out)
     draw([*figures.drawings(out), *movies(figures, out)], context)
     record.write_findings(tree, "analysis", Findings(states=states_of(out, clusters)))
+
+
+def hand_out(tree: Tree, out: AnalysisTree, clusters: Clusters, context: Context) -> None:
+    """The particles of each cluster in the format of their file; a note where that is not there as it was."""
+    parts = {number: out.center_particles(number) for number in range(len(clusters.centers))}
+    notes = []
+    try:
+        write_parts(source_of(tree, roots=context.roots), clusters.labels, parts, context.roots)
+    except (InvalidInput, MissingFile) as error:
+        notes = [f"the clusters' particles were not written: {error}"]
+        context.log.warning("%s", notes[0])
+    record.write_notes(tree, "analysis", notes)
 
 
 def states_of(out: AnalysisTree, clusters: Clusters) -> tuple[State, ...]:

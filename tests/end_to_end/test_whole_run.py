@@ -21,7 +21,7 @@ from covaria.findings import Findings
 from covaria.simulation import truth as scoring
 from covaria.simulation.dataset import SimulationOptions, simulate
 from covaria.simulation.ensemble import BUILT_IN
-from covaria.tree import AnalysisTree, DensityTree, SubsetTree, Tree, atomic
+from covaria.tree import AnalysisTree, DensityTree, ParticleFiles, SubsetTree, Tree, atomic
 
 N, BOX, CLUSTERS, ALONG = 400, 32, 3, 3
 OPTIONS = (
@@ -144,7 +144,7 @@ def test_a_cluster_goes_back_to_the_file_it_came_from(finished: Tree, dataset: P
     assert np.array_equal(_load(made.indices_pkl), wanted)
     assert np.array_equal(np.loadtxt(made.indices_txt), wanted)
     rows = [line for line in source if "@" in line]
-    assert [line for line in made.star.read_text().splitlines(keepends=True) if "@" in line] == [
+    assert [line for line in ParticleFiles(made.root).star.read_text().splitlines(keepends=True) if "@" in line] == [
         rows[row] for row in wanted
     ]
     assert json.loads(made.job_json.read_text())["command"] == "subset"
@@ -158,7 +158,7 @@ def test_a_cluster_goes_back_to_the_file_it_came_from(finished: Tree, dataset: P
     ("asked", "words"),
     [
         ((), "no condition is given"),
-        (("--where", "weight > 1"), "known: index, half_set"),
+        (("--where", "height > 1"), "known: index, half_set"),
         (("--where", "z1 > 1e9"), "no particle fulfils"),
         (("--cluster", "one"), "is no list of numbers"),
         (("--near", "0"), "needs --nearest"),

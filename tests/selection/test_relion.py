@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import starfile
 
-from covaria.particles.star.subset import write_star_subset
+from covaria.particles.star.subset import StarRows
 from covaria.simulation.dataset import SimulationOptions, simulate
 from covaria.simulation.ensemble import BUILT_IN
 
@@ -35,7 +35,7 @@ def folder_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = np.arange(COUNT)
     for name, keep in (("even", rows % 2 == 0), ("nearly", rows != 7)):
         with (folder / f"{name}.star").open("wb") as file:
-            write_star_subset(folder / "particles.star", keep, file)
+            StarRows(folder / "particles.star").write(keep, file)
     return folder
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
-from covaria.particles.cryosparc.subset import cs_subset, group_file, passthrough_subset
-from covaria.particles.star.subset import write_star_subset
+from covaria.particles.cryosparc.subset import CsRows, group_file
+from covaria.particles.star.subset import StarRows
 
 STAR = """# version 30001
 
@@ -52,7 +52,7 @@ def subset(content: bytes, keep: list[bool], folder: Path) -> bytes:
     source = folder / "particles.star"
     source.write_bytes(content)
     target = io.BytesIO()
-    write_star_subset(source, np.array(keep), target)
+    StarRows(source).write(np.array(keep), target)
     return target.getvalue()
 
 
@@ -117,10 +117,9 @@ def test_cs_rows_keep_every_field_and_the_group_names_each_slot(tmp_path: Path) 
     paths = np.array([b"a.mrc", b"b.mrc", b"c.mrc"])
     main = cs_file(tmp_path / "p.cs", [7, 5, 9], blob__path=paths, blob__idx=[0, 1, 2], alignments3D__pose=np.eye(3))
     other = cs_file(tmp_path / "q.cs", [9, 7, 8, 5], ctf__df1_A=[1.0, 2, 3, 4], alignments3D__shift=np.zeros((4, 2)))
-    kept = cs_subset(tmp_path / "p.cs", np.array([True, False, True]))
+    kept, (passed,) = CsRows(tmp_path / "p.cs", [tmp_path / "q.cs"]).take(np.array([True, False, True]))
     assert np.array_equal(kept, main[[0, 2]])
     assert kept.dtype == main.dtype
-    passed = passthrough_subset(tmp_path / "q.cs", kept["uid"])
     assert np.array_equal(passed, other[[0, 1]])
     group = yaml.safe_load(group_file({"particles.cs": kept, "passthrough_0.cs": passed}, "2 particles"))
     assert group["group"]["type"] == "particle"
@@ -135,6 +134,7 @@ def test_cs_rows_keep_every_field_and_the_group_names_each_slot(tmp_path: Path) 
 def test_repeated_uids_and_another_length_are_refused(tmp_path: Path) -> None:
     cs_file(tmp_path / "p.cs", [7, 7], blob__idx=[0, 1])
     with pytest.raises(InvalidInput, match=r"uid.*twice"):
-        cs_subset(tmp_path / "p.cs", np.array([True, False]))
+        CsRows(tmp_path / "p.cs")
+    cs_file(tmp_path / "r.cs", [7, 8], blob__idx=[0, 1])
     with pytest.raises(InvalidInput, match="has 2 rows, the run had 3"):
-        cs_subset(tmp_path / "p.cs", np.ones(3, bool))
+        CsRows(tmp_path / "r.cs").take(np.ones(3, bool))

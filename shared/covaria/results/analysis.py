@@ -60,11 +60,19 @@ def read_paths(tree: AnalysisTree) -> list[NDArray[np.float64]]:
     """Each trajectory's points (m, k) in latent coordinates. Raises InvalidInput for a damaged one."""
     found: list[NDArray[np.float64]] = []
     while (path := tree.trajectory(len(found)).path_json).is_file():
-        points = np.asarray(_read_json(path).get("path", []), dtype=float)
-        if points.ndim != 2 or not np.isfinite(points).all():
-            raise InvalidInput("holds no path", file=path, hint=ANALYSE_AGAIN)
-        found.append(points)
+        found.append(read_path(path))
     return found
+
+
+def read_path(path: Path) -> NDArray[np.float64]:
+    """The points (m, k) of a path.json, latent coordinates. Raises MissingFile, InvalidInput."""
+    try:
+        points = np.asarray(_read_json(path).get("path", []), dtype=float)
+    except (TypeError, ValueError):
+        points = np.zeros(0)
+    if points.ndim != 2 or len(points) < 2 or not np.isfinite(points).all():
+        raise InvalidInput("holds no path", file=path, hint=ANALYSE_AGAIN)
+    return points
 
 
 def read_state_resolution(path: Path) -> float | None:

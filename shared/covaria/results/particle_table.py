@@ -20,7 +20,8 @@ Numbers are NaN where the row was not used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -86,18 +87,49 @@ def noise_of_images(tree: Tree, noise: Noise, rows: np.ndarray, total: int) -> N
     return replace(noise, bands=table.band_noise[rows], weight=table.weight[rows])
 
 
-def read_particle_table(tree: Tree, total: int) -> ParticleTable:
-    """Raises MissingFile, and InvalidInput for a file that is not such a table of `total` rows."""
+def particle_columns(tree: Tree) -> tuple[str, ...]:
+    """The names of the numbers that the table holds; none where there is no table."""
+    if not tree.particle_table.is_file():
+        return ()
+    with _readable(tree):
+        from pyarrow import parquet
+
+        names = parquet.read_schema(tree.particle_table).names
+    return tuple(name for name in names if name != "half_set")
+
+
+def read_particle_column(tree: Tree, total: int, name: str) -> np.ndarray:
+    """One column of numbers, (total,) float64. Raises MissingFile, InvalidInput."""
+    with _readable(tree):
+        from pyarrow import parquet
+
+        values = parquet.read_table(tree.particle_table, columns=[name])[name].to_numpy()
+    if values.dtype.kind not in "iuf" or len(values) != total:
+        found = f"column {name} has {len(values)} values of {values.dtype} for {total} particles"
+        raise InvalidInput(found, file=tree.particle_table, hint=RECONSTRUCT_AGAIN)
+    return np.asarray(values, np.float64)
+
+
+@contextmanager
+def _readable(tree: Tree) -> Iterator[None]:
     import pyarrow
-    from pyarrow import parquet
 
     path = tree.particle_table
     if not path.is_file():
         raise MissingFile("is not there", file=path, hint=RECONSTRUCT_FIRST)
     try:
-        stored = parquet.read_table(path)
+        yield
     except (pyarrow.ArrowException, OSError) as error:
         raise InvalidInput(f"is not a readable table ({error})", file=path, hint=RECONSTRUCT_AGAIN) from error
+
+
+def read_particle_table(tree: Tree, total: int) -> ParticleTable:
+    """Raises MissingFile, and InvalidInput for a file that is not such a table of `total` rows."""
+    path = tree.particle_table
+    with _readable(tree):
+        from pyarrow import parquet
+
+        stored = parquet.read_table(path)
     names = stored.column_names
     missing = [name for name in ("half_set", "weight", "p_empty", "p_outlier") if name not in names]
     if missing or not any(name.startswith("noise_to_") for name in names):

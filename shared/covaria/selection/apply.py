@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import reduce
+from itertools import pairwise
 from typing import Any as Anything
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
 from covaria.selection.expression import read_expression
-from covaria.selection.model import All, Any, Box, Near, Not, Polygon, Rows, Sample, Selection, Where
+from covaria.selection.model import All, Along, Any, Box, Near, Not, Polygon, Rows, Sample, Selection, Where
 
 Mask = NDArray[np.bool_]
 
@@ -41,8 +42,12 @@ def selected(selection: Selection, table: Table) -> Mask:
             return np.asarray(((points >= low) & (points <= high)).all(axis=1)) & table.used
         case Polygon(columns=names, points=corners):
             return inside_polygon(_points(table, names), np.array(corners)) & table.used
-        case Near():
-            return _near(selection, table)
+        case Near(columns=names, point=point):
+            apart = np.linalg.norm(_points(table, names) - point, axis=1)
+            return _nearest(apart, selection.count, selection.within, table.used)
+        case Along(columns=names, points=line):
+            apart = distance_to_line(_points(table, names), np.array(line))
+            return _nearest(apart, selection.count, selection.within, table.used)
         case Rows(rows=rows):
             return _rows(np.array(rows, dtype=np.int64), table)
         case Sample(count=count, seed=seed, of=whole):
@@ -96,14 +101,23 @@ def _points(table: Table, names: tuple[str, ...]) -> NDArray[np.float64]:
     return np.stack([columns[name].astype(float) for name in names], axis=1)
 
 
-def _near(near: Near, table: Table) -> Mask:
-    distance = np.sqrt(((_points(table, near.columns) - near.point) ** 2).sum(axis=1))
-    distance[~table.used | ~np.isfinite(distance)] = np.inf
-    if near.within is not None:
-        return np.asarray(distance <= near.within)
-    found = np.zeros(len(distance), bool)
-    found[np.argsort(distance, kind="stable")[: near.count]] = True
-    return np.asarray(found & np.isfinite(distance))
+def distance_to_line(points: NDArray[np.float64], line: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N,) distance of points (N, d) from the line through (m, d), to the nearest place on it."""
+    nearest = np.full(len(points), np.inf)
+    for start, end in pairwise(line):
+        step = end - start
+        share = np.clip((points - start) @ step / max(float(step @ step), 1e-300), 0, 1)
+        np.fmin(nearest, np.linalg.norm(points - start - share[:, None] * step, axis=1), out=nearest)
+    return nearest
+
+
+def _nearest(apart: NDArray[np.float64], count: int | None, within: float | None, used: Mask) -> Mask:
+    apart = np.where(used & np.isfinite(apart), apart, np.inf)
+    if within is not None:
+        return np.asarray(apart <= within)
+    found = np.zeros(len(apart), bool)
+    found[np.argsort(apart, kind="stable")[:count]] = True
+    return np.asarray(found & np.isfinite(apart))
 
 
 def _rows(rows: NDArray[np.int64], table: Table) -> Mask:

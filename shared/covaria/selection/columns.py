@@ -13,22 +13,22 @@ from numpy.typing import NDArray
 from covaria.errors import InvalidInput
 from covaria.particles import load
 from covaria.particles.model import Particles
-from covaria.particles.read import read_metadata
 from covaria.pickles import load_pickle
 from covaria.request.model import IngestOptions
+from covaria.results.particle_table import particle_columns, read_particle_column
+from covaria.selection.source import SourceColumns
 from covaria.tree import AnalysisTree, Tree
 from covaria.tree.artifacts import read_kmeans
 from covaria.tree.components import ComponentSizes, read_component_sizes
 
 Values = NDArray[Any]
-LISTED = 40
 
 
 class RunColumns:
     """Columns of OUT, each read when it is first asked for. Rows are those of the run's own arrays."""
 
     def __init__(self, tree: Tree, ingest: IngestOptions, analysis: Path | None = None) -> None:
-        self.tree, self.ingest = tree, ingest
+        self.tree, self.source = tree, SourceColumns(ingest)
         self.analysis = analysis or newest_analysis(tree)
         self._kept: dict[str, Values] = {}
 
@@ -46,14 +46,21 @@ class RunColumns:
 
     def columns(self, names: frozenset[str]) -> Mapping[str, Values]:
         """The named columns, (N,) each. Raises InvalidInput that lists the known names."""
-        makers = self._makers
-        for name in sorted(names):
-            if name not in makers:
-                known = ", ".join(list(makers)[:LISTED])
-                raise InvalidInput(f"no column {name!r}", hint=f"known: {known}")
-            if name not in self._kept:
-                self._kept[name] = makers[name]()
+        for name in sorted(names - self._kept.keys()):
+            self._kept[name] = self._maker(name)()
         return {name: self._kept[name] for name in names}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every column that there is, the run's own first."""
+        return tuple(dict.fromkeys((*self._makers, *self.source.names)))
+
+    def _maker(self, name: str) -> Callable[[], Values]:
+        if name in self._makers:
+            return self._makers[name]
+        if name in self.source.names:
+            return lambda: self._of_copies(self.source.column(name))
+        raise InvalidInput(f"no column {name!r}", hint=f"known: {', '.join(self.names)}")
 
     @cached_property
     def _makers(self) -> dict[str, Callable[[], Values]]:
@@ -63,7 +70,7 @@ class RunColumns:
             "optics_group": lambda: self.particles.optics_group + 1,
             "defocus_u_angstrom": lambda: self.particles.ctf.defocus_u_angstrom,
             "defocus_v_angstrom": lambda: self.particles.ctf.defocus_v_angstrom,
-            "micrograph": self._micrograph,
+            "micrograph": lambda: self._of_copies(self.source.micrograph()),
         }
         zdims = self.tree.zdims()
         if zdims:
@@ -72,6 +79,10 @@ class RunColumns:
             makers |= {f"z{k + 1}": partial(self._latent, k) for k in range(confirmed)}
         if self.analysis is not None:
             makers["cluster"] = self._cluster
+            if AnalysisTree(self.analysis).umap_embedding.is_file():
+                makers |= {f"umap{axis + 1}": partial(self._flat, axis) for axis in (0, 1)}
+        for name in particle_columns(self.tree):
+            makers.setdefault(name, partial(self._found, name))
         return makers
 
     def _half_set(self) -> Values:
@@ -79,6 +90,10 @@ class RunColumns:
         for half, rows in enumerate(load_pickle(self.tree.halfsets)):
             found[np.asarray(rows)] = half + 1
         return found
+
+    def _found(self, name: str) -> Values:
+        """Of model/particles.parquet."""
+        return read_particle_column(self.tree, len(self.particles), name)
 
     def _latent(self, component: int) -> Values:
         """In standard deviations of the motion."""
@@ -90,13 +105,15 @@ class RunColumns:
         assert self.analysis is not None
         return read_kmeans(AnalysisTree(self.analysis)).labels
 
-    def _micrograph(self) -> Values:
-        """Names as the source writes them."""
-        described = read_metadata(self.ingest).metadata
-        if described.micrograph is None:
-            raise InvalidInput("the source names no micrographs", file=self.ingest.particles)
-        names = np.array(described.micrograph_names)[described.micrograph]
-        return np.tile(names, len(self.particles) // len(names))
+    def _flat(self, axis: int) -> Values:
+        assert self.analysis is not None
+        return np.asarray(np.load(AnalysisTree(self.analysis).umap_embedding, allow_pickle=False)[:, axis], float)
+
+    def _of_copies(self, values: Values) -> Values:
+        """A value for each row of the run: symmetry copies of the source lie one after another."""
+        if len(self.particles) % len(values):
+            raise InvalidInput(f"has {len(values)} rows for {len(self.particles)} of the run", file=self.tree.particles)
+        return np.tile(values, len(self.particles) // len(values))
 
 
 def newest_analysis(tree: Tree) -> Path | None:

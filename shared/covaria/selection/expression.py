@@ -104,7 +104,7 @@ class _Reader:
         return self._alike(_COMPARE[type(op)], first, self.value(right))
 
     def _alike(self, compare: Callable[[Any, Any], Any], first: Any, second: Any) -> NDArray[np.bool_]:
-        kinds = {np.asarray(side).dtype.kind in "US" for side in (first, second)}
+        kinds = {np.asarray(side).dtype.kind in "USO" for side in (first, second)}
         if len(kinds) > 1:
             raise InvalidInput(f"{self.text!r} compares a number with a text", hint="texts stand in quotes")
         return np.asarray(compare(first, second), dtype=bool)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput, MissingFile
-from covaria.particles.cryosparc.subset import cs_subset, group_file, passthrough_subset
-from covaria.particles.star.subset import write_star_subset
+from covaria.opening import ANYWHERE, Roots
+from covaria.particles.cryosparc.subset import CsRows, group_file
+from covaria.particles.read import kind_of
+from covaria.particles.star.subset import StarRows
 from covaria.request.model import IngestOptions, Request
-from covaria.tree import SubsetTree, Tree, record
+from covaria.tree import ParticleFiles, SubsetTree, Tree, record
 from covaria.tree.atomic import write_pickle, write_text
-from covaria.tree.sums import sum_of
+from covaria.tree.sums import sum_of_open
 
 
-def source_of(tree: Tree, moved_to: Path | None = None) -> IngestOptions:
+def source_of(tree: Tree, moved_to: Path | None = None, roots: Roots = ANYWHERE) -> IngestOptions:
     """How OUT's particles were read, their files unchanged since. `moved_to` is where the particle file lies now.
 
     Raises InvalidInput where OUT is not ours or a file has changed, MissingFile where it is gone.
@@ -28,10 +31,15 @@ def source_of(tree: Tree, moved_to: Path | None = None) -> IngestOptions:
     sums = {entry["path"]: entry.get("sha256") for entry in asked["inputs"]}
     for path in (ingest.particles, *ingest.passthrough):
         here = moved_to if moved_to is not None and path == ingest.particles else path
-        if not here.is_file():
-            raise MissingFile("the run's source is not there any more", file=here, hint="--source says where it is now")
         known = sums.get(str(path.absolute()))
-        if known is not None and sum_of(here)["sha256"] != known:
+        try:
+            with roots.open(here) as file:
+                changed = known is not None and sum_of_open(file)["sha256"] != known
+        except MissingFile:
+            raise MissingFile(
+                "the run's source is not there any more", file=here, hint="--source says where it is now"
+            ) from None
+        if changed:
             raise InvalidInput(
                 "has changed since the run: its rows may be others",
                 file=here,
@@ -58,20 +66,51 @@ def write_subset(folder: Path, ingest: IngestOptions, keep: NDArray[np.bool_]) -
     rows = np.flatnonzero(keep)
     write_pickle(tree.indices_pkl, rows)
     write_text(tree.indices_txt, "".join(f"{row}\n" for row in rows.tolist()))
-    source = ingest.particles
-    if source.suffix == ".star":
-        with tree.star.open("wb") as file:
-            write_star_subset(source, keep, file)
-    elif source.suffix == ".cs":
-        _write_cs(tree, ingest, keep)
+    source = Source.read(ingest)
+    if source is not None:
+        source.write(keep, ParticleFiles(folder, "particles"))
 
 
-def _write_cs(tree: SubsetTree, ingest: IngestOptions, keep: NDArray[np.bool_]) -> None:
-    main = cs_subset(ingest.particles, keep)
-    files = {tree.cs.name: main}
-    for number, path in enumerate(ingest.passthrough):
-        files[tree.passthrough(number).name] = passthrough_subset(path, main["uid"])
-    for name, table in files.items():
-        with (tree.root / name).open("wb") as file:
-            np.lib.format.write_array(file, table, allow_pickle=False)
-    write_text(tree.csg, group_file(files, f"{len(main)} particles"))
+class Source:
+    """The particle file of a run, read once, whose rows are written in part, in its own format."""
+
+    def __init__(self, rows: StarRows | CsRows) -> None:
+        self.rows = rows
+
+    @staticmethod
+    def read(ingest: IngestOptions, roots: Roots = ANYWHERE) -> Source | None:
+        """None where the run was made from plain stacks. Raises InvalidInput, MissingFile."""
+        kind = kind_of(ingest.particles)
+        if kind == "star":
+            return Source(StarRows(ingest.particles, roots))
+        return Source(CsRows(ingest.particles, ingest.passthrough, roots)) if kind == "cs" else None
+
+    def write(self, keep: NDArray[np.bool_], files: ParticleFiles) -> None:
+        """The rows `keep` (N,). Raises InvalidInput where the source has another number of rows."""
+        if isinstance(self.rows, StarRows):
+            with files.star.open("wb") as file:
+                self.rows.write(keep, file)
+            return
+        main, others = self.rows.take(keep)
+        tables = {files.cs: main} | {files.passthrough(number): table for number, table in enumerate(others)}
+        for path, table in tables.items():
+            with path.open("wb") as file:
+                np.lib.format.write_array(file, table, allow_pickle=False)
+        names = {path.name: table for path, table in tables.items()}
+        write_text(files.csg, group_file(names, f"{len(main)} particles"))
+
+
+def write_parts(
+    ingest: IngestOptions, labels: NDArray[np.int64], parts: Mapping[int, ParticleFiles], roots: Roots = ANYWHERE
+) -> None:
+    """The source's rows by their label (rows of a run, symmetry copies one after another), in the files of each label.
+
+    Where the run was made from plain stacks: their row numbers. Raises InvalidInput, MissingFile.
+    """
+    source = Source.read(ingest, roots)
+    for label, files in parts.items():
+        keep = source_rows(labels == label, copies_of(ingest))
+        if source is not None:
+            source.write(keep, files)
+        else:
+            write_pickle(files.indices, np.flatnonzero(keep))

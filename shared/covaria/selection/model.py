@@ -53,21 +53,43 @@ class Polygon(_Condition):
     points: Annotated[tuple[tuple[Number, Number], ...], Field(min_length=3, max_length=100_000)]
 
 
-class Near(_Condition):
-    """The rows nearest to a point of some columns: so many of them, or all within a distance."""
+class _Nearness(_Condition):
+    """So many rows, or all within a distance."""
 
-    kind: Literal["near"] = "near"
     columns: Annotated[tuple[Name, ...], Field(min_length=1, max_length=64)]
-    point: tuple[Number, ...]
     count: Annotated[int, Field(ge=1)] | None = None
     within: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _one_measure(self) -> Self:
-        if len(self.point) != len(self.columns):
-            raise ValueError("needs a point with one coordinate for each column")
         if (self.count is None) == (self.within is None):
             raise ValueError("needs either a count or a distance (within)")
+        return self
+
+
+class Near(_Nearness):
+    """The rows nearest to a point of some columns."""
+
+    kind: Literal["near"] = "near"
+    point: tuple[Number, ...]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.point) != len(self.columns):
+            raise ValueError("needs a point with one coordinate for each column")
+        return self
+
+
+class Along(_Nearness):
+    """The rows nearest to a line through points of some columns."""
+
+    kind: Literal["along"] = "along"
+    points: Annotated[tuple[tuple[Number, ...], ...], Field(min_length=2, max_length=100_000)]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if any(len(point) != len(self.columns) for point in self.points):
+            raise ValueError("needs points with one coordinate for each column")
         return self
 
 
@@ -109,7 +131,7 @@ class Not(_Condition):
 
 
 Selection = Annotated[
-    Where | Box | Polygon | Near | Rows | Sample | All | Any | Not,
+    Where | Box | Polygon | Near | Along | Rows | Sample | All | Any | Not,
     Field(discriminator="kind"),
 ]
 for _model in (Sample, All, Any, Not):

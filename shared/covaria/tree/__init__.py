@@ -5,6 +5,7 @@ from covaria.tree.folders import (
     ChosenStatesTree,
     DensityTree,
     Documents,
+    ParticleFiles,
     PostprocessTree,
     StatesTree,
     SubsetTree,
@@ -14,6 +15,6 @@ from covaria.tree.paths import Tree
 from covaria.tree.pen import FREE, Pen
 
 __all__ = [
-    "FREE", "AnalysisTree", "ChosenStatesTree", "DensityTree", "Documents", "Pen", "PostprocessTree",
+    "FREE", "AnalysisTree", "ChosenStatesTree", "DensityTree", "Documents", "ParticleFiles", "Pen", "PostprocessTree",
     "StatesTree", "SubsetTree", "Tree", "VolumeFiles",
 ]  # fmt: skip

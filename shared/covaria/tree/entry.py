@@ -20,7 +20,12 @@ from typing import ClassVar, Self, overload
 
 from covaria.request.stages import STAGES
 
-WORDS = {"name": r"(?:center|state)\d{3,}", "stage": f"(?:{'|'.join(STAGES)})", "form": "(?:png|svg|csv)"}
+WORDS = {
+    "name": r"(?:center|state)\d{3,}",
+    "group": r"(?:particles|(?:center|state)\d{3,})",
+    "stage": f"(?:{'|'.join(STAGES)})",
+    "form": "(?:png|svg|csv)",
+}
 DRAWN = {"form": "png"}
 """Of a figure's three files, the one that its accessor names."""
 

@@ -83,13 +83,33 @@ class ChosenStatesTree(StatesTree, Documents):
     points_txt = Entry("points.txt", "", "", "the latent points of `covaria state`, for numpy.loadtxt")
 
 
+@dataclass(frozen=True)
+class ParticleFiles(Part):
+    """Some of a run's particles in the format of its source, in `folder`: of centre or state `name`, or `particles`."""
+
+    folder: Path
+    name: str = "particles"
+
+    @property
+    @override
+    def root(self) -> Path:
+        return self.folder
+
+    @override
+    def named(self) -> Mapping[str, str]:
+        return {"group": self.name}
+
+    star = Entry("{group}.star", "", "selected", "their rows of the source, all tables and columns as they were")
+    cs = Entry("{group}.cs", "", "selected", "their rows of the source, all fields as they were")
+    passthrough = Numbered("{group}_passthrough_{}.cs", "", "selected", "their rows of a passthrough file")
+    csg = Entry("{group}.csg", "", "selected", "the result group that cryoSPARC imports")
+    indices = Entry("{group}.pkl", "", "selected", "of a run from plain stacks: their row numbers, from 0")
+
+
 class SubsetTree(Folder, Documents):
     """What `covaria subset` writes: some of a run's particles in the format of its source."""
 
-    star = Entry("particles.star", "", "selected", "the selected rows, all tables and columns as they were")
-    cs = Entry("particles.cs", "", "selected", "the selected rows, all fields as they were")
-    passthrough = Numbered("passthrough_{}.cs", "", "selected", "their rows of a passthrough file")
-    csg = Entry("particles.csg", "", "selected", "the result group that cryoSPARC imports")
+    _particles = Mount("", ParticleFiles)
     indices_pkl = Entry("indices.pkl", "", "selected", "row numbers of the source, from 0: what --ind takes")
     indices_txt = Entry("indices.txt", "", "selected", "the same as text")
     selection = Entry("selection.json", "", "selected", "the conditions: what --selection takes")
@@ -174,6 +194,7 @@ class AnalysisTree(Folder, Documents):
     )
     centers_txt = Entry("kmeans/centers.txt", "analysis", "analysis_data", "(K, zdim), for numpy.loadtxt")
     _centers = Mount("kmeans", VolumeFiles, "analysis")
+    _particles = Mount("kmeans", ParticleFiles, "analysis")
     _trajectories = Mount("traj{:03d}", StatesTree, "analysis")
 
     @property
@@ -199,6 +220,10 @@ class AnalysisTree(Folder, Documents):
     def center(self, index: int) -> Path:
         """The volume at centre `index`."""
         return self.center_files(index).volume
+
+    def center_particles(self, index: int) -> ParticleFiles:
+        """The files of the particles nearest to centre `index`."""
+        return ParticleFiles(self.kmeans, f"center{index:03d}")
 
     def trajectory(self, index: int) -> StatesTree:
         """The folder of trajectory `index`."""

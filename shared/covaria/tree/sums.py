@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from covaria.opening import ANYWHERE
 
@@ -15,11 +15,16 @@ MOST_SUMMED = 4 << 30
 
 def sum_of(path: Path) -> dict[str, Any]:
     """{size, sha256} of a regular file."""
-    size, digest = 0, hashlib.sha256()
     with ANYWHERE.open(path) as file:
-        while piece := file.read(PIECE):
-            size += len(piece)
-            digest.update(piece)
+        return sum_of_open(file)
+
+
+def sum_of_open(file: BinaryIO) -> dict[str, Any]:
+    """{size, sha256} of what is left to read of a file."""
+    size, digest = 0, hashlib.sha256()
+    while piece := file.read(PIECE):
+        size += len(piece)
+        digest.update(piece)
     return {"size": size, "sha256": digest.hexdigest()}
 
 

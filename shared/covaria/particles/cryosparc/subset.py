@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,30 +11,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
+from covaria.opening import ANYWHERE, Roots
 from covaria.particles.cryosparc.table import load_cs
 
 
-def cs_subset(source: Path, keep: NDArray[np.bool_]) -> NDArray[Any]:
-    """The rows of a .cs file for which keep (N,) is true, every field as it was. Raises InvalidInput."""
-    table = load_cs(source)
-    if len(table) != len(keep):
-        raise InvalidInput(
-            f"has {len(table)} rows, the run had {len(keep)}",
-            file=source,
-            hint="give the file that the run was made from with --source",
-        )
-    uids = table["uid"] if "uid" in (table.dtype.names or ()) else np.zeros(0)
-    if len(np.unique(uids)) != len(uids):
-        raise InvalidInput("the same uid appears twice", file=source, column="uid", hint="export the particles again")
-    return np.asarray(table[keep])
+class CsRows:
+    """A .cs file and its passthrough files, whose rows are written in part.
 
+    Raises InvalidInput where uids repeat, or a passthrough file has none.
+    """
 
-def passthrough_subset(source: Path, uids: NDArray[Any]) -> NDArray[Any]:
-    """The rows of a passthrough file that belong to particles with the given uids, in its own order."""
-    table = load_cs(source)
-    if "uid" not in (table.dtype.names or ()):
-        raise InvalidInput("cannot be joined without this column", file=source, column="uid")
-    return np.asarray(table[np.isin(table["uid"], uids)])
+    def __init__(self, path: Path, passthrough: Sequence[Path] = (), roots: Roots = ANYWHERE) -> None:
+        self.path, self.main = path, load_cs(path, roots)
+        uids = self.main["uid"] if "uid" in (self.main.dtype.names or ()) else np.zeros(0)
+        if len(np.unique(uids)) != len(uids):
+            raise InvalidInput("the same uid appears twice", file=path, column="uid", hint="export the particles again")
+        self.others = [load_cs(other, roots) for other in passthrough]
+        for table, other in zip((self.main, *self.others), (path, *passthrough), strict=True):
+            if passthrough and "uid" not in (table.dtype.names or ()):
+                raise InvalidInput("cannot be joined without this column", file=other, column="uid")
+
+    def take(self, keep: NDArray[np.bool_]) -> tuple[NDArray[Any], list[NDArray[Any]]]:
+        """The rows of the main file for which keep (N,) is true, and those of each passthrough file with their uids,
+        in its own order; every field as it was. Raises InvalidInput where the file has not N rows."""
+        if len(self.main) != len(keep):
+            raise InvalidInput(
+                f"has {len(self.main)} rows, the run had {len(keep)}",
+                file=self.path,
+                hint="give the file that the run was made from with --source",
+            )
+        main = np.asarray(self.main[keep])
+        return main, [np.asarray(other[np.isin(other["uid"], main["uid"])]) for other in self.others]
 
 
 def group_file(files: Mapping[str, NDArray[Any]], title: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
+from covaria.opening import ANYWHERE, Roots
 from covaria.particles.star.grammar import parse_star
 from covaria.particles.star.relion import find_tables
 
@@ -18,34 +19,44 @@ BLANK[[9, 10, 11, 12, 13, 32]] = True
 CHUNK = 1 << 24
 
 
-def write_star_subset(source: Path, keep: NDArray[np.bool_], target: BinaryIO) -> None:
-    """Write `source` to `target` with those rows of its particle table for which keep (N,) is true.
+class StarRows:
+    """A STAR file whose particle rows are written in part; read once."""
 
-    Raises InvalidInput where the table has not N rows.
-    """
-    data = source.read_bytes()
-    table = find_tables(parse_star(data, source), source).particles
-    lone_returns = b"\r" in data and b"\n" not in data
-    ends = _line_ends(data, 13 if lone_returns else NEWLINE)
-    starts = np.concatenate([[0], ends])
-    # The body begins with the end of the last label's line: its rows begin on the next one.
-    first = table.first_line - 1
-    last = int(np.searchsorted(starts, starts[first] + len(table.body) - 1, side="left"))
-    lines = starts[first : last + 1]
-    lines = np.append(lines, len(data)) if last >= len(starts) - 1 and lines[-1] != len(data) else lines
-    is_row = _rows_among(data, lines)
-    if int(is_row.sum()) != len(keep):
-        raise InvalidInput(
-            f"its table data_{table.block} has {int(is_row.sum())} rows, the run had {len(keep)}",
-            file=source,
-            hint="give the file that the run was made from with --source",
-        )
-    kept = ~is_row
-    kept[is_row] = keep
-    target.write(data[: lines[0]])
-    for begin, end in _runs(kept):
-        target.write(memoryview(data)[lines[begin] : lines[end]])
-    target.write(memoryview(data)[lines[-1] :])
+    def __init__(self, path: Path, roots: Roots = ANYWHERE) -> None:
+        with roots.open(path) as file:
+            data = file.read()
+        self.path, self.data = path, data
+        table = find_tables(parse_star(data, path), path).particles
+        self.block = table.block
+        lone_returns = b"\r" in data and b"\n" not in data
+        ends = _line_ends(data, 13 if lone_returns else NEWLINE)
+        starts = np.concatenate([[0], ends])
+        # The body begins with the end of the last label's line: its rows begin on the next one.
+        first = table.first_line - 1
+        last = int(np.searchsorted(starts, starts[first] + len(table.body) - 1, side="left"))
+        lines = starts[first : last + 1]
+        whole = last >= len(starts) - 1 and lines[-1] != len(data)
+        self.lines = np.append(lines, len(data)) if whole else lines
+        self.is_row = _rows_among(data, self.lines)
+
+    def write(self, keep: NDArray[np.bool_], target: BinaryIO) -> None:
+        """Write the file with those rows of its particle table for which keep (N,) is true.
+
+        Raises InvalidInput where the table has not N rows.
+        """
+        count, data, lines = int(self.is_row.sum()), self.data, self.lines
+        if count != len(keep):
+            raise InvalidInput(
+                f"its table data_{self.block} has {count} rows, the run had {len(keep)}",
+                file=self.path,
+                hint="give the file that the run was made from with --source",
+            )
+        kept = ~self.is_row
+        kept[self.is_row] = keep
+        target.write(data[: lines[0]])
+        for begin, end in _runs(kept):
+            target.write(memoryview(data)[lines[begin] : lines[end]])
+        target.write(memoryview(data)[lines[-1] :])
 
 
 def _line_ends(data: bytes, mark: int) -> NDArray[np.int64]:

@@ -1,0 +1,245 @@
+"""Conditions on a finished run, and its particles back in the file that it was made from, whatever that was."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import starfile
+import yaml
+
+from covaria.cli.conditions import Said
+from covaria.errors import InvalidInput, MissingFile
+from covaria.particles.cryosparc.table import load_cs
+from covaria.pickles import load_pickle
+from covaria.selection.apply import selected
+from covaria.selection.columns import RunColumns
+from covaria.selection.handoff import Source, copies_of, source_of, source_rows, write_parts, write_subset
+from covaria.selection.model import Selection, Where
+from covaria.tree import ParticleFiles, SubsetTree, Tree
+from covaria.tree.atomic import write_json
+
+NOTHING = dict.fromkeys(Said.__dataclass_fields__)
+
+
+def chosen(tree: Tree, **options: object) -> list[int]:
+    table = RunColumns(tree, source_of(tree))
+    (condition,) = Said(**(NOTHING | options)).conditions(table)
+    return np.flatnonzero(selected(condition, table)).tolist()
+
+
+def subset_of(tree: Tree, folder: Path, selection: Selection) -> list[int]:
+    """Write the subset; its row numbers."""
+    ingest = source_of(tree)
+    keep = source_rows(selected(selection, RunColumns(tree, ingest)), copies_of(ingest))
+    folder.mkdir()
+    write_subset(folder, ingest, keep)
+    return load_pickle(SubsetTree(folder).indices_pkl).tolist()
+
+
+def rows_of(star: Path) -> list[str]:
+    return [line for line in star.read_text().splitlines() if "@" in line]
+
+
+def test_each_option_selects(plain: Tree, tmp_path: Path) -> None:
+    assert chosen(plain, cluster="0,2")[:3] == [0, 2, 3]
+    assert chosen(plain, where=["p_empty > 0.85"]) == [9, 19, 29, 39, 49, 59]
+    assert chosen(plain, where=["p_outlier < 0.05 and contrast > 1.5"]) == [40, 50]
+    assert chosen(plain, where=["micrograph == 'micrograph0000.mrc' and index < 3"]) == [0, 1, 2]
+    assert chosen(plain, where=["rlnRandomSubset == 1"]) == chosen(plain, where=["half_set == 1"])
+    assert chosen(plain, where=["rlnImageName == '000004@particles.mrcs'"]) == [3]
+    assert chosen(plain, box="z1=1:2,contrast=0:9") == [2, 3, 4]
+    assert chosen(plain, polygon="z1,z2:0.9,-1;2.1,-1;2.1,1;0.9,1") == [2, 3, 4]
+    assert chosen(plain, near="5,0", nearest=3) == [9, 10, 11]
+    assert chosen(plain, near="5,0", within=0.5) == [9, 10, 11]
+    volume = tmp_path / "center001.mrc"
+    known = tmp_path / "diagnostics" / "center001" / "latent_coords.txt"
+    known.parent.mkdir(parents=True)
+    np.savetxt(known, [10.0, 0.0])
+    assert chosen(plain, near=str(volume), nearest=3) == [9, 10, 11]
+    write_json(tmp_path / "path.json", {"path": [[10.0, 0.0], [14.0, 0.0]]})
+    assert chosen(plain, along=tmp_path, within=0.25) == [10, 11, 12, 13, 14]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"where": ["height > 1"]}, "no column 'height'.*known: index.*cluster.*p_empty.*rlnDefocusU"),
+        ({"basin": "0"}, "no column 'basin'"),
+        ({"polygon": "z1,z2:0,0;2,2;2,0;0,2"}, "sides 1 and 3 cross"),
+        ({"polygon": "z1,z2:0,0;1,1"}, "three corners"),
+        ({"box": "z1=2:1"}, "2 is not below 1"),
+        ({"box": "z1"}, "--box 'z1' is not understood"),
+        ({"near": "0,0"}, "--near and --along need"),
+        ({"nearest": 3}, "need --near or --along"),
+        ({"near": "nowhere.mrc", "within": 1.0}, "nothing says where nowhere.mrc lies"),
+        ({"cluster": "one"}, "no list of numbers"),
+    ],
+)
+def test_what_is_not_there_is_refused(plain: Tree, options: dict[str, object], words: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        chosen(plain, **options)
+    assert re.search(words, str(refusal.value), re.DOTALL)
+
+
+def dialect(dataset: Path, folder: Path, name: str) -> Path:
+    """The set's STAR file as other programs write it, beside its stack."""
+    folder.mkdir(exist_ok=True)
+    tables = starfile.read(dataset / "particles.star")
+    optics, particles = tables["optics"], tables["particles"]
+    if name == "stacks":
+        half = len(particles) // 2
+        for number in (1, 2):
+            shutil.copyfile(dataset / "particles.mrcs", folder / f"stack{number}.mrcs")
+        particles["rlnImageName"] = [f"{row + 1:06d}@stack{1 + (row >= half)}.mrcs" for row in range(len(particles))]
+    else:
+        shutil.copyfile(dataset / "particles.mrcs", folder / "particles.mrcs")
+    path = folder / f"{name}.star"
+    if name in ("stacks", "expanded"):
+        copies = 2 if name == "expanded" else 1  # relion_particle_symmetry_expand repeats rows with other angles
+        table = particles.loc[particles.index.repeat(copies)].reset_index(drop=True)
+        if copies == 2:
+            table.loc[1::2, "rlnAngleRot"] += 180
+        starfile.write({"optics": optics, "particles": table}, path)
+        return path
+    row = optics.iloc[0]
+    table = particles.drop(columns=["rlnOpticsGroup", "rlnOriginXAngst", "rlnOriginYAngst"])
+    for axis in "XY":
+        table[f"rlnOrigin{axis}"] = particles[f"rlnOrigin{axis}Angst"] / row["rlnImagePixelSize"]
+    for label in ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"):
+        table[label] = row[label]
+    table["rlnDetectorPixelSize"], table["rlnMagnification"] = 1e-4 * row["rlnImagePixelSize"] * 1e4, 1e4
+    lines = [f"_{label} #{k}" for k, label in enumerate(table.columns, 1)]
+    rows = ["\t".join(map(str, values)) for values in table.itertuples(index=False)]
+    if name == "cistem":  # comment first, one block without a name, values in wide columns
+        rows = ["   ".join(f"{value!s:>14}" for value in values) for values in table.itertuples(index=False)]
+        lines = ["# Written by cisTEM", "", "data_", "", "loop_", *lines, "#  IMAGE  ANGLES", *rows, ""]
+    else:  # Scipion: its own columns, quoted texts
+        table["rlnImageId"], table["sciComment"] = np.arange(len(table)), "'picked twice'"
+        lines = [f"_{label} #{k}" for k, label in enumerate(table.columns, 1)]
+        rows = [" ".join(map(str, values)) for values in table.itertuples(index=False)]
+        lines = ["# version 30001", "data_particles", "loop_", *lines, *rows, ""]
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.mark.parametrize("name", ["stacks", "expanded", "cistem", "scipion"])
+def test_rows_of_every_dialect_go_back(finished: Callable[..., Tree], dataset: Path, tmp_path: Path, name: str) -> None:
+    path = dialect(dataset, tmp_path / "source", name)
+    tree = finished(path, downsample=None)
+    rows = subset_of(tree, tmp_path / "subset", Where(expression="cluster == 1 and p_empty < 0.5"))
+    total = len(rows_of(path))
+    assert rows == [row for row in range(total) if row % 3 == 1 and row % 10 < 5]
+    made = ParticleFiles(tmp_path / "subset").star
+    assert rows_of(made) == [rows_of(path)[row] for row in rows]
+    text, kept = path.read_text(), made.read_text()
+    assert text.partition("@")[0][: text.index("loop_")] == kept[: text.index("loop_")]
+    again = starfile.read(made, always_dict=True)
+    assert len(again["particles" if name != "cistem" else ""]) == len(rows)
+
+
+def test_rows_are_the_originals_whatever_the_run_used(
+    finished: Callable[..., Tree], dataset: Path, tmp_path: Path
+) -> None:
+    path = dataset / "particles.star"
+    index = tmp_path / "some.txt"
+    index.write_text("\n".join(map(str, range(5, 50))))
+    some = finished(path, downsample=None, ind=index)
+    assert subset_of(some, tmp_path / "a", Where(expression="z1 < 4 or z1 > 24")) == [5, 6, 7, 49]
+    small = finished(path, downsample=16)
+    assert subset_of(small, tmp_path / "b", Where(expression="cluster == 0 and z1 < 2")) == [0, 3]
+    assert rows_of(ParticleFiles(tmp_path / "b").star) == [rows_of(path)[row] for row in (0, 3)]
+    copies = finished(path, downsample=None, symmetry="C2")
+    assert subset_of(copies, tmp_path / "c", Where(expression="z1 < 1 or (z1 >= 31 and z1 < 32)")) == [0, 1, 2, 3]
+    table = RunColumns(copies, source_of(copies))
+    found = table.columns(frozenset({"micrograph", "rlnDefocusU", "defocus_u_angstrom"}))
+    assert len(found["micrograph"]) == 2 * len(rows_of(path))
+    assert np.allclose(found["rlnDefocusU"], found["defocus_u_angstrom"])
+
+
+def cs_files(dataset: Path, folder: Path) -> tuple[Path, Path]:
+    """The set as cryoSPARC writes it: poses in one file, CTF in a passthrough file in another order."""
+    rng, count = np.random.default_rng(0), len(rows_of(dataset / "particles.star"))
+    uid = rng.permutation(count).astype("<u8") + 7
+
+    def table(**columns: object) -> np.ndarray:
+        values = {name.replace("__", "/"): np.asarray(value) for name, value in columns.items()}
+        found = np.zeros(count, [(name, value.dtype, value.shape[1:]) for name, value in values.items()])
+        for name, value in values.items():
+            found[name] = value
+        return found
+
+    def each(value: object) -> np.ndarray:
+        return np.repeat(np.asarray(value)[None], count, 0)
+
+    main = table(
+        uid=uid, blob__path=each(b"particles.mrcs"), blob__idx=np.arange(count, dtype="<u4"),
+        blob__shape=each(np.array([32, 32], "<u4")), blob__psize_A=each(np.float32(8)),
+        alignments3D__pose=rng.normal(size=(count, 3)).astype("<f4"), alignments3D__shift=np.zeros((count, 2), "<f4"),
+        location__micrograph_path=np.array([b"a.mrc", b"b.mrc"])[np.arange(count) % 2],
+    )  # fmt: skip
+    optics = {"accel_kv": 300, "cs_mm": 2.7, "amp_contrast": 0.1, "df_angle_rad": 0.1, "phase_shift_rad": 0}
+    ctf = table(
+        uid=uid, ctf__df1_A=10000 + np.arange(count, dtype="<f4"), ctf__df2_A=10000 + np.arange(count, dtype="<f4"),
+        **{f"ctf__{name}": each(np.float32(value)) for name, value in optics.items()},
+    )  # fmt: skip
+    paths = folder / "particles.cs", folder / "passthrough.cs"
+    for path, values in zip(paths, (main, ctf[rng.permutation(count)]), strict=True):
+        with path.open("wb") as file:
+            np.save(file, values)
+    return paths
+
+
+def test_cryosparc_rows_and_their_passthrough(finished: Callable[..., Tree], dataset: Path, tmp_path: Path) -> None:
+    main, passthrough = cs_files(dataset, tmp_path)
+    tree = finished(main, passthrough=(passthrough,), downsample=None, datadir=dataset)
+    wanted = Where(expression="cluster == 1 and ctf_df1_A > 10020 and micrograph == 'b.mrc'")
+    rows = subset_of(tree, tmp_path / "subset", wanted)
+    assert rows == [row for row in range(60) if row % 3 == 1 and row > 20 and row % 2 == 1]
+    files, whole = ParticleFiles(tmp_path / "subset"), load_cs(main)
+    assert np.array_equal(load_cs(files.cs), whole[rows])
+    kept = load_cs(files.passthrough(0))
+    assert sorted(kept["uid"]) == sorted(whole["uid"][rows])
+    assert sorted(kept["ctf/df1_A"] - 10000) == rows
+    group = yaml.safe_load(files.csg.read_text())["results"]
+    assert {name: slot["metafile"] for name, slot in group.items()} == {
+        **dict.fromkeys(("blob", "alignments3D", "location"), ">particles.cs"),
+        "ctf": ">particles_passthrough_0.cs",
+    }
+
+
+def test_every_cluster_in_files_of_its_own(plain: Tree, dataset: Path, tmp_path: Path) -> None:
+    table = RunColumns(plain, source_of(plain))
+    labels = table.columns(frozenset({"cluster"}))["cluster"]
+    parts = {number: ParticleFiles(tmp_path, f"center{number:03d}") for number in range(3)}
+    write_parts(source_of(plain), labels, parts)
+    rows = rows_of(dataset / "particles.star")
+    for number, files in parts.items():
+        assert rows_of(files.star) == rows[number::3]
+    stacks = source_of(plain).model_copy(update={"particles": dataset / "particles.mrcs"})
+    assert Source.read(stacks) is None
+    write_parts(stacks, labels, parts)
+    assert load_pickle(parts[2].indices).tolist() == list(range(2, 60, 3))
+
+
+def test_a_source_that_moved_or_changed_is_refused(
+    finished: Callable[..., Tree], dataset: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "particles.star"
+    shutil.copyfile(dataset / "particles.star", path)
+    shutil.copyfile(dataset / "particles.mrcs", tmp_path / "particles.mrcs")
+    tree = finished(path, downsample=None)
+    moved = path.rename(tmp_path / "moved.star")
+    with pytest.raises(MissingFile, match="not there any more"):
+        source_of(tree)
+    assert source_of(tree, moved).particles == moved
+    lines = moved.read_text().splitlines(keepends=True)
+    moved.write_text("".join(lines[:-2] + lines[-1:]))
+    with pytest.raises(InvalidInput, match="has changed since the run"):
+        source_of(tree, moved)
+    with pytest.raises(InvalidInput, match="not an output directory"):
+        source_of(Tree(tmp_path))
