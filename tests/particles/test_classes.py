@@ -118,7 +118,7 @@ def test_scale_and_b_factor(workshop):
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("tilt_A", (3e4, 0)), ("trefoil_A", (0, 9e4)), ("tetra_A", (9e7, 0, 0, 0)), ("anisomag", (0.2, 0, 0, 0)),
+    [("trefoil_A", (0, 9e4)), ("tetra_A", (9e7, 0, 0, 0)), ("anisomag", (0.2, 0, 0, 0)),
      ("shift_A", (2.0, 0))],
 )  # fmt: skip
 def test_aberrations(workshop, column, value):

@@ -79,7 +79,7 @@ def test_the_norm_correction_is_divided_out(workshop):
     np.testing.assert_array_equal(same.images.read(np.arange(ROWS)), workshop.images)
 
 
-@pytest.mark.parametrize("label", ["_rlnCtfDataAreCtfPremultiplied", "_rlnCtfDataArePhaseFlipped", "_rlnOriginZAngst"])
+@pytest.mark.parametrize("label", ["_rlnMagnificationCorrection", "_rlnOriginZAngst", "_rlnOriginZ"])
 def test_images_of_another_kind_are_refused_where_they_are_used(workshop, tmp_path, label):
     star = workshop.star(particles={label: ["0", "0", "0", "0", "1", "1"]})
     with pytest.raises(InvalidInput, match=rf"row 5, column {label}.*and 1 more"):

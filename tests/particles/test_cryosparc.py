@@ -7,6 +7,7 @@ import pytest
 
 from covaria.errors import InvalidInput
 from covaria.particles import read_particles
+from covaria.particles.phases import of_beam_tilt
 from covaria.particles.rotations import matrices_from_rotation_vectors
 from covaria.request.model import IngestOptions
 
@@ -136,14 +137,17 @@ def test_a_bad_value_is_named(workshop, name, row, value, complaint):
         read(workshop, array)
 
 
-def test_higher_aberrations_are_noted(workshop):
+def test_a_beam_tilt_is_read_and_noted(workshop):
     array = table()
     tilted = np.zeros(COUNT, [*array.dtype.descr, ("ctf/tilt_A", "f4", 2)])
     for name in array.dtype.names:
         tilted[name] = array[name]
     assert "ctf/tilt_A" not in str(read(workshop, tilted).notes)
     tilted["ctf/tilt_A"][2] = 0.1
-    assert "ctf/tilt_A" in str(read(workshop, tilted).notes)
+    found = read(workshop, tilted)
+    assert "ctf/tilt_A: a phase that is taken from 1 images" in found.notes
+    relions = of_beam_tilt(np.full((1, 2), 0.1e-7 / 2.7 * 1e3), np.full(1, 300.0), np.full(1, 2.7))
+    np.testing.assert_allclose(found.ctf.odd_phase[[1, 2]], np.concatenate([0 * relions, relions]), rtol=1e-4)
 
 
 def test_what_is_no_cs_file(workshop, tmp_path):

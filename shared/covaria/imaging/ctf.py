@@ -4,6 +4,8 @@
     gamma  = -pi lambda defocus(theta) s^2 + pi/2 Cs lambda^3 s^4 - atan(w / sqrt(1 - w^2)) - phase shift
     CTF    = -sin(gamma) scale exp(-B s^2 / 4)
     defocus(theta) = (U + V)/2 + (U - V)/2 cos 2(theta - theta_0)
+Even phases of an aberration are added to gamma. Odd ones are no part of the CTF: they are taken from the images when
+they are read, and so is what the images have been multiplied by (`CtfTable.undone`).
 
 (RELION's closed form, src/ctf.h, in words: Rohou and Grigorieff, JSB 2015, eq. 2-4.)
 """
@@ -17,9 +19,16 @@ import torch
 
 from covaria.imaging.plane import HalfPlane
 from covaria.particles.model import ContrastTransfer
+from covaria.particles.phases import exponents, monomials
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Complex, Float, Int
+
+SMALLEST_DIVISOR = 0.05
+"""Images that were multiplied by their CTF are divided by it, or by this where it is smaller: nothing is seen there,
+and a box that was cropped afterwards holds noise of its neighbours."""
+FLIPPED, MULTIPLIED = 1, 2
+"""`ContrastTransfer.applied`"""
 
 
 def wavelength_angstrom(voltage_kv: Float[np.ndarray, "*particle"]) -> Float[np.ndarray, "*particle"]:
@@ -43,7 +52,17 @@ class CtfTable:
         w = ctf.amplitude_contrast
         constant = -np.arctan2(w, np.sqrt(1 - w**2)) - ctf.phase_shift_rad
         angle = 2 * ctf.defocus_angle_rad
-        self.table = np.stack([constant, mean, half * np.cos(angle), half * np.sin(angle), quartic], 1)
+        columns = [constant, mean, half * np.cos(angle), half * np.sin(angle), quartic]
+        step = np.sqrt(step2)
+        self.even = 0 if ctf.even_phase is None else ctf.even_phase.shape[1]
+        if ctf.even_phase is not None:
+            columns += list((ctf.even_phase * _powers(step, self.even, odd=False)).T)
+        self.table = np.stack(columns, 1)
+        self.odd: np.ndarray | None = None
+        """(N, T) radian in units of frequency"""
+        if ctf.odd_phase is not None:
+            self.odd = ctf.odd_phase * _powers(step, ctf.odd_phase.shape[1], odd=True)
+        self.applied = ctf.applied
         scale, b_factor = ctf.scale, ctf.b_factor_angstrom2
         self.envelope: np.ndarray | None = None
         """(N, 2): the scale, and what multiplies k^2 in the exponent; None where every image has 1 and 0."""
@@ -60,6 +79,8 @@ class CtfTable:
         kx, ky = plane.kx.astype(np.float64), plane.ky.astype(np.float64)
         k2 = kx**2 + ky**2
         basis = np.stack([np.ones_like(k2), k2, kx**2 - ky**2, 2 * kx * ky, k2**2])
+        if self.even:
+            basis = np.concatenate([basis, monomials(kx, ky, self.even, odd=False)])
         values: torch.Tensor = -torch.sin(coefficients @ torch.as_tensor(basis, dtype=torch.float32, device=device))
         if self.envelope is None:
             return values
@@ -68,3 +89,24 @@ class CtfTable:
             values * scale * torch.exp(decay * torch.as_tensor(k2, dtype=torch.float32, device=device))
         )
         return damped
+
+    def undone(
+        self, pixels: Complex[torch.Tensor, "image pixel"], rows: Int[np.ndarray, " image"], plane: HalfPlane
+    ) -> Complex[torch.Tensor, "image pixel"]:
+        """Recorded pixels of the particles `rows` as CTF x slice + noise: without odd phases, flips or a second CTF."""
+        if self.odd is not None:
+            kx, ky = plane.kx.astype(np.float64), plane.ky.astype(np.float64)
+            phase = torch.as_tensor(self.odd[rows] @ monomials(kx, ky, self.odd.shape[1], odd=True))
+            pixels = pixels * torch.polar(torch.ones_like(phase), -phase).to(pixels.dtype)
+        if self.applied is not None and self.applied[rows].any():
+            ctf, applied = self.evaluate(rows, plane), torch.as_tensor(self.applied[rows])[:, None]
+            sign = torch.where(ctf < 0, -1.0, 1.0)
+            pixels = torch.where(applied == FLIPPED, pixels * sign, pixels)
+            divided = pixels / (sign * ctf.abs().clamp_min(SMALLEST_DIVISOR))
+            pixels = torch.where(applied == MULTIPLIED, divided, pixels)
+        return pixels
+
+
+def _powers(step: float, count: int, *, odd: bool) -> Float[np.ndarray, " {count}"]:
+    """The units of the monomials, where a frequency is counted in `step`."""
+    return np.array([step ** (a + b) for a, b in exponents(count, odd=odd)])

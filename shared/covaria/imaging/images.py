@@ -1,7 +1,8 @@
 """The images of a run, read once and kept as whitenable Fourier pixels.
 
-Each used image is transformed, moved to its centre, listed on the half plane and divided by `scale` (noise of about one
-for each coefficient). No window is applied: a window correlates the noise it leaves.
+Each used image is transformed, moved to its centre, listed on the half plane, freed of odd phases (`CtfTable.undone`)
+and divided by `scale` (noise of about one for each coefficient). No window is applied: a window correlates the noise it
+leaves.
 """
 
 from __future__ import annotations
@@ -132,12 +133,14 @@ def read_images(
     scale = float(particles.box) * (_grey_level_spread(particles) or 1.0)
     translations = torch.as_tensor(particles.translations[rows[share]], dtype=torch.float32)
     freedom = band_freedom(particles.box)
+    ctf = CtfTable(particles.ctf.take(rows), particles.pixel_size_angstrom, particles.box)
     power = np.zeros((len(rows), len(freedom)))
     step = max(1, CHUNK_BYTES // (particles.box * particles.box * 4))
     for start in range(0, len(share), step):
         chunk = slice(start, min(start + step, len(share)))
         raw = torch.from_numpy(particles.images.read(rows[share[chunk]]))
         pixels = torch.view_as_complex(plane.take(raw)) * plane.phase_ramp(translations[chunk]) / scale
+        pixels = ctf.undone(pixels, share[chunk], plane)
         store.put(slot[chunk], torch.view_as_real(pixels))
         by_pixel = pixels.abs().square() * torch.as_tensor(plane.weight)
         power[share[chunk]] = band_sums(by_pixel, plane).double().numpy() / freedom
@@ -152,7 +155,7 @@ def read_images(
         particles.optics_group[rows],
         share[order],
         store.near(on),
-        CtfTable(particles.ctf.take(rows), particles.pixel_size_angstrom, particles.box),
+        ctf,
         torch.as_tensor(particles.rotations[rows], dtype=torch.float32, device=on),
         scale,
         power,

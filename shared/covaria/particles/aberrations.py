@@ -3,11 +3,9 @@
 An image is off by a phase phi(s) that grows with frequency. Up to pi/4 at the Nyquist frequency of the box used, a map
 loses less than 30 % of its amplitude in the last shell and little before; that is noted. Beyond, it is refused.
 
-    beam tilt       2 pi Cs lambda^2 s^2 (t . s)                 RELION src/obs_model; t in radians, Cs in angstrom
-    coma, trefoil   2 pi lambda^2 s^3 A, 2 pi/3 lambda^2 s^3 A   cryoSPARC's tilt_A = Cs sin(tilt) and trefoil_A
+    trefoil         2 pi/3 lambda^2 s^3 A                        cryoSPARC's trefoil_A
     tetrafoil       pi/2 lambda^3 s^4 A                          as spherical aberration (Rohou and Grigorieff, eq. 4)
     image shift     2 pi (d . s)
-    Zernike         sum c_i Z_i(s), s in 1/angstrom              RELION src/jaz/math/Zernike
     magnification   a quarter of the box from the centre, displacement |M - 1| box / 4 pixels; pi for each at Nyquist
 """
 
@@ -15,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import comb, pi
+from math import pi
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,19 +77,6 @@ class Aberration:
         return worst
 
 
-def beam_tilt(waves: Waves, tilt_mrad: NDArray[np.float64]) -> NDArray[np.float64]:
-    """RELION's beam tilt (u, 2) in milliradian."""
-    along = tilt_mrad[:, :1] * waves.x + tilt_mrad[:, 1:] * waves.y
-    phase: NDArray[np.float64] = 2e-3 * pi * waves.spherical_aberration * waves.wavelength**2 * waves.s2 * along
-    return phase
-
-
-def coma(waves: Waves, tilt_angstrom: NDArray[np.float64]) -> NDArray[np.float64]:
-    """cryoSPARC's tilt_A (u, 2): Cs times the sine of the beam tilt."""
-    along = tilt_angstrom[:, :1] * waves.x + tilt_angstrom[:, 1:] * waves.y
-    return 2 * pi * waves.wavelength**2 * waves.s2 * along
-
-
 def trefoil(waves: Waves, angstrom: NDArray[np.float64]) -> NDArray[np.float64]:
     """cryoSPARC's trefoil_A (u, 2), at its worst direction."""
     size = np.linalg.norm(angstrom, axis=1)[:, None]
@@ -116,36 +101,3 @@ def magnification(waves: Waves, deviation: NDArray[np.float64]) -> NDArray[np.fl
     largest = np.linalg.norm(np.nan_to_num(deviation).reshape(-1, 2, 2), ord=2, axis=(1, 2))[:, None]
     phase: NDArray[np.float64] = 2 * pi * largest * waves.quarter_box_angstrom * np.sqrt(waves.s2)
     return phase
-
-
-def zernike_terms(count: int, *, odd: bool) -> list[tuple[int, int]]:
-    """(m, n) of RELION's first `count` odd or even coefficients: n = 1, 3, 5.. or 0, 2, 4.., m = -n, -n + 2 .. n."""
-    terms: list[tuple[int, int]] = []
-    n = 1 if odd else 0
-    while len(terms) < count:
-        terms += [(m, n) for m in range(-n, n + 1, 2)]
-        n += 2
-    return terms[:count]
-
-
-def zernike(*, odd: bool) -> Phase:
-    """The phase of RELION's odd or even Zernike coefficients (u, k)."""
-
-    def phase(waves: Waves, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
-        radius, azimuth = np.sqrt(waves.s2), np.arctan2(waves.y, waves.x)
-        basis = [
-            _radial(abs(m), n, radius) * (np.cos(m * azimuth) if m >= 0 else np.sin(-m * azimuth))
-            for m, n in zernike_terms(coefficients.shape[1], odd=odd)
-        ]
-        total: NDArray[np.float64] = coefficients @ np.concatenate(basis)
-        return total
-
-    return phase
-
-
-def _radial(m: int, n: int, radius: NDArray[np.float64]) -> NDArray[np.float64]:
-    total = np.zeros_like(radius)
-    for k in range((n - m) // 2 + 1):
-        factor = (-1) ** k * comb(n - k, k) * comb(n - 2 * k, (n - m) // 2 - k)
-        total += factor * radius ** (n - 2 * k)
-    return total

@@ -50,6 +50,7 @@ def assemble(described: Described, options: IngestOptions, roots: Roots = ANYWHE
     translations = shifts.pixels(box, pixel_size)
     _refuse_far_origins(translations, box, used, metadata)
     metadata = _look_at_aberrations(metadata, ctf, used, box, pixel_size, options)
+    metadata = metadata.with_notes(*_modelled(metadata, ctf, used))
     half_set = metadata.half_set
     if options.halfsets is not None:
         half_set = read_halfsets(options.halfsets, metadata.count, roots)
@@ -144,7 +145,9 @@ def _required_ctf(metadata: Metadata) -> ContrastTransfer:
         )
     columns = dict(metadata.ctf)
     columns.setdefault("phase_shift_rad", np.zeros(metadata.count))
-    return ContrastTransfer(**columns)
+    return ContrastTransfer(
+        **columns, odd_phase=metadata.odd_phase, even_phase=metadata.even_phase, applied=metadata.applied
+    )
 
 
 def _ctf_hint(metadata: Metadata) -> str:
@@ -159,6 +162,21 @@ def _ctf_hint(metadata: Metadata) -> str:
         + (", the job's other .cs with --passthrough" if cs else "")
         + "; --no-ctf for images without a CTF"
     )
+
+
+def _modelled(metadata: Metadata, ctf: ContrastTransfer, used: NDArray[np.bool_]) -> list[str]:
+    """Notes on what was found beside a plain CTF and is taken into account."""
+    notes = []
+    for name, what in (("odd_phase", "is taken from"), ("even_phase", "is added to the CTF of")):
+        values = getattr(ctf, name)
+        rows = 0 if values is None else int(np.count_nonzero(np.any(values[used] != 0, axis=1)))
+        if rows:
+            notes.append(f"{metadata.named(name)}: a phase that {what} {rows} images")
+    for number, what in enumerate(("phase-flipped", "multiplied by their CTF"), start=1):
+        rows = 0 if ctf.applied is None else int(np.count_nonzero(ctf.applied[used] == number))
+        if rows:
+            notes.append(f"{rows} images are {what}, which is undone when they are read")
+    return notes
 
 
 def _look_at_aberrations(

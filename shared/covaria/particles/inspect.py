@@ -63,6 +63,7 @@ def inspect(options: IngestOptions, *, roots: Roots = ANYWHERE, export: Path | N
     if export is not None:
         exported = export_pickles(metadata, box, export)
         beyond = [name for name in metadata.ctf if name not in CTF_FIELDS]
+        beyond += [name for name in ("odd_phase", "even_phase", "applied") if getattr(metadata, name) is not None]
         if beyond:
             summary["notes"].append(f"ctf.pkl has no column for what the file says of {', '.join(beyond)}")
         summary["export"] = _export_summary(exported)

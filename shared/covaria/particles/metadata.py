@@ -110,7 +110,12 @@ class Metadata:
     """Columns that say which rows are one object (a filament, a particle), not independent measurements."""
     places_pixels: NDArray[np.float64] | None = None
     """(N, 2) where in its micrograph each particle was picked, in micrograph pixels, NaN where unknown."""
+    odd_phase: NDArray[np.float64] | None = None
+    """(N, T) as in `ContrastTransfer`, and so are the next two."""
+    even_phase: NDArray[np.float64] | None = None
+    applied: NDArray[np.int8] | None = None
     aberrations: tuple[Aberration, ...] = ()
+    """Those that the image model leaves out."""
     checks: tuple[RowCheck, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -224,7 +229,10 @@ def _without_ctf(metadata: Metadata, options: IngestOptions) -> Metadata:
     columns = {name: np.zeros(metadata.count) for name in CTF_FIELDS}
     columns |= {"amplitude_contrast": np.ones(metadata.count), "voltage_kv": np.full(metadata.count, 300.0)}
     kept = tuple(check for check in metadata.checks if check.about != "ctf")
-    return _with_geometry(replace(metadata, ctf=columns, checks=kept, aberrations=()).with_notes(*notes), options)
+    metadata = replace(
+        metadata, ctf=columns, odd_phase=None, even_phase=None, applied=None, aberrations=(), checks=kept
+    )
+    return _with_geometry(metadata.with_notes(*notes), options)
 
 
 def agreed(in_file: float | None, given: float | None, option: str, what: str, metadata: Metadata) -> float | None:

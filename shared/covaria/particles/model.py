@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ class ContrastTransfer:
     """CTF parameters, one entry for each particle. Lengths in angstrom, angles in radians, voltage in kV, Cs in mm.
 
     The whole is multiplied by scale x exp(-b_factor s^2 / 4); None stands for 1 and 0 throughout.
+    odd_phase, even_phase  (N, T) radian: polynomials of the spatial frequency (`covaria.particles.phases`)
+    applied                (N,) what the images have been multiplied by: 0 nothing, 1 the CTF's sign, 2 the CTF
     """
 
     defocus_u_angstrom: NDArray[np.float64]
@@ -40,8 +42,11 @@ class ContrastTransfer:
     phase_shift_rad: NDArray[np.float64]
     b_factor_angstrom2: NDArray[np.float64] | None = None
     scale: NDArray[np.float64] | None = None
+    odd_phase: NDArray[np.float64] | None = None
+    even_phase: NDArray[np.float64] | None = None
+    applied: NDArray[np.int8] | None = None
 
-    def columns(self) -> dict[str, NDArray[np.float64]]:
+    def columns(self) -> dict[str, NDArray[Any]]:
         """The columns that are there, by field name."""
         return {entry.name: values for entry in fields(self) if (values := getattr(self, entry.name)) is not None}
 
@@ -76,7 +81,7 @@ class Particles:
     together: NDArray[np.int64] | None = None
     """(N,) rows of one number share pixels or are one object: they belong into one half-set. None: all independent."""
     notes: tuple[str, ...] = field(default=())
-    """What a user should know: ignored aberrations, images left out, which rule found the stacks."""
+    """What a user should know: what was undone, images left out, which rule found the stacks."""
 
     def __len__(self) -> int:
         return len(self.rotations)

@@ -14,9 +14,9 @@ from covaria.particles.model import ContrastTransfer, Particles
 from covaria.particles.stacks.images import StackImages
 from covaria.tree.pen import FREE, Pen
 
-VERSION = 2
-READABLE = (1, VERSION)
-"""Version 1, of Covaria 0.1.0, has no gain, no B-factors, and reads bytes as signed."""
+VERSION = 3
+READABLE = (1, 2, VERSION)
+"""Version 1, of Covaria 0.1.0, has no gain, no B-factors, and reads bytes as signed; 2 has no aberrations."""
 ARRAYS = ("rotations", "translations", "optics_group", "half_set", "micrograph", "used")
 
 

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
 from covaria.opening import ANYWHERE, Roots
-from covaria.particles.aberrations import Aberration, coma, image_shift, magnification, tetrafoil, trefoil
+from covaria.particles.aberrations import Aberration, image_shift, magnification, tetrafoil, trefoil
 from covaria.particles.bounds import ctf_checks
 from covaria.particles.columns import unknown_cryosparc, unknown_note
 from covaria.particles.cryosparc.alignments import read_poses
 from covaria.particles.cryosparc.table import CsTable
-from covaria.particles.metadata import Grouping, Metadata, RowCheck, codes_of, without_neutral
+from covaria.particles.metadata import Grouping, Metadata, RowCheck, codes_of, not_finite, without_neutral
+from covaria.particles.phases import of_beam_tilt
 
 CTF_COLUMNS = {
     "defocus_u_angstrom": "ctf/df1_A",
@@ -29,7 +30,6 @@ CTF_COLUMNS = {
     "scale": "ctf/scale",
 }
 ABERRATIONS = {
-    "ctf/tilt_A": (2, coma),
     "ctf/trefoil_A": (2, trefoil),
     "ctf/tetra_A": (4, tetrafoil),
     "ctf/anisomag": (4, magnification),
@@ -40,8 +40,10 @@ GROUPS = {
     "filament/filament_uid": "filaments",
     "sym_expand/src_uid": "symmetry copies of one particle",
 }
-COLUMNS = {**CTF_COLUMNS, "image": "blob/idx", "pixel_size_angstrom": "blob/psize_A", "box": "blob/shape"}
-PATH, INDEX, SIGN = "blob/path", "blob/idx", "blob/sign"
+PATH, INDEX, SIGN, TILT = "blob/path", "blob/idx", "blob/sign", "ctf/tilt_A"
+COLUMNS = {
+    **CTF_COLUMNS, "image": INDEX, "pixel_size_angstrom": "blob/psize_A", "box": "blob/shape", "odd_phase": TILT,
+}  # fmt: skip
 
 
 def read_cryosparc(
@@ -86,10 +88,11 @@ def read_cryosparc(
         class_column=f"{poses.prefix}/class_posterior",
         objects=_objects(table),
         places_pixels=_places(table),
+        odd_phase=_beam_tilt(table, ctf),
         aberrations=tuple(_aberrations(table)),
         checks=(
             name_check, *box_check, *poses.checks, *ctf_checks(ctf, source, CTF_COLUMNS, angles="radian"),
-            *sign_checks,
+            *sign_checks, *_finite_tilt(table),
         ),
         notes=(
             *poses.notes, *sign_notes, *_scale_const(table),
@@ -187,6 +190,21 @@ def _scale_const(table: CsTable) -> list[str]:
     if values is None or not np.any(values != 0):
         return []
     return [f"ctf/scale_const is not 0 in {int(np.count_nonzero(values))} rows; it is not modelled"]
+
+
+def _beam_tilt(table: CsTable, ctf: dict[str, NDArray[np.float64]]) -> NDArray[np.float64] | None:
+    """tilt_A is Cs times the sine of the beam tilt, of the sign that converters to RELION's columns take it for."""
+    tilt, voltage = table.numbers(TILT, (2,)), ctf.get("voltage_kv")
+    if tilt is None or voltage is None or not np.any(tilt != 0):
+        return None
+    return of_beam_tilt(tilt, voltage, np.full(len(tilt), 1e-4))  # angstrom are mrad x mm x 1e4
+
+
+def _finite_tilt(table: CsTable) -> list[RowCheck]:
+    tilt = table.numbers(TILT, (2,))
+    if tilt is None:
+        return []
+    return [RowCheck(not_finite(tilt), table.source, TILT, "the value is not finite", "correct it")]
 
 
 def _aberrations(table: CsTable) -> list[Aberration]:

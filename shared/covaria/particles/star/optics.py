@@ -10,22 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
-from covaria.particles.aberrations import Aberration, Phase, beam_tilt, magnification, zernike
-from covaria.particles.metadata import RowCheck
+from covaria.particles.aberrations import Aberration, magnification
+from covaria.particles.metadata import RowCheck, not_finite
+from covaria.particles.phases import added, of_beam_tilt, of_zernike
 from covaria.particles.star.table import StarTable
 
 MICROSCOPE = ("_rlnVoltage", "_rlnSphericalAberration", "_rlnAmplitudeContrast")
 PIXEL_SIZE, BOX, GROUP = "_rlnImagePixelSize", "_rlnImageSize", "_rlnOpticsGroup"
 DETECTOR, MAGNIFICATION = "_rlnDetectorPixelSize", "_rlnMagnification"
 NOT_THE_MODEL = {
-    "_rlnCtfDataAreCtfPremultiplied": (
-        "the images are multiplied by their CTF, which the image model here does not know",
-        "extract the particles again without CTF premultiplication",
-    ),
-    "_rlnCtfDataArePhaseFlipped": (
-        "the images are phase-flipped, which the image model here does not know",
-        "extract the particles again without phase flipping",
-    ),
     "_rlnMagnificationCorrection": (
         "RELION 2's correction of anisotropic magnification is not modelled",
         "extract the particles again from corrected micrographs",
@@ -37,10 +30,11 @@ NOT_THE_MODEL = {
 DIMENSIONS = "_rlnImageDimensionality"
 BEAM_TILT = ("_rlnBeamTiltX", "_rlnBeamTiltY")
 MAGNIFICATION_MATRIX = ("_rlnMagMat00", "_rlnMagMat01", "_rlnMagMat10", "_rlnMagMat11")
-NEUTRAL = ((BEAM_TILT, (0.0, 0.0), beam_tilt), (MAGNIFICATION_MATRIX, (1.0, 0.0, 0.0, 1.0), magnification))
-ZERNIKE = {"_rlnOddZernike": zernike(odd=True), "_rlnEvenZernike": zernike(odd=False)}
+ODD_ZERNIKE, EVEN_ZERNIKE = ZERNIKE = ("_rlnOddZernike", "_rlnEvenZernike")
+PHASE_FLIPPED, PREMULTIPLIED = APPLIED = ("_rlnCtfDataArePhaseFlipped", "_rlnCtfDataAreCtfPremultiplied")
+"""`ContrastTransfer.applied` is 1 and 2 where they are 1."""
 MOST_TERMS = 100
-IN_OPTICS = (*MICROSCOPE, PIXEL_SIZE, BOX, DIMENSIONS, *NOT_THE_MODEL, *BEAM_TILT, *MAGNIFICATION_MATRIX)
+IN_OPTICS = (*MICROSCOPE, PIXEL_SIZE, BOX, DIMENSIONS, *NOT_THE_MODEL, *APPLIED, *BEAM_TILT, *MAGNIFICATION_MATRIX)
 IN_PARTICLES = (*IN_OPTICS, DETECTOR, MAGNIFICATION, GROUP)
 
 
@@ -97,33 +91,53 @@ def read_optics(table: StarTable | None, particles: dict[str, NDArray[Any]], cou
     )
 
 
-def aberrations(optics: Optics, source: Path) -> list[Aberration]:
-    """Beam tilt, Zernike terms and magnification that are not neutral. Raises InvalidInput for what is no list."""
-    count = len(optics.of_row)
-    own = np.arange(count)
-    found = []
-    for labels, neutral, phase in NEUTRAL:
-        deviation = np.zeros((count, len(labels)))
-        for place, (label, value) in enumerate(zip(labels, neutral, strict=True)):
-            if label in optics.columns:
-                deviation[:, place] = optics.columns[label] - value
-        named = [label for label, values in zip(labels, deviation.T, strict=True) if np.any(values != 0)]
-        if named:
-            found.append(Aberration(", ".join(named), deviation, own, phase))
-    found += [
-        aberration
-        for label, phase in ZERNIKE.items()
-        if label in optics.texts and (aberration := _zernike(label, optics, phase, source)) is not None
-    ]
-    return found
+def aberrations(optics: Optics) -> list[Aberration]:
+    """A magnification that is not neutral."""
+    deviation = _stacked(optics, MAGNIFICATION_MATRIX, (1.0, 0.0, 0.0, 1.0))
+    if deviation is None:
+        return []
+    named = [label for label, values in zip(MAGNIFICATION_MATRIX, deviation.T, strict=True) if np.any(values != 0)]
+    return [Aberration(", ".join(named), deviation, np.arange(len(deviation)), magnification)]
 
 
-def _zernike(label: str, optics: Optics, phase: Phase, source: Path) -> Aberration | None:
+def phases(optics: Optics, source: Path) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """Odd and even phases (N, T), None where there are none. Raises InvalidInput for what is no list."""
+    odd, even = (_zernike(label, optics, source, odd=label == ODD_ZERNIKE) for label in ZERNIKE)
+    tilt = _stacked(optics, BEAM_TILT, (0.0, 0.0))
+    voltage, cs = (optics.columns.get(label) for label in MICROSCOPE[:2])
+    if tilt is None or voltage is None or cs is None:
+        return odd, even
+    with np.errstate(all="ignore"):  # a row that is not used may hold anything
+        return added(odd, of_beam_tilt(tilt, voltage, cs)), even
+
+
+def applied(optics: Optics) -> NDArray[np.int8] | None:
+    """(N,) what the images have been multiplied by, as in `ContrastTransfer`; None: nothing."""
+    found = np.zeros(len(optics.of_row), dtype=np.int8)
+    for number, label in enumerate(APPLIED, start=1):
+        if label in optics.columns:
+            found[optics.columns[label] == 1] = number
+    return found if found.any() else None
+
+
+def _stacked(optics: Optics, labels: tuple[str, ...], neutral: tuple[float, ...]) -> NDArray[np.float64] | None:
+    """(N, k) less what is neutral; None where nothing is left in any row."""
+    values = np.zeros((len(optics.of_row), len(labels)))
+    for place, (label, without) in enumerate(zip(labels, neutral, strict=True)):
+        if label in optics.columns:
+            values[:, place] = optics.columns[label] - without
+    return values if np.any(values != 0) else None
+
+
+def _zernike(label: str, optics: Optics, source: Path, *, odd: bool) -> NDArray[np.float64] | None:
+    if label not in optics.texts:
+        return None
     lists = [_coefficients(str(text), label, row, source) for row, text in enumerate(optics.texts[label], start=1)]
-    values = np.zeros((len(lists), max(map(len, lists))))
+    values = np.zeros((len(lists), max(map(len, lists), default=0)))
     for row, numbers in enumerate(lists):
         values[row, : len(numbers)] = numbers
-    return Aberration(label, values, optics.of_row, phase) if values.any() else None
+    polynomial: NDArray[np.float64] | None = of_zernike(values, odd=odd)[optics.of_row] if values.any() else None
+    return polynomial
 
 
 def _coefficients(text: str, label: str, row: int, source: Path) -> list[float]:
@@ -193,6 +207,12 @@ def _model_checks(columns: dict[str, NDArray[np.float64]], source: Path) -> list
         for label, (found, hint) in NOT_THE_MODEL.items()
         if label in columns
     ]
+    checks += [
+        RowCheck(not_finite(columns[label]), source, label, "the value is not finite", "correct it")
+        for label in (*BEAM_TILT, *MAGNIFICATION_MATRIX)
+        if label in columns
+    ]
+    checks += _applied_checks(columns, source)
     dimensions = columns.get(DIMENSIONS)
     if dimensions is not None:
         checks.append(
@@ -204,4 +224,18 @@ def _model_checks(columns: dict[str, NDArray[np.float64]], source: Path) -> list
                 "give 2-D particle images",
             )
         )
+    return checks
+
+
+def _applied_checks(columns: dict[str, NDArray[np.float64]], source: Path) -> list[RowCheck]:
+    """Rows whose images are said to be neither or both, phase-flipped and multiplied by the CTF."""
+    there = [(label, columns[label]) for label in APPLIED if label in columns]
+    checks = [
+        RowCheck(~np.isin(values, (0, 1)), source, label, "is neither 0 nor 1", "correct it", "ctf")
+        for label, values in there
+    ]
+    if len(there) == 2:
+        both = (there[0][1] == 1) & (there[1][1] == 1)
+        found = "the images are said to be phase-flipped and multiplied by their CTF"
+        checks.append(RowCheck(both, source, PREMULTIPLIED, found, "set one of the two columns to 0", "ctf"))
     return checks

@@ -17,7 +17,7 @@ from covaria.particles.metadata import Grouping, Metadata, RowCheck, Shifts, cod
 from covaria.particles.rotations import matrices_from_euler
 from covaria.particles.star import optics as optics_groups
 from covaria.particles.star.grammar import read_star
-from covaria.particles.star.optics import Optics, aberrations, read_optics
+from covaria.particles.star.optics import Optics, aberrations, applied, phases, read_optics
 from covaria.particles.star.table import StarTable, shorten
 from covaria.particles.star.tilts import EXPOSURE, refuse_tilts, refuse_tomography
 
@@ -44,6 +44,8 @@ COLUMNS = {
     "image": IMAGE,
     "shifts": " or ".join((", ".join(ORIGINS_ANGSTROM), ", ".join(ORIGINS_PIXEL))),
     "pixel_size_angstrom": optics_groups.PIXEL_SIZE,
+    "odd_phase": ", ".join((*optics_groups.BEAM_TILT, optics_groups.ODD_ZERNIKE)),
+    "even_phase": optics_groups.EVEN_ZERNIKE,
     "box": optics_groups.BOX,
 }
 """How the file calls our fields."""
@@ -92,6 +94,7 @@ def read_relion(source: Path, roots: Roots = ANYWHERE) -> Metadata:
         raise InvalidInput("holds no particles", file=source, hint="the selection that wrote it was empty")
     refuse_tilts(table, columns, source)
     optics = read_optics(found.optics, columns, count, source)
+    odd_phase, even_phase = phases(optics, source)
     stacks = _image_names(columns[IMAGE], source)
     rotations, shifts, pose_checks, pose_notes = _poses(columns, source)
     ctf = _ctf(columns, optics)
@@ -123,7 +126,10 @@ def read_relion(source: Path, roots: Roots = ANYWHERE) -> Metadata:
         class_column=CLASS if CLASS in columns else "",
         objects=_filaments(columns.get(TUBE), micrograph),
         places_pixels=_places(columns),
-        aberrations=tuple(aberrations(optics, source)),
+        odd_phase=odd_phase,
+        even_phase=even_phase,
+        applied=applied(optics),
+        aberrations=tuple(aberrations(optics)),
         checks=(
             *faults, *optics.checks, stacks.check, *pose_checks,
             *ctf_checks(ctf, source, CTF_COLUMNS, angles="degree"), *half_checks, *gain_checks,

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.particles.metadata import Metadata
-from covaria.particles.model import Particles
+from covaria.particles.model import ContrastTransfer, Particles
+from covaria.particles.phases import to_zernike
 from covaria.particles.read import Described
 from covaria.particles.rotations import euler_from_matrices
 from covaria.particles.star.grammar import read_star
+from covaria.particles.star.optics import APPLIED, EVEN_ZERNIKE, ODD_ZERNIKE
 from covaria.particles.star.relion import CTF_COLUMNS, NORM, ORIGINS_PIXEL, find_tables
 from covaria.particles.star.table import StarTable
 
@@ -33,29 +35,51 @@ def write_star_for(path: Path, described: Described, particles: Particles, stack
 def write_particle_star(path: Path, particles: Particles, metadata: Metadata, stack: Path) -> None:
     """One row for each particle, image i+1 of `stack` (named relative to the STAR's folder); origins in angstrom.
 
-    Optics groups are one for each combination of group, voltage, Cs and amplitude contrast.
+    Optics groups are one for each combination of group, voltage, Cs, amplitude contrast and aberrations.
     """
     ctf = particles.ctf
     microscope = np.stack(
         [particles.optics_group, ctf.voltage_kv, ctf.spherical_aberration_mm, ctf.amplitude_contrast], axis=1
     )
-    combinations, group = np.unique(microscope, axis=0, return_inverse=True)
+    aberrations = _aberrations(ctf)
+    microscope = np.concatenate([microscope, *aberrations.values()], axis=1)
+    combinations, first, group = np.unique(microscope, axis=0, return_index=True, return_inverse=True)
     with path.open("w", encoding="utf-8", errors="surrogateescape") as file:
         file.write("# version 30001\n\ndata_optics\n\n")
-        file.write(_loop(OPTICS_LABELS))
-        for number, (original, voltage, cs, contrast) in enumerate(combinations, start=1):
+        file.write(_loop((*OPTICS_LABELS, *aberrations)))
+        for number, (row, values) in enumerate(zip(first.tolist(), combinations, strict=True), start=1):
+            original, voltage, cs, contrast = values[:4]
             name = f"opticsGroup{number}"
             if len(combinations) == len(metadata.optics_names):
                 name = f"opticsGroup{metadata.optics_names[int(original)]}"
             file.write(
                 f"{number} {name} {contrast:.6f} {cs:.6f} {voltage:.6f} "
-                f"{particles.pixel_size_angstrom:.9g} {particles.box} 2\n"
+                f"{particles.pixel_size_angstrom:.9g} {particles.box} 2"
+                + "".join(f" {_value(columns[row])}" for columns in aberrations.values())
+                + "\n"
             )
         file.write("\n\n# version 30001\n\ndata_particles\n\n")
         columns = _columns(particles, metadata, group.reshape(-1), stack, path.parent)
         file.write(_loop(tuple(columns)))
         file.writelines(_rows(list(columns.values())))
         file.write("\n")
+
+
+def _aberrations(ctf: ContrastTransfer) -> dict[str, NDArray[np.float64]]:
+    """RELION's columns (N, k) for the phases and for what the images were multiplied by, where there are any."""
+    found = {}
+    if ctf.odd_phase is not None:
+        found[ODD_ZERNIKE] = to_zernike(ctf.odd_phase, odd=True)
+    if ctf.even_phase is not None:
+        found[EVEN_ZERNIKE] = to_zernike(ctf.even_phase, odd=False)
+    if ctf.applied is not None:
+        found |= {label: ctf.applied[:, None] == number for number, label in enumerate(APPLIED, start=1)}
+    return found
+
+
+def _value(values: NDArray[np.float64]) -> str:
+    """A flag, or a list of coefficients."""
+    return str(int(values[0])) if len(values) == 1 else "[" + ",".join(f"{value:.9g}" for value in values) + "]"
 
 
 def rewrite_particle_star(path: Path, described: Described, particles: Particles, stack: Path) -> None:
