@@ -18,17 +18,22 @@ from covaria.imaging.images import Images
 from covaria.imaging.noise import Noise
 from covaria.imaging.volumes import completed
 from covaria.maps import solvent_mask, write_volume
-from covaria.particles import read_particles, save
-from covaria.request.model import IngestOptions
+from covaria.maps.fourier import resample_volume
+from covaria.particles import load, read_particles, save
+from covaria.request.model import IngestOptions, Request
+from covaria.request.stages import STAGES
 from covaria.results.latents import write_latents
 from covaria.results.model import write_half_models, write_half_sets
 from covaria.results.parameters import write_parameters
 from covaria.running.passes import Pass
 from covaria.simulation.dataset import SimulationOptions
 from covaria.simulation.ensemble import BUILT_IN
+from covaria.stage import Job
 from covaria.testing import MemoryContext, TruthSet, some_parameters
-from covaria.tree import Tree
+from covaria.tree import Tree, record
+from covaria_ingest.stage import run as ingest
 
+BOX, SMALL = 48, 24
 LATENT_NOISE = 0.15
 """Standard error of the latents, relative to their spread."""
 
@@ -60,7 +65,12 @@ def everyone_map(images, model, half):
 def make(folder, states, *, n_images, snr, box=32, seed=0, n_states=8):
     """Simulate and fit: means of the half-sets by back-projection, true components, true latents made noisy."""
     options = SimulationOptions(n_images=n_images, box=box, pixel_size_angstrom=256 / box, snr=snr, seed=seed)
-    truth = TruthSet.simulated(folder, BUILT_IN[states](n_states), options)
+    return fitted(TruthSet.simulated(folder, BUILT_IN[states](n_states), options), seed)
+
+
+def fitted(truth, seed=0):
+    """What a run would find of a set with known truth."""
+    box = truth.particles.box
     images, labels, volumes = truth.images(), truth.labels, truth.volumes
     spread = (volumes - volumes[labels].mean(0)).reshape(len(volumes), -1)
     axis = np.linalg.svd(spread[np.unique(labels)], full_matrices=False)[2][:1] if len(volumes) > 1 else spread[:1] + 1
@@ -81,7 +91,7 @@ def make(folder, states, *, n_images, snr, box=32, seed=0, n_states=8):
         np.ones((box,) * 3, np.float32),
     )
     means = np.stack([everyone_map(images, blank, half) for half in (0, 1)])
-    masks = solvent_mask("from_halfmaps", means[0], means[1], options.pixel_size_angstrom)
+    masks = solvent_mask("from_halfmaps", means[0], means[1], truth.particles.pixel_size_angstrom)
     component = axis.reshape(1, box, box, box).astype(np.float32)
     first, second = (LinearModel(mean * masks.dilated_mask, component, 1.0) for mean in means)
     model = replace(blank, halves=(first, second), mask=masks.dilated_mask)
@@ -122,6 +132,29 @@ class Finished:
 
 
 @pytest.fixture(scope="session")
+def smaller(tmp_path_factory):
+    """`Finished` of 500 images of 48 pixels that the run made smaller, to 24; truth (2, 48, 48, 48) densities."""
+    folder = tmp_path_factory.mktemp("smaller")
+    options = SimulationOptions(
+        n_images=500, box=BOX, pixel_size_angstrom=4.0, snr=1.0, seed=4, atom_sigma_angstrom=2.0
+    )
+    truth = TruthSet.simulated(folder / "set", BUILT_IN["presence"](2), options)
+    tree, ratio = Tree(folder / "out"), SMALL / BOX
+    request = Request(out=tree.out, ingest=IngestOptions(particles=folder / "set" / "particles.star", downsample=SMALL))
+    record.write_request(tree, job_id="job", command="run", command_line="covaria run", stages=STAGES, request=request)
+    ingest(Job("job", request), MemoryContext())
+    seen = replace(
+        truth,
+        particles=load(tree.particles),
+        volumes=np.stack([resample_volume(volume, SMALL) for volume in truth.volumes]) / ratio,
+        noise=truth.noise[: SMALL // 2] * ratio**4,
+    )
+    simulated = fitted(seen)
+    write_run(tree, simulated, np.zeros(0, int), seen.particles.half_set)
+    return Finished(tree, replace(simulated, volumes=truth.volumes), np.zeros(0, int))
+
+
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     simulated = make(folder / "set", "curved", n_images=400, snr=0.5, box=24)
@@ -144,6 +177,7 @@ def write_run(tree, simulated, excluded, half_set):
         tree,
         some_parameters(
             images.box,
+            s=simulated.latents[simulated.labels].var(0),
             noise_var_used=model.noise.spectrum[:-1] * images.scale**2,
             noise_group_factor=model.noise.factor,
         ),
@@ -155,6 +189,7 @@ def write_run(tree, simulated, excluded, half_set):
     latents = model.latents.take(keep).in_input_order(keep, len(half_set))
     write_latents(tree, latents, latents)
     pixel = images.pixel_size_angstrom
+    write_volume(tree.mask, simulated.mask, pixel)
     write_volume(tree.dilated_mask, model.mask, pixel)
     write_volume(tree.mean_filtered, mean_of(model), pixel)
     write_volume(tree.eigenvolume(0), model.halves[0].components[0], pixel)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,9 +16,35 @@ from covaria.cli.volumes import NewFolder
 from covaria.errors import InvalidInput
 from covaria.request.model import AnalysisOptions
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from covaria.particles import Particles
+    from covaria.running.context import StageContext
+    from covaria.tree import Tree
+
 Computed = Annotated[int, typer.Option("--zdim", metavar="K", help="Which latent coordinates: one that OUT holds.")]
 Folder = Annotated[Path, typer.Option("-o", "--outdir", metavar="DIR", help="A new folder for the volumes.")]
 Replace = Annotated[bool, typer.Option("--overwrite", help="Replace DIR.")]
+FULL = "At the box of the original particles"
+FullBox = Annotated[
+    bool,
+    typer.Option(
+        "--full-box", help="From the particles before they were made smaller; latents stay.", rich_help_panel=FULL
+    ),
+]
+Original = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The same particles, all rows in order, at a larger box (default: the run's own source).",
+        rich_help_panel=FULL,
+    ),
+]
+DataDir = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder that holds their stacks.", rich_help_panel=FULL)
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +63,9 @@ def state(
     ],
     directory: Folder,
     options: Chosen,
+    full_box: FullBox = False,
+    particles: Original = None,
+    datadir: DataDir = None,
     device: o.Device = "auto",
     memory_gb: o.MemoryGb = None,
     overwrite: Replace = False,
@@ -45,7 +74,6 @@ def state(
     import numpy as np
 
     from covaria.results.latents import read_latents
-    from covaria.states import compute_states
     from covaria.states.run import checked_targets
     from covaria.tree import ChosenStatesTree, Tree
 
@@ -53,14 +81,15 @@ def state(
     targets = checked_targets(tree, zdim, read_points(points))
     for row in far_rows(targets, np.array(read_latents(tree, zdim).coordinates)):
         say(f"note: point {row} lies far outside the particles: its volume is an extrapolation", err=True)
+    source = _source(tree, full_box, particles, datadir)
     new = NewFolder(
         "state", out, directory, overwrite, device, memory_gb,
-        {"zdim": zdim, "points": str(points), "b_factor": asked.b_factor},
-        inputs=(points,) if points.is_file() else (),
+        {"zdim": zdim, "points": str(points), "b_factor": asked.b_factor, **_told(source)},
+        inputs=(*((points,) if points.is_file() else ()), *_read(source)),
     )  # fmt: skip
     with new.filled() as (folder, context):
         np.savetxt(ChosenStatesTree(folder).points_txt, targets)
-        compute_states(tree, zdim, targets, folder, "state", b_factor=asked.b_factor, context=context)
+        _make(tree, zdim, targets, folder, asked.b_factor, source, context)
     say(f"wrote {len(targets)} volumes to {directory}")
 
 
@@ -75,6 +104,9 @@ def trajectory(
     end: Annotated[str, typer.Option("--to", metavar="POINT", help="As --from.")],
     directory: Folder,
     options: Chosen,
+    full_box: FullBox = False,
+    particles: Original = None,
+    datadir: DataDir = None,
     device: o.Device = "auto",
     memory_gb: o.MemoryGb = None,
     overwrite: Replace = False,
@@ -83,7 +115,6 @@ def trajectory(
     import numpy as np
 
     from covaria.results.latents import read_latents
-    from covaria.states import compute_states
     from covaria.states.run import checked_targets
     from covaria.trajectory import estimate_density, find_trajectory, read_density
     from covaria.tree import ChosenStatesTree, Tree, atomic
@@ -98,18 +129,61 @@ def trajectory(
     else:
         ground = read_density(tree.density_knee) if tree.density_knee.is_file() else estimate_density(latents)
     found = find_trajectory(ground, ends[0], ends[1], latents)
+    source = _source(tree, full_box, particles, datadir)
     new = NewFolder(
         "trajectory", out, directory, overwrite, device, memory_gb,
         {"zdim": zdim, "from": start, "to": end, "density": str(asked.density) if asked.density else None,
-         "n_vols_along_path": asked.n_vols_along_path, "b_factor": asked.b_factor},
-        inputs=(asked.density,) if asked.density is not None else (),
+         "n_vols_along_path": asked.n_vols_along_path, "b_factor": asked.b_factor, **_told(source)},
+        inputs=(*((asked.density,) if asked.density is not None else ()), *_read(source)),
     )  # fmt: skip
     with new.filled() as (folder, context):
         atomic.write_json(ChosenStatesTree(folder).path_json, found.as_json(asked.n_vols_along_path))
         targets = found.targets(asked.n_vols_along_path)
-        compute_states(tree, zdim, targets, folder, "state", b_factor=asked.b_factor, context=context)
+        _make(tree, zdim, targets, folder, asked.b_factor, source, context)
     say(f"wrote {asked.n_vols_along_path} volumes along a path of cost {found.in_density.cost:.3g} to {directory}")
 
 
 def _asked(options: Chosen) -> AnalysisOptions:
     return checked(AnalysisOptions, options.of("analysis"), options.flags, "analysis")
+
+
+def _source(tree: Tree, full_box: bool, named: Path | None, datadir: Path | None) -> Particles | None:  # noqa: FBT001
+    """The original particles, where they are asked for: looked at before anything is written."""
+    if not full_box and named is None:
+        if datadir is not None:
+            raise InvalidInput("--datadir says where original images are", hint="add --full-box")
+        return None
+    from covaria.particles import load
+    from covaria.states.full_box import original_particles, refuse_others
+
+    if not tree.particles.is_file():
+        raise InvalidInput("is not a finished run", file=tree.out, hint="run `covaria reconstruct` first")
+    original = original_particles(tree, named, datadir)
+    refuse_others(original, load(tree.particles))
+    return original
+
+
+def _told(source: Particles | None) -> dict[str, object]:
+    return {} if source is None else {"particles": str(source.source), "box": source.box}
+
+
+def _read(source: Particles | None) -> tuple[Path, ...]:
+    return () if source is None else (source.source,)
+
+
+def _make(
+    tree: Tree,
+    zdim: int,
+    targets: NDArray[np.float64],
+    folder: Path,
+    b_factor: float,
+    source: Particles | None,
+    context: StageContext,
+) -> None:
+    from covaria.states import compute_states
+    from covaria.states.full_box import load_full_run
+    from covaria.states.sharpen import sharpen_states
+
+    run = None if source is None else load_full_run(tree, zdim, source, context)
+    compute_states(tree, zdim, targets, folder, "state", b_factor=b_factor, context=context, run=run)
+    sharpen_states(tree, folder, len(targets), context)

@@ -12,7 +12,12 @@ from covaria.plots import style
 
 
 def plot_fsc(
-    path: Path, fsc: ArrayLike, pixel_size: float, box: int, fsc_masked: ArrayLike | None = None
+    path: Path,
+    fsc: ArrayLike,
+    pixel_size: float,
+    box: int,
+    fsc_masked: ArrayLike | None = None,
+    title: str = "Half-maps of the mean",
 ) -> style.Sheet:
     """Fourier shell correlation of two half-maps.
 
@@ -30,7 +35,7 @@ def plot_fsc(
         draw_thresholds(axes, 0.5 / pixel_size)
         axes.set_ylim(-0.1, 1.05)
         axes.set_ylabel("Fourier shell correlation")
-        axes.set_title("Half-maps of the mean")
+        axes.set_title(title)
         axes.grid(visible=True)
         style.resolution_axis(axes, pixel_size)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 0.22), frameon=True, framealpha=0.9)

@@ -19,8 +19,11 @@ from covaria.tree.atomic import write_pickle, write_text
 from covaria.tree.sums import sum_of_open
 
 
-def source_of(tree: Tree, moved_to: Path | None = None, roots: Roots = ANYWHERE) -> IngestOptions:
-    """How OUT's particles were read, their files unchanged since. `moved_to` is where the particle file lies now.
+def source_of(
+    tree: Tree, moved_to: Path | None = None, roots: Roots = ANYWHERE, *, option: str = "--source"
+) -> IngestOptions:
+    """How OUT's particles were read, their files unchanged since. `moved_to` is where the particle file lies now, as
+    `option` says.
 
     Raises InvalidInput where OUT is not ours or a file has changed, MissingFile where it is gone.
     """
@@ -29,7 +32,8 @@ def source_of(tree: Tree, moved_to: Path | None = None, roots: Roots = ANYWHERE)
         raise InvalidInput("is not an output directory of Covaria", file=tree.out, hint="give the OUT of a run")
     ingest = Request.model_validate(asked["request"], extra="ignore").ingest
     sums = {entry["path"]: entry.get("sha256") for entry in asked["inputs"]}
-    for path in (ingest.particles, *ingest.passthrough):
+    pickles = (path for path in (ingest.poses, ingest.ctf) if path is not None)
+    for path in (ingest.particles, *ingest.passthrough, *pickles):
         here = moved_to if moved_to is not None and path == ingest.particles else path
         known = sums.get(str(path.absolute()))
         try:
@@ -37,13 +41,13 @@ def source_of(tree: Tree, moved_to: Path | None = None, roots: Roots = ANYWHERE)
                 changed = known is not None and sum_of_open(file)["sha256"] != known
         except MissingFile:
             raise MissingFile(
-                "the run's source is not there any more", file=here, hint="--source says where it is now"
+                "the run's source is not there any more", file=here, hint=f"{option} says where it is now"
             ) from None
         if changed:
             raise InvalidInput(
                 "has changed since the run: its rows may be others",
                 file=here,
-                hint="give the file as it was with --source, or run again",
+                hint=f"give the file as it was with {option}, or run again",
             )
     return ingest if moved_to is None else ingest.model_copy(update={"particles": moved_to})
 

@@ -57,18 +57,26 @@ def compute_states(
     *,
     b_factor: float = 0.0,
     context: Context,
+    run: Run | None = None,
 ) -> list[Path]:
     """Volumes at latent points (T, zdim): `compute_state_groups` for one directory."""
     return compute_state_groups(
-        tree, zdim, [StateGroup(directory, prefix, targets)], b_factor=b_factor, context=context
+        tree, zdim, [StateGroup(directory, prefix, targets)], b_factor=b_factor, context=context, run=run
     )[0]
 
 
 def compute_state_groups(
-    tree: Tree, zdim: int, groups: Sequence[StateGroup], *, b_factor: float = 0.0, context: Context
+    tree: Tree,
+    zdim: int,
+    groups: Sequence[StateGroup],
+    *,
+    b_factor: float = 0.0,
+    context: Context,
+    run: Run | None = None,
 ) -> list[list[Path]]:
     """Write the volumes of every group, all groups in the same passes; the filtered volumes' paths, group by group.
 
+    run   the images and the model that they are made of (default: OUT's own, at its box)
     Of several ranks, the first puts the volumes together and writes them; the others return no paths.
 
     x(z*) = mu + U z* + kernel average of what mu + U z_i leaves of each image near z*, each half-set on its own.
@@ -79,7 +87,7 @@ def compute_state_groups(
         for number, group in enumerate(groups)
         for index, point in enumerate(checked_targets(tree, zdim, group.targets))
     ]
-    run = load_run(tree, zdim, context)
+    run = load_run(tree, zdim, context) if run is None else run
     if wanted:
         needed = len(wanted) * volume_bytes(run.images.box, run.total)
         require_room(wanted[0].directory, needed, f"{len(wanted)} volumes")

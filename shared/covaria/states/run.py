@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput, MissingFile
+from covaria.estimation.latents.model import Latents
 from covaria.estimation.states.model import HalfSetModels
 from covaria.imaging.images import Images, read_images
 from covaria.maps.volume import read_volume
-from covaria.particles import load
+from covaria.particles import Particles, load
 from covaria.results.latents import RECONSTRUCT_FIRST, read_latents, stored_zdim
 from covaria.results.model import read_half_models, read_half_sets
-from covaria.results.parameters import read_parameters
+from covaria.results.parameters import Parameters, read_parameters
 from covaria.results.particle_table import noise_of_images
 from covaria.stage import Context
 from covaria.tree import Tree
@@ -48,11 +49,19 @@ def checked_targets(tree: Tree, zdim: int, targets: NDArray[np.floating]) -> NDA
     return points
 
 
-def load_run(tree: Tree, zdim: int, context: Context) -> Run:
-    """Read OUT's particles, model and latents at `zdim`. Images with no latent (excluded) are left out.
+@dataclass(frozen=True)
+class Known:
+    """What OUT says of its particles: used (N,) those with a latent and a half-set, half_set (N,) 0, 1 or -1."""
 
-    Raises MissingFile and InvalidInput where OUT is not a finished reconstruction.
-    """
+    parameters: Parameters
+    particles: Particles
+    latents: Latents
+    half_set: np.ndarray
+    used: np.ndarray
+
+
+def read_known(tree: Tree, zdim: int, context: Context) -> Known:
+    """Raises MissingFile and InvalidInput where OUT is not a finished reconstruction."""
     if not tree.particles.is_file():
         raise MissingFile("is not there", file=tree.particles, hint=RECONSTRUCT_FIRST)
     parameters = read_parameters(tree)
@@ -65,8 +74,18 @@ def load_run(tree: Tree, zdim: int, context: Context) -> Run:
         )
     half_set = read_half_sets(tree, len(particles))
     used = particles.used & (half_set >= 0) & latents.used & np.isfinite(latents.contrasts)
+    return Known(parameters, particles, latents, half_set, used)
+
+
+def load_run(tree: Tree, zdim: int, context: Context) -> Run:
+    """Read OUT's particles, model and latents at `zdim`. Images with no latent (excluded) are left out.
+
+    Raises MissingFile and InvalidInput where OUT is not a finished reconstruction.
+    """
+    known = read_known(tree, zdim, context)
+    parameters, particles = known.parameters, known.particles
     images = read_images(
-        replace(particles, half_set=half_set, used=used),
+        replace(particles, half_set=known.half_set, used=known.used),
         device=context.device,
         memory_bytes=context.memory_bytes,
         rank=context.ranks.rank,
@@ -76,7 +95,7 @@ def load_run(tree: Tree, zdim: int, context: Context) -> Run:
     noise = parameters.noise(images.scale, images.groups)
     model = HalfSetModels(
         read_half_models(tree, zdim, images.box),
-        latents.take(images.rows),
+        known.latents.take(images.rows),
         noise_of_images(tree, noise, images.rows, len(particles)),
         read_volume(tree.dilated_mask)[0],
     )

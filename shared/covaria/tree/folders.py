@@ -66,6 +66,36 @@ class VolumeFiles(Part):
         return self.params.parent
 
 
+@dataclass(frozen=True)
+class SharpenedFiles(Part):
+    """A volume that a person asked for, ready to be looked at and deposited: `VolumeFiles` has what it is made from."""
+
+    folder: Path
+    name: str
+
+    @property
+    @override
+    def root(self) -> Path:
+        return self.folder
+
+    @override
+    def named(self) -> Mapping[str, str]:
+        return {"name": self.name}
+
+    map = Entry(
+        "{name}_postprocessed.mrc", "", "postprocessed",
+        "of the half-maps: weighted by the corrected FSC, sharpened, low-passed at the resolution",
+    )  # fmt: skip
+    star = Entry(
+        "diagnostics/{name}/postprocess.star", "", "postprocessed",
+        "resolution, B-factor, FSC and Guinier tables as RELION writes them",
+    )  # fmt: skip
+    fsc_csv = Entry(
+        "diagnostics/{name}/fsc.csv", "", "postprocessed", "FSC: unmasked, masked, of random phases, corrected"
+    )
+    fsc_plot = Entry("diagnostics/{name}/fsc_curves.{form}", "", "plots", "FSC unmasked and corrected")
+
+
 class StatesTree(Folder):
     """A folder of state volumes, with or without the path that they lie on."""
 
@@ -81,6 +111,12 @@ class ChosenStatesTree(StatesTree, Documents):
     """What `covaria state` and `covaria trajectory` write: volumes at points that a person chose."""
 
     points_txt = Entry("points.txt", "", "", "the latent points of `covaria state`, for numpy.loadtxt")
+    mask = Entry("mask.mrc", "", "masks", "the soft mask that the FSC curves were taken in")
+    _sharpened = Mount("", SharpenedFiles)
+
+    def sharpened(self, index: int) -> SharpenedFiles:
+        """The sharpened map of state `index`, and its curves."""
+        return SharpenedFiles(self.root, f"state{index:03d}")
 
 
 @dataclass(frozen=True)

@@ -79,16 +79,17 @@ def padded_shell_means(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def solve_mean(sums: tuple[MeanSums, MeanSums], mask: np.ndarray | None = None) -> MeanMap:
-    """Half-maps, their FSC and the regularised mean from the sums of two half-sets."""
+    """Half-maps, their FSC and the regularised mean from the sums of two half-sets.
+
+    No cell is divided by less than a thousandth of its shell's average: few images leave cells next to empty.
+    """
     grids = [volumes.completed(one.grid, 1).cpu() for one in sums]
     numerators = [grid[..., :2] for grid in grids]
     weights = [grid[..., 2].numpy() for grid in grids]
     means, shell = zip(*(padded_shell_means(w) for w in weights), strict=True)
+    floors = [mean[inside] / 1000 for mean, inside in zip(means, shell, strict=True)]
     halves = np.stack(
-        [
-            _volume(num, np.maximum(den, mean[inside] / 1000))
-            for num, den, mean, inside in zip(numerators, weights, means, shell, strict=True)
-        ]
+        [_volume(num, np.maximum(den, floor)) for num, den, floor in zip(numerators, weights, floors, strict=True)]
     )
     curve = fsc(halves[0], halves[1], mask)
     snr = np.append(signal_to_noise(curve.copy()), 0.0)[: len(means[0])]
@@ -97,8 +98,13 @@ def solve_mean(sums: tuple[MeanSums, MeanSums], mask: np.ndarray | None = None) 
     prior = precision[shell[0]]
     return MeanMap(
         halves,
-        _volume(numerators[0] + numerators[1], weights[0] + weights[1] + prior),
-        np.stack([_volume(num, den + prior) for num, den in zip(numerators, weights, strict=True)]),
+        _volume(numerators[0] + numerators[1], np.maximum(weights[0] + weights[1] + prior, floors[0] + floors[1])),
+        np.stack(
+            [
+                _volume(num, np.maximum(den + prior, floor))
+                for num, den, floor in zip(numerators, weights, floors, strict=True)
+            ]
+        ),
         curve,
     )
 
