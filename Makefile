@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | accuracy | soak | attack | stack-smoke | cluster | requirements | audit | clean
+# make demo | test | lint | notebook | bench | accuracy | soak | attack | stack-smoke | cluster | requirements | audit | clean
 #
 # PYTHON       the interpreter that makes .venv (3.11 or newer)
 # TORCH_INDEX  where torch comes from; empty: pip's own index. For a CPU-only or a CUDA build: the
@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 QUIET := --quiet --root-user-action=ignore --progress-bar off
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench accuracy soak attack stack-smoke cluster requirements audit clean rabbitmq
+.PHONY: help demo test lint notebook format bench accuracy soak attack stack-smoke cluster requirements audit clean rabbitmq
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -50,6 +50,11 @@ lint: $(VENV)/installed
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# the guide's notebook in a kernel of its own
+notebook: $(VENV)/installed
+	@mkdir -p build/notebook && cp docs/guide/python.ipynb build/notebook
+	cd build/notebook && rm -rf out set && $(abspath $(BIN))/jupyter-execute python.ipynb
 
 bench: $(VENV)/installed
 	@for file in bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

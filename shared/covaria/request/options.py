@@ -89,6 +89,11 @@ def leaf_types(field: FieldInfo) -> list[Any]:
     return [leaf for leaf, _ in _leaves(field.annotation, ()) if leaf is not types.NoneType]
 
 
+def keyword_of(name: str, option: Option) -> str:
+    """How Python names the option `name` (part.field): as the command line does, without dashes and without "no"."""
+    return option.name or (name.rpartition(".")[2] if option.help else option.off.removeprefix("--no-"))
+
+
 def _look_through(where: str, annotation: Any, marks: tuple[Any, ...]) -> None:
     for leaf, own in _leaves(annotation, marks):
         if isinstance(leaf, type) and issubclass(leaf, PurePath):

@@ -55,6 +55,11 @@ class RunColumns:
         """Every column that there is, the run's own first."""
         return tuple(dict.fromkeys((*self._makers, *self.source.names)))
 
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """Those of the run, without the source's."""
+        return tuple(self._makers)
+
     def _maker(self, name: str) -> Callable[[], Values]:
         if name in self._makers:
             return self._makers[name]
