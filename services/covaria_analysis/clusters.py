@@ -20,6 +20,11 @@ class Clusters:
     centers: Array
     labels: NDArray[np.int64]
 
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """(K,) particles whose estimate lies nearest to each centre."""
+        return np.bincount(self.labels[self.labels >= 0], minlength=len(self.centers))
+
     def nearest_rows(self, latents: ConfirmedLatents) -> NDArray[np.int64]:
         """(K,) the particle nearest to each centre."""
         points = latents.in_deviations(latents.coordinates[latents.rows])

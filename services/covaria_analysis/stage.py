@@ -9,6 +9,7 @@ from shutil import copyfile
 import numpy as np
 
 from covaria.errors import InvalidInput, MissingFile, RefusedOutput
+from covaria.estimation.populations.intervals import Populations
 from covaria.figures.analysis import AnalysisFigures
 from covaria.figures.drawing import Drawing
 from covaria.figures.movies import movies, write_component_maps
@@ -27,6 +28,7 @@ from covaria.tree.atomic import save_npy, write_json
 from covaria_analysis.clusters import Clusters, find_clusters, one_cluster
 from covaria_analysis.endpoints import choose_endpoints
 from covaria_analysis.flat_map import embed_flat
+from covaria_analysis.populations import populations_of, write_populations
 
 MOST_DENSITY_DIMENSIONS = 3
 
@@ -66,6 +68,8 @@ def _analyse(
     context.progress("k-means", 1, 1, "runs")
     trajectories = find_trajectories(clusters, options.n_trajectories, latents, density, context)
     write_tables(out, clusters, trajectories, options.n_vols_along_path)
+    populations = populations_of(tree, latents, clusters, request.seed, context)
+    write_populations(out, clusters, populations)
     if not options.skip_umap:
         _lay_flat(out, latents, request.seed, context)
     make_volumes(tree, out, latents.zdim, clusters, list(trajectories.values()), request, context)
@@ -73,7 +77,7 @@ def _analyse(
     figures = AnalysisFigures(tree, out, latents.zdim, density)
     write_component_maps(figures, out)
     draw([*figures.drawings(out), *movies(figures, out)], context)
-    record.write_findings(tree, "analysis", Findings(states=states_of(out, clusters)))
+    record.write_findings(tree, "analysis", Findings(states=states_of(out, clusters, populations)))
 
 
 def hand_out(tree: Tree, out: AnalysisTree, clusters: Clusters, context: Context) -> None:
@@ -88,14 +92,17 @@ def hand_out(tree: Tree, out: AnalysisTree, clusters: Clusters, context: Context
     record.write_notes(tree, "analysis", notes)
 
 
-def states_of(out: AnalysisTree, clusters: Clusters) -> tuple[State, ...]:
+def states_of(out: AnalysisTree, clusters: Clusters, populations: Populations) -> tuple[State, ...]:
     """What is known of the map at each centre."""
-    counts = np.bincount(clusters.labels[clusters.labels >= 0], minlength=len(clusters.centers))
+    counts = clusters.counts
     return tuple(
         State(
             name=out.center(number).stem,
             particles=int(count),
             share=float(count / counts.sum()),
+            population=float(populations.share[number]),
+            low=float(populations.low[number]),
+            high=float(populations.high[number]),
             resolution_angstrom=read_state_resolution(out.center_files(number).params),
         )
         for number, count in enumerate(counts)

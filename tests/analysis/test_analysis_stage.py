@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import pickle
 
@@ -11,9 +12,13 @@ import pytest
 from covaria.errors import Cancelled, InvalidInput, RefusedOutput
 from covaria.estimation.latents.model import Latents
 from covaria.maps import write_volume
+from covaria.particles import save
+from covaria.particles.model import ContrastTransfer, Particles
+from covaria.particles.stacks.images import StackImages
 from covaria.plots import style
 from covaria.request.model import AnalysisOptions, IngestOptions, ReconstructionOptions, Request
 from covaria.results.latents import write_latents
+from covaria.results.model import write_half_sets
 from covaria.stage import Job
 from covaria.testing import MemoryContext
 from covaria.tree import AnalysisTree, Tree, VolumeFiles, record
@@ -50,7 +55,22 @@ def out_fixture(tmp_path):
     maps = (tree.mean, tree.mean_filtered, tree.mean_half(1), tree.mean_half(2), tree.mask, tree.dilated_mask)
     for path in (*maps, *(tree.eigenvolume(k) for k in range(3))):
         write_volume(path, BALL, 3.0)
+    write_half_sets(tree, (np.arange(0, COUNT, 2), np.arange(1, COUNT, 2)))
+    store_particles(tree)
     return tmp_path / "out"
+
+
+def store_particles(tree):
+    """What the ingest stage leaves: poses and CTF that nobody looks at here, 30 micrographs."""
+    none = np.zeros(COUNT)
+    stack = StackImages((tree.out / "p.mrcs",), np.zeros(COUNT, np.int64), np.arange(COUNT), 16)
+    micrograph = np.arange(COUNT) // 20
+    particles = Particles(
+        tree.out / "p.star", 16, 3.0, np.tile(np.eye(3), (COUNT, 1, 1)), np.zeros((COUNT, 2)),
+        ContrastTransfer(*[none] * 7), np.zeros(COUNT, np.int64), (np.arange(COUNT) % 2).astype(np.int8), micrograph,
+        np.ones(COUNT, bool), stack,
+    )  # fmt: skip
+    save(tree.particles, particles)
 
 
 def confirm(out, count):
@@ -267,6 +287,13 @@ def test_states_are_among_the_findings(out):
     assert sum(one.particles for one in states) == COUNT - COUNT // 20
     assert sum(one.share for one in states) == pytest.approx(1)
     assert {one.resolution_angstrom for one in states} == {8.5}
+    assert sum(one.population for one in states) == pytest.approx(1)
+    assert all(one.low <= one.population <= one.high for one in states)
+    with AnalysisTree(out / "analysis_3").populations_csv.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["state"] for row in rows] == [one.name for one in states]
+    share, population = (np.array([float(row[name]) for row in rows]) for name in ("share", "population"))
+    np.testing.assert_allclose(population, share, atol=0.08, err_msg="coordinates as exact as these are counted")
 
 
 def test_fewer_particles_than_clusters_makes_as_many(out, caplog):

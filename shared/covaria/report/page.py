@@ -49,6 +49,7 @@ class StateRow:
     name: str
     particles: int
     share: float
+    population: str
     resolution_angstrom: float | None
     volume: str
     picture: Picture | None
@@ -140,13 +141,13 @@ def _states(states: Sequence[StateRow]) -> Iterator[str]:
         return
     yield "<h2>States</h2><p>Maps at the centres of the latent cloud, one level, one camera.</p>"
     yield '<table class="states"><thead><tr><th>state</th><th></th><th>particles</th><th>share</th>'
-    yield "<th>resolution (FSC 1/7)</th><th>map</th></tr></thead><tbody>"
+    yield "<th>population (90 % interval)</th><th>resolution (FSC 1/7)</th><th>map</th></tr></thead><tbody>"
     for row in states:
         shown = "" if row.picture is None else _image(row.picture, row.name)
         resolution = "" if row.resolution_angstrom is None else f"{row.resolution_angstrom:.1f} Å"
         yield (
             f"<tr><td>{safe(row.name)}</td><td>{shown}</td><td>{row.particles:,}</td><td>{100 * row.share:.1f} %</td>"
-            f"<td>{resolution}</td><td><code>{safe(row.volume)}</code></td></tr>"
+            f"<td>{safe(row.population)}</td><td>{resolution}</td><td><code>{safe(row.volume)}</code></td></tr>"
         )
     yield "</tbody></table>"
 

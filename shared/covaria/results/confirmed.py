@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
-from covaria.results.latents import RECONSTRUCT_AGAIN, read_latents, stored_zdim
+from covaria.results.latents import RECONSTRUCT_AGAIN, read_latents, read_unregularised, stored_zdim
 from covaria.results.particle_table import counting
 from covaria.tree import Tree
 from covaria.tree.components import read_component_sizes
@@ -65,6 +65,17 @@ def load_latents(tree: Tree, zdim: int) -> ConfirmedLatents:
     contrasts = found.contrasts.astype(float)
     used = found.used & counting(tree, len(found))
     return ConfirmedLatents(coordinates, sizes.deviations[:zdim], confirmed, contrasts, used)
+
+
+def free_estimates(tree: Tree, latents: ConfirmedLatents) -> tuple[Array, Array]:
+    """Of the rows in use, coordinates without a prior (n, confirmed) and the inverse covariances of their errors
+    (n, confirmed, confirmed), in standard deviations of the motion; nothing moves along what is not confirmed."""
+    found, kept = read_unregularised(tree, latents.zdim), slice(0, latents.confirmed)
+    precisions = np.asarray(found.precision[latents.rows], dtype=float)
+    data = np.einsum("nij,nj->ni", precisions, np.asarray(found.coordinates[latents.rows], dtype=float))[:, kept]
+    precisions, deviations = precisions[:, kept, kept], latents.deviations[kept]
+    coordinates = np.einsum("nij,nj->ni", np.linalg.pinv(precisions, hermitian=True), data)
+    return coordinates / deviations, precisions * (deviations[:, None] * deviations)
 
 
 def typical_error(tree: Tree, latents: ConfirmedLatents, most: int = 2000) -> Array:

@@ -229,6 +229,10 @@ class AnalysisTree(Folder, Documents):
         "data/trajectory_endpoints.pkl", "analysis", "analysis_data", "{centers, pairs: [[i, j], ...]}"
     )
     centers_txt = Entry("kmeans/centers.txt", "analysis", "analysis_data", "(K, zdim), for numpy.loadtxt")
+    populations_csv = Entry(
+        "kmeans/populations.csv", "analysis", "analysis_data",
+        "share of the particles that truly lie nearest to each centre, with a 90 % interval",
+    )  # fmt: skip
     _centers = Mount("kmeans", VolumeFiles, "analysis")
     _particles = Mount("kmeans", ParticleFiles, "analysis")
     _trajectories = Mount("traj{:03d}", StatesTree, "analysis")

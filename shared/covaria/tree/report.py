@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from covaria.errors import CovariaError
-from covaria.findings import Findings
+from covaria.findings import Findings, population_words
 from covaria.opening import open_inside
 from covaria.report.page import Picture, Section, StateRow, page
 from covaria.request.model import Request
@@ -92,7 +92,8 @@ def _state_rows(shelf: _Shelf, analysis: AnalysisTree, findings: Findings) -> It
     for number, one in enumerate(findings.states):
         volume = analysis.center(number).relative_to(shelf.out).as_posix()
         picture = shelf.read(analysis.state_picture(number), one.name)
-        yield StateRow(one.name, one.particles, one.share, one.resolution_angstrom, volume, picture)
+        words = population_words(one)
+        yield StateRow(one.name, one.particles, one.share, words, one.resolution_angstrom, volume, picture)
 
 
 @dataclass
