@@ -7,7 +7,7 @@ import pytest
 
 from covaria.errors import InvalidInput
 from covaria.particles import read_particles
-from covaria.particles.aberrations import Aberration, image_shift, magnification, tetrafoil, trefoil
+from covaria.particles.aberrations import Aberration, image_shift, tetrafoil, trefoil
 from covaria.request.model import IngestOptions
 
 LAMBDA = 0.019687  # angstrom, 300 kV
@@ -28,11 +28,6 @@ def test_a_tetrafoil_is_as_spherical_aberration():
 
 def test_a_shift_of_a_quarter_pixel_is_pi_over_four():
     assert worst([0.25, 0.0], image_shift) == pytest.approx(np.pi / 4, rel=1e-6)
-
-
-def test_magnification_moves_the_edge_of_the_particle():
-    """1 % of a quarter of 128 pixels is .32 pixels, pi for each at Nyquist."""
-    assert worst([0.01, 0, 0, 0], magnification) == pytest.approx(0.32 * np.pi, rel=1e-3)
 
 
 def with_trefoil(workshop, angstrom):

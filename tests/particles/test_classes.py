@@ -118,8 +118,7 @@ def test_scale_and_b_factor(workshop):
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("trefoil_A", (0, 9e4)), ("tetra_A", (9e7, 0, 0, 0)), ("anisomag", (0.2, 0, 0, 0)),
-     ("shift_A", (2.0, 0))],
+    [("trefoil_A", (0, 9e4)), ("tetra_A", (9e7, 0, 0, 0)), ("shift_A", (2.0, 0))],
 )  # fmt: skip
 def test_aberrations(workshop, column, value):
     values = np.zeros((ROWS, len(value)), "f4")

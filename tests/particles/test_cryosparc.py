@@ -120,9 +120,9 @@ def test_a_missing_column_is_named(workshop, name, hint):
 @pytest.mark.parametrize(
     ("name", "row", "value", "complaint"),
     [
-        ("blob/psize_A", 2, 1.6, "share one pixel size"),
+        ("blob/psize_A", 2, 1.9, "pixel sizes may differ by 20%"),
         ("blob/psize_A", 2, 0, "row 3, column blob/psize_A"),
-        ("blob/shape", 1, 32, "share one box"),
+        ("blob/shape", 1, 32, "box lengths in angstrom may differ"),
         ("blob/idx", 3, 99, "row 4, column blob/idx"),
         ("blob/path", 0, b"", "path is empty"),
         ("ctf/df1_A", 4, np.nan, "row 5, column ctf/df1_A"),

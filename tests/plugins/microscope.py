@@ -11,6 +11,8 @@ import numpy as np
 from covaria.particles.stacks.mrc import write_header
 
 WIDTH = 3.0
+THICKNESS = 2.0
+"""Angstrom of density that make one grey level, whatever the pixel."""
 Phase = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -81,13 +83,13 @@ class Specimen:
         return replace(self, angles=self.angles[rows], origins=self.origins[rows], defocus=self.defocus[rows])
 
     def volume(self, box: int, pixel_size: float) -> np.ndarray:
-        """Density whose sum over voxels along a ray is the image."""
+        """Density whose sum over voxels along a ray is the image, in RELION's units of this pixel size."""
         grid = (np.arange(box) - box // 2) * pixel_size
         parts = [np.exp(-((grid - x[:, None]) ** 2) / 2 / WIDTH**2) for x in self.places.T]
-        return np.einsum("b,bz,by,bx->zyx", self.weights, parts[2], parts[1], parts[0])
+        return np.einsum("b,bz,by,bx->zyx", self.weights, parts[2], parts[1], parts[0]) * (pixel_size / THICKNESS)
 
     def images(self, optics: Microscope, scale: np.ndarray | None = None, b_factor: np.ndarray | None = None):
-        """(N, D, D) without noise, bright; grey levels are those of a volume of the same pixel size."""
+        """(N, D, D) without noise, bright."""
         box, pixel = optics.box, optics.pixel_size
         step = 1 / (box * pixel)
         x0, y0 = np.meshgrid(np.arange(box // 2 + 1) * step, np.fft.fftfreq(box) / pixel)
@@ -95,7 +97,7 @@ class Specimen:
         x, y = m[0][0] * x0 + m[0][1] * y0, m[1][0] * x0 + m[1][1] * y0
         out = np.empty((len(self.angles), box, box))
         for row in range(len(out)):
-            spectrum = self._slice(self.angles[row], x, y) / pixel**3
+            spectrum = self._slice(self.angles[row], x, y) / (THICKNESS * pixel**2)
             ctf = self._ctf(row, optics, x, y)
             if scale is not None:
                 ctf = ctf * scale[row] * np.exp(-b_factor[row] * (x**2 + y**2) / 4)

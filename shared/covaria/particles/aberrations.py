@@ -6,7 +6,6 @@ loses less than 30 % of its amplitude in the last shell and little before; that 
     trefoil         2 pi/3 lambda^2 s^3 A                        cryoSPARC's trefoil_A
     tetrafoil       pi/2 lambda^3 s^4 A                          as spherical aberration (Rohou and Grigorieff, eq. 4)
     image shift     2 pi (d . s)
-    magnification   a quarter of the box from the centre, displacement |M - 1| box / 4 pixels; pi for each at Nyquist
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ class Waves:
     spherical_aberration: NDArray[np.float64]
     x: NDArray[np.float64]
     y: NDArray[np.float64]
-    quarter_box_angstrom: float
 
     @property
     def s2(self) -> NDArray[np.float64]:
@@ -70,7 +68,6 @@ class Aberration:
                 kinds[:, -1:] * 1e7,
                 radius * np.cos(angle)[None],
                 radius * np.sin(angle)[None],
-                box * pixel_size_angstrom / 4,
             )
             largest = np.abs(self.phase(waves, kinds[:, :-2])).max(axis=1)
         worst: NDArray[np.float64] = largest[back.reshape(-1)]
@@ -94,10 +91,3 @@ def tetrafoil(waves: Waves, angstrom: NDArray[np.float64]) -> NDArray[np.float64
 def image_shift(waves: Waves, angstrom: NDArray[np.float64]) -> NDArray[np.float64]:
     """cryoSPARC's shift_A (u, 2)."""
     return 2 * pi * (angstrom[:, :1] * waves.x + angstrom[:, 1:] * waves.y)
-
-
-def magnification(waves: Waves, deviation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A matrix less the identity (u, 4), row by row: displacement at a quarter of the box from the centre."""
-    largest = np.linalg.norm(np.nan_to_num(deviation).reshape(-1, 2, 2), ord=2, axis=(1, 2))[:, None]
-    phase: NDArray[np.float64] = 2 * pi * largest * waves.quarter_box_angstrom * np.sqrt(waves.s2)
-    return phase

@@ -39,8 +39,7 @@ _RELION: dict[tuple[Role, str], str] = {
     ("used", "phases that are taken from the images, or added to the CTF's"): """
         BeamTiltX BeamTiltY OddZernike EvenZernike""",
     ("neutral", "2 is read"): "ImageDimensionality",
-    ("neutral", "a phase that the model leaves out: noted up to pi/4 at Nyquist, refused beyond"): """
-        MagMat00 MagMat01 MagMat10 MagMat11""",
+    ("used", "the image is read at M^-1 k"): "MagMat00 MagMat01 MagMat10 MagMat11",
     ("neutral", "astigmatic magnification of RELION 2: refused unless 0"): "MagnificationCorrection",
     ("neutral", "refused unless 0: a sub-tomogram has a depth"): "OriginZAngst OriginZ",
     ("neutral", "an image of a tilt series has its own dose"): "MicrographPreExposure",
@@ -90,13 +89,14 @@ _CRYOSPARC: dict[tuple[Role, str], str] = {
         ctf/exp_group_id ctf/accel_kv ctf/cs_mm ctf/amp_contrast ctf/df1_A ctf/df2_A ctf/df_angle_rad
         ctf/phase_shift_rad ctf/scale ctf/bfactor""",
     ("used", "a phase that is taken from the images"): "ctf/tilt_A",
+    ("used", "the image is read at M^-1 k"): "ctf/anisomag",
     ("used", "pose (also of alignments_class_K and alignments3D_multi)"): """
         alignments3D/pose alignments3D/shift alignments3D/psize_A alignments3D/class_posterior""",
     ("used", "half-sets, and what may not be split between them"): """
         alignments3D/split location/micrograph_path location/micrograph_uid location/center_x_frac
         location/center_y_frac location/micrograph_shape filament/filament_uid sym_expand/src_uid""",
     ("neutral", "a phase that the model leaves out: noted up to pi/4 at Nyquist, refused beyond"): """
-        ctf/trefoil_A ctf/tetra_A ctf/anisomag ctf/shift_A""",
+        ctf/trefoil_A ctf/tetra_A ctf/shift_A""",
     ("neutral", "noted unless 0: its meaning is not published"): "ctf/scale_const",
     ("harmless", "name, number or bookkeeping"): """
         blob/import_sig ctf/type ctf/path ctf/ctf_fit_to_A ctf/cross_corr_ctffind4 ctf/fig_of_merit_gctf

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from covaria.errors import InvalidInput
 from covaria.particles.aberrations import Aberration
 from covaria.particles.model import ContrastTransfer
+from covaria.particles.stacks.resampling import Resampling
 from covaria.request.model import IngestOptions
 
 CTF_FIELDS = tuple(entry.name for entry in fields(ContrastTransfer) if entry.default is MISSING)
 """What every image needs (cryoDRGN's columns); a B-factor and a scale may be there besides."""
-SAME = 1e-4
-MAX_BOX = 65536
 MANY_NAMES = 10_000
 AGREEMENT = 1e-3
 """Two values for the same quantity agree when they differ by less than this fraction (files print few digits)."""
@@ -77,9 +76,13 @@ class Metadata:
     boxes: NDArray[np.float64] | None = None
     pixel_sizes_angstrom: NDArray[np.float64] | None = None
     box: int | None = None
-    """Of all rows in use (`settled`)."""
+    """Of all rows in use (`common_grid.settled`)."""
     pixel_size_angstrom: float | None = None
-    """Of all rows in use (`settled`)."""
+    """Of all rows in use (`common_grid.settled`)."""
+    magnification: NDArray[np.float64] | None = None
+    """(N, 2, 2) RELION's matrix M: the image shows at k the slice at M k."""
+    resampling: Resampling | None = None
+    """Where rows in use differ in box or pixel size, or are magnified: how they come onto one grid."""
     rotations: NDArray[np.float64] | None = None
     shifts: Shifts | None = None
     ctf: dict[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -133,50 +136,6 @@ class Metadata:
 
     def with_notes(self, *notes: str) -> Metadata:
         return replace(self, notes=self.notes + notes)
-
-
-def settled(metadata: Metadata, used: NDArray[np.bool_]) -> Metadata:
-    """The one box and the one pixel size of the rows in use. Raises InvalidInput where they differ or make no sense."""
-    pixel_size = _shared(metadata, metadata.pixel_sizes_angstrom, "pixel_size_angstrom", "pixel size", used)
-    box = _shared(metadata, metadata.boxes, "box", "box", used)
-    if box is not None and (box != round(box) or not 0 < box < MAX_BOX):
-        raise InvalidInput(
-            f"an image size of {box:g} pixels makes no sense", file=metadata.source, column=metadata.named("box")
-        )
-    return replace(metadata, pixel_size_angstrom=pixel_size, box=None if box is None else round(box))
-
-
-def _shared(
-    metadata: Metadata, values: NDArray[np.float64] | None, field_name: str, what: str, used: NDArray[np.bool_]
-) -> float | None:
-    if values is None:
-        return None
-    different, first = np.unique(values[used], return_index=True)
-    rows = np.flatnonzero(used)[first]
-    column = metadata.named(field_name)
-    wrong = np.flatnonzero(~(np.isfinite(different) & (different > 0)))
-    if len(wrong):
-        raise InvalidInput(
-            f"the {what} must be positive, found {different[wrong[0]]:g}",
-            file=metadata.source,
-            row=int(rows[wrong[0]]) + 1,
-            column=column,
-            hint="correct it",
-        )
-    if len(different) and np.ptp(different) > SAME * different[0]:
-        found = []
-        for value, row in zip(different, rows, strict=True):
-            group = "" if metadata.optics_group is None else metadata.optics_names[metadata.optics_group[row]]
-            found.append(f"row {row + 1}{f' (optics group {group})' if group else ''} has {value:g}")
-        more = f"; and {len(found) - 4} more" if len(found) > 4 else ""
-        raise InvalidInput(
-            f"all particles in use must share one {what}, but {'; '.join(found[:4])}{more}",
-            file=metadata.source,
-            column=column,
-            hint="rescale to one pixel size and box (RELION: extract again; cryoSPARC: downsample), or leave the "
-            "others out with --ind",
-        )
-    return float(different[0]) if len(different) else None
 
 
 def fill_from_options(metadata: Metadata, options: IngestOptions) -> Metadata:

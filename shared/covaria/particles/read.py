@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
 from covaria.opening import ANYWHERE, Roots
+from covaria.particles.common_grid import common_shifts, settled
 from covaria.particles.cryodrgn.tables import read_ctf, read_poses
 from covaria.particles.cryosparc.group import group_description
 from covaria.particles.cryosparc.particles import read_cryosparc
-from covaria.particles.metadata import Metadata, Shifts, agreed, fill_from_options, settled
+from covaria.particles.metadata import Metadata, Shifts, agreed, fill_from_options
 from covaria.particles.row_files import read_index
 from covaria.particles.stacks.locate import LocatedStacks, plain_stacks
 from covaria.particles.stacks.mrc import COMPRESSED
@@ -149,7 +150,7 @@ def _with_poses(metadata: Metadata, path: Path, roots: Roots) -> Metadata:
     notes = [f"poses come from {path.name}, not from the metadata"] if metadata.rotations is not None else []
     shifts = metadata.shifts
     if poses.fractions is not None:
-        shifts = Shifts(poses.fractions, "box")
+        shifts = common_shifts(metadata, Shifts(poses.fractions, "box"))
     elif shifts is None or metadata.rotations is None:
         shifts = Shifts(np.zeros((metadata.count, 2)), "pixel")
         notes.append(f"{path.name} holds no translations: particles are taken as centred")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +13,13 @@ from covaria.errors import InvalidInput, MissingFile
 from covaria.opening import ANYWHERE, Roots
 from covaria.particles.model import ContrastTransfer, Particles
 from covaria.particles.stacks.images import StackImages
+from covaria.particles.stacks.resampling import Resampling
 from covaria.tree.pen import FREE, Pen
 
 VERSION = 3
 READABLE = (1, 2, VERSION)
-"""Version 1, of Covaria 0.1.0, has no gain, no B-factors, and reads bytes as signed; 2 has no aberrations."""
+"""Version 1, of Covaria 0.1.0, has no gain, no B-factors, and reads bytes as signed; 2 has no aberrations and
+one box for all."""
 ARRAYS = ("rotations", "translations", "optics_group", "half_set", "micrograph", "used")
 
 
@@ -34,6 +37,8 @@ def save(path: Path, particles: Particles, pen: Pen = FREE) -> None:
     arrays |= {f"ctf_{name}": values for name, values in particles.ctf.columns().items()}
     if images.gain is not None:
         arrays["gain"] = images.gain
+    if images.resampling is not None:
+        arrays |= {f"resampling_{entry.name}": getattr(images.resampling, entry.name) for entry in fields(Resampling)}
     arrays |= {
         "version": np.int64(VERSION),
         "source": np.str_(particles.source),
@@ -67,6 +72,7 @@ def load(path: Path, roots: Roots = ANYWHERE) -> Particles:
             gain=arrays.get("gain"),
             unsigned_bytes=bool(arrays.get("unsigned_bytes", False)),
             roots=roots,
+            resampling=_resampling(arrays),
         )
         return Particles(
             source=Path(str(arrays["source"])),
@@ -85,6 +91,13 @@ def load(path: Path, roots: Roots = ANYWHERE) -> Particles:
         )
     except (ValueError, KeyError, OSError, EOFError) as error:
         raise InvalidInput(f"cannot be read ({error})", file=path, hint="run the ingest stage again") from None
+
+
+def _resampling(arrays: dict[str, Any]) -> Resampling | None:
+    if "resampling_kind" not in arrays:
+        return None
+    columns = {entry.name: arrays[f"resampling_{entry.name}"] for entry in fields(Resampling)}
+    return Resampling(**columns | {"box": int(columns["box"])})
 
 
 def _stored(stack: Path, folder: Path) -> str:

@@ -71,6 +71,9 @@ def export_pickles(metadata: Metadata, box: int | None, folder: Path) -> Exporte
     """Write poses.pkl and ctf.pkl into `folder`, each only if all it needs is there; rows in file order."""
     written: list[Path] = []
     missing: dict[str, list[str]] = {}
+    if metadata.resampling is not None:
+        one = ["one box and pixel size for all images (covaria downsample makes it)"]
+        return Exported((), {"poses.pkl": one, "ctf.pkl": one})
     lacking = missing_for_poses(metadata, box)
     if lacking:
         missing["poses.pkl"] = lacking

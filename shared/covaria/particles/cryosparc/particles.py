@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
 from covaria.opening import ANYWHERE, Roots
-from covaria.particles.aberrations import Aberration, image_shift, magnification, tetrafoil, trefoil
+from covaria.particles.aberrations import Aberration, image_shift, tetrafoil, trefoil
 from covaria.particles.bounds import ctf_checks
 from covaria.particles.columns import unknown_cryosparc, unknown_note
 from covaria.particles.cryosparc.alignments import read_poses
@@ -32,17 +32,17 @@ CTF_COLUMNS = {
 ABERRATIONS = {
     "ctf/trefoil_A": (2, trefoil),
     "ctf/tetra_A": (4, tetrafoil),
-    "ctf/anisomag": (4, magnification),
     "ctf/shift_A": (2, image_shift),
 }
-"""Numbers in each, and their phase; all are 0 where nothing was refined (anisomag is less the identity)."""
+"""Numbers in each, and their phase; all are 0 where nothing was refined."""
 GROUPS = {
     "filament/filament_uid": "filaments",
     "sym_expand/src_uid": "symmetry copies of one particle",
 }
-PATH, INDEX, SIGN, TILT = "blob/path", "blob/idx", "blob/sign", "ctf/tilt_A"
+PATH, INDEX, SIGN, TILT, ANISOMAG = "blob/path", "blob/idx", "blob/sign", "ctf/tilt_A", "ctf/anisomag"
 COLUMNS = {
     **CTF_COLUMNS, "image": INDEX, "pixel_size_angstrom": "blob/psize_A", "box": "blob/shape", "odd_phase": TILT,
+    "magnification": ANISOMAG,
 }  # fmt: skip
 
 
@@ -89,10 +89,11 @@ def read_cryosparc(
         objects=_objects(table),
         places_pixels=_places(table),
         odd_phase=_beam_tilt(table, ctf),
+        magnification=_magnification(table),
         aberrations=tuple(_aberrations(table)),
         checks=(
             name_check, *box_check, *poses.checks, *ctf_checks(ctf, source, CTF_COLUMNS, angles="radian"),
-            *sign_checks, *_finite_tilt(table),
+            *sign_checks, *_finite(table),
         ),
         notes=(
             *poses.notes, *sign_notes, *_scale_const(table),
@@ -200,11 +201,21 @@ def _beam_tilt(table: CsTable, ctf: dict[str, NDArray[np.float64]]) -> NDArray[n
     return of_beam_tilt(tilt, voltage, np.full(len(tilt), 1e-4))  # angstrom are mrad x mm x 1e4
 
 
-def _finite_tilt(table: CsTable) -> list[RowCheck]:
-    tilt = table.numbers(TILT, (2,))
-    if tilt is None:
-        return []
-    return [RowCheck(not_finite(tilt), table.source, TILT, "the value is not finite", "correct it")]
+def _magnification(table: CsTable) -> NDArray[np.float64] | None:
+    """anisomag is RELION's matrix less the identity, row by row, as the known converters take it."""
+    deviation = table.numbers(ANISOMAG, (4,))
+    if deviation is None or not np.any(deviation != 0):
+        return None
+    return deviation.reshape(-1, 2, 2) + np.eye(2)
+
+
+def _finite(table: CsTable) -> list[RowCheck]:
+    columns = ((name, table.numbers(name, (count,))) for name, count in ((TILT, 2), (ANISOMAG, 4)))
+    return [
+        RowCheck(not_finite(values), table.source, name, "the value is not finite", "correct it")
+        for name, values in columns
+        if values is not None
+    ]
 
 
 def _aberrations(table: CsTable) -> list[Aberration]:

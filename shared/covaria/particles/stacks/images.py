@@ -6,7 +6,7 @@ import mmap
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from covaria.errors import InvalidInput
 from covaria.opening import ANYWHERE, Roots
 from covaria.particles.model import ImageStack
 from covaria.particles.stacks.mrc import StackHeader, map_images, read_header
+from covaria.particles.stacks.resampling import Resampling
 
 OPEN_MAPS = 32
 """Each open map holds a file descriptor; data sets have tens of thousands of stacks."""
@@ -26,6 +27,7 @@ OPEN_MAPS = 32
 class StackImages:
     """Images of `box` x `box` in one or many MRC files: row i is image `index[i]` (from 0) of `paths[file[i]]`.
 
+    With a `resampling` the files' images have other boxes and `read` brings them onto this one.
     A row whose file is -1 has no image and cannot be read. Grey levels are those of the file times `gain` (N,), if any.
     Headers are read when a stack is first opened, unless they are given. Not safe to share between threads.
     """
@@ -40,6 +42,7 @@ class StackImages:
     """Bytes of which no stamp says whether they are signed are unsigned."""
     roots: Roots = ANYWHERE
     """Beneath which folders stacks are opened."""
+    resampling: Resampling | None = None
     _maps: OrderedDict[int, NDArray[Any]] = field(default_factory=OrderedDict, repr=False)
 
     def __len__(self) -> int:
@@ -47,9 +50,13 @@ class StackImages:
 
     def take(self, rows: NDArray[np.int64]) -> StackImages:
         """The same stacks seen through other rows (repeats are fine)."""
-        gain = None if self.gain is None else self.gain[rows]
-        return StackImages(
-            self.paths, self.file[rows], self.index[rows], self.box, self.headers, gain, self.unsigned_bytes, self.roots
+        return replace(
+            self,
+            file=self.file[rows],
+            index=self.index[rows],
+            gain=None if self.gain is None else self.gain[rows],
+            resampling=None if self.resampling is None else self.resampling.take(rows),
+            _maps=OrderedDict(),
         )
 
     @property
@@ -60,7 +67,17 @@ class StackImages:
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32 (len(rows), box, box) in the order asked for. Raises IndexError for a row without an image."""
         rows = np.asarray(rows, dtype=np.int64)
+        if self.resampling is None:
+            return self._recorded(rows, self.box)
         out = np.empty((len(rows), self.box, self.box), dtype=np.float32)
+        for kind, places in self.resampling.recorded_of(rows):
+            recorded = self._recorded(rows[places], int(self.resampling.recorded[kind]))
+            out[places] = self.resampling.resample(recorded, kind)
+        return out
+
+    def _recorded(self, rows: NDArray[np.int64], box: int) -> NDArray[np.float32]:
+        """The images as the files have them, `box` pixels each, times `gain`."""
+        out = np.empty((len(rows), box, box), dtype=np.float32)
         if not len(rows):
             return out
         files, images = self.file[rows], self.index[rows]
@@ -70,10 +87,10 @@ class StackImages:
         for start in range(0, len(runs), OPEN_MAPS):
             group = runs[start : start + OPEN_MAPS]
             for places in group:
-                _will_need(self._map(int(files[places[0]])), int(images[places[0]]), len(places))
+                _will_need(self._map(int(files[places[0]]), box), int(images[places[0]]), len(places))
             for places in group:
                 first = int(images[places[0]])
-                block = self._map(int(files[places[0]]))[first : first + len(places)]
+                block = self._map(int(files[places[0]]), box)[first : first + len(places)]
                 if len(block) < len(places):
                     raise IndexError(f"{self.paths[int(files[places[0]])]} has no image {first + len(places) - 1}")
                 if len(places) == 1 or bool(np.all(np.diff(places) == 1)):
@@ -87,7 +104,7 @@ class StackImages:
             out *= self.gain[rows][:, None, None]
         return out
 
-    def _map(self, file: int) -> NDArray[Any]:
+    def _map(self, file: int, box: int) -> NDArray[Any]:
         if file in self._maps:
             self._maps.move_to_end(file)
             return self._maps[file]
@@ -97,9 +114,9 @@ class StackImages:
             if self.unsigned_bytes:
                 header = header.as_unsigned()
             self.headers[file] = header
-        if (header.height, header.width) != (self.box, self.box):
+        if (header.height, header.width) != (box, box):
             raise InvalidInput(
-                f"holds images of {header.width} x {header.height}, {self.box} x {self.box} expected",
+                f"holds images of {header.width} x {header.height}, {box} x {box} expected",
                 file=header.path,
                 hint="the stack was changed since it was first read",
             )

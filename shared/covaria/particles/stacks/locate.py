@@ -15,6 +15,7 @@ from covaria.particles.metadata import Metadata
 from covaria.particles.paths import ImagePathResolver, missing_stacks
 from covaria.particles.stacks.images import StackImages
 from covaria.particles.stacks.mrc import StackHeader, first_bytes, read_header
+from covaria.particles.stacks.resampling import Resampling
 from covaria.request.model import IngestOptions
 
 LOOKED_AT = 8
@@ -33,7 +34,8 @@ class LocatedStacks:
     notes: tuple[str, ...]
     unsigned_bytes: bool = False
     lead: int = 0
-    """A stack that is in use: the box is its."""
+    """A stack that is in use: the box is its, but where images are brought onto a common grid."""
+    resampling: Resampling | None = None
 
     def __len__(self) -> int:
         return len(self.stack_of_row)
@@ -66,17 +68,20 @@ class LocatedStacks:
 
     @property
     def box(self) -> int:
-        return self.headers[self.lead].width
+        return self.headers[self.lead].width if self.resampling is None else self.resampling.box
 
     @property
     def pixel_size_angstrom(self) -> float:
-        return self.headers[self.lead].pixel_size_angstrom
+        """What the headers say; 0 where they do not, or where images are brought onto a common grid."""
+        return self.headers[self.lead].pixel_size_angstrom if self.resampling is None else 0.0
 
     def images(self, box: int, gain: NDArray[np.float32] | None = None) -> StackImages:
         paths = tuple(header.path for header in self.headers)
         headers = dict(enumerate(self.headers))
         unsigned = self.unsigned_bytes
-        return StackImages(paths, self.stack_of_row, self.image_of_row, box, headers, gain, unsigned)
+        return StackImages(
+            paths, self.stack_of_row, self.image_of_row, box, headers, gain, unsigned, resampling=self.resampling
+        )
 
 
 def resolver_for(metadata_file: Path, options: IngestOptions, roots: Roots) -> ImagePathResolver:
@@ -133,7 +138,8 @@ def locate_stacks(
     place = np.full(len(search.names) + 1, -1)  # the last is that of rows without a name
     for number in np.argsort(~search.wanted, kind="stable").tolist():
         path = search.paths[number]
-        header = None if path is None else _header(path, headers, roots, wanted=bool(search.wanted[number]))
+        like = headers[:1] if metadata.resampling is None else []
+        header = None if path is None else _header(path, like, roots, wanted=bool(search.wanted[number]))
         if header is not None:
             place[number] = len(headers)
             headers.append(header)
@@ -146,15 +152,42 @@ def locate_stacks(
     if metadata.unnumbered is not None:
         _refuse_unnumbered(metadata, headers, np.unique(stack[used & (stack >= 0) & metadata.unnumbered]))
     stack[outside] = -1
+    if metadata.resampling is not None:
+        stack = _with_expected_boxes(metadata, metadata.resampling, headers, stack, used)
     note = f"image stacks found: {search.resolver.report()}"
-    return LocatedStacks(tuple(headers), stack, metadata.image_of_row, (note,)).with_bytes_understood()
+    located = LocatedStacks(tuple(headers), stack, metadata.image_of_row, (note,), resampling=metadata.resampling)
+    return located.with_bytes_understood()
+
+
+def _with_expected_boxes(
+    metadata: Metadata,
+    resampling: Resampling,
+    headers: list[StackHeader],
+    stack: NDArray[np.int64],
+    used: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    """`stack` (N,) without the rows whose images have another box than the file says; such a row in use is refused."""
+    widths = np.array([*(header.width for header in headers), 0])[stack]
+    other = (stack >= 0) & ((widths != resampling.recorded[resampling.kind]) | (resampling.kind < 0))
+    if np.any(other & used):
+        row = int(np.flatnonzero(other & used)[0])
+        said = int(resampling.recorded[resampling.kind[row]])
+        raise InvalidInput(
+            f"says {said} x {said} pixels, but the images in {headers[stack[row]].path.name} are "
+            f"{widths[row]} x {widths[row]}",
+            file=metadata.source,
+            row=row + 1,
+            column=metadata.named("box"),
+            hint="give the stack that belongs to this file, or correct the image size",
+        )
+    return np.where(other, -1, stack)
 
 
 def _header(path: Path, others: list[StackHeader], roots: Roots, *, wanted: bool) -> StackHeader | None:
     """The stack's header; None for one that no row in use needs and that is not like the others."""
     try:
         header = read_header(path, roots)
-        _refuse_different_boxes((*others[:1], header))
+        _refuse_different_boxes((*others, header))
     except (InvalidInput, OSError):
         if wanted:
             raise

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
-from covaria.particles.aberrations import Aberration, magnification
 from covaria.particles.metadata import RowCheck, not_finite
 from covaria.particles.phases import added, of_beam_tilt, of_zernike
 from covaria.particles.star.table import StarTable
@@ -91,13 +90,10 @@ def read_optics(table: StarTable | None, particles: dict[str, NDArray[Any]], cou
     )
 
 
-def aberrations(optics: Optics) -> list[Aberration]:
-    """A magnification that is not neutral."""
+def magnification(optics: Optics) -> NDArray[np.float64] | None:
+    """(N, 2, 2) RELION's matrix; None where it is 1 in every row."""
     deviation = _stacked(optics, MAGNIFICATION_MATRIX, (1.0, 0.0, 0.0, 1.0))
-    if deviation is None:
-        return []
-    named = [label for label, values in zip(MAGNIFICATION_MATRIX, deviation.T, strict=True) if np.any(values != 0)]
-    return [Aberration(", ".join(named), deviation, np.arange(len(deviation)), magnification)]
+    return None if deviation is None else deviation.reshape(-1, 2, 2) + np.eye(2)
 
 
 def phases(optics: Optics, source: Path) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:

@@ -17,7 +17,7 @@ from covaria.particles.metadata import Grouping, Metadata, RowCheck, Shifts, cod
 from covaria.particles.rotations import matrices_from_euler
 from covaria.particles.star import optics as optics_groups
 from covaria.particles.star.grammar import read_star
-from covaria.particles.star.optics import Optics, aberrations, applied, phases, read_optics
+from covaria.particles.star.optics import Optics, applied, magnification, phases, read_optics
 from covaria.particles.star.table import StarTable, shorten
 from covaria.particles.star.tilts import EXPOSURE, refuse_tilts, refuse_tomography
 
@@ -46,6 +46,7 @@ COLUMNS = {
     "pixel_size_angstrom": optics_groups.PIXEL_SIZE,
     "odd_phase": ", ".join((*optics_groups.BEAM_TILT, optics_groups.ODD_ZERNIKE)),
     "even_phase": optics_groups.EVEN_ZERNIKE,
+    "magnification": ", ".join(optics_groups.MAGNIFICATION_MATRIX),
     "box": optics_groups.BOX,
 }
 """How the file calls our fields."""
@@ -129,7 +130,7 @@ def read_relion(source: Path, roots: Roots = ANYWHERE) -> Metadata:
         odd_phase=odd_phase,
         even_phase=even_phase,
         applied=applied(optics),
-        aberrations=tuple(aberrations(optics)),
+        magnification=magnification(optics),
         checks=(
             *faults, *optics.checks, stacks.check, *pose_checks,
             *ctf_checks(ctf, source, CTF_COLUMNS, angles="degree"), *half_checks, *gain_checks,

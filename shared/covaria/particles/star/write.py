@@ -14,14 +14,15 @@ from covaria.particles.phases import to_zernike
 from covaria.particles.read import Described
 from covaria.particles.rotations import euler_from_matrices
 from covaria.particles.star.grammar import read_star
-from covaria.particles.star.optics import APPLIED, EVEN_ZERNIKE, ODD_ZERNIKE
-from covaria.particles.star.relion import CTF_COLUMNS, NORM, ORIGINS_PIXEL, find_tables
+from covaria.particles.star.optics import APPLIED, EVEN_ZERNIKE, MAGNIFICATION_MATRIX, ODD_ZERNIKE
+from covaria.particles.star.relion import CTF_COLUMNS, NORM, ORIGINS_ANGSTROM, ORIGINS_PIXEL, find_tables
 from covaria.particles.star.table import StarTable
 
 OPTICS_LABELS = (
     "_rlnOpticsGroup", "_rlnOpticsGroupName", "_rlnAmplitudeContrast", "_rlnSphericalAberration", "_rlnVoltage",
     "_rlnImagePixelSize", "_rlnImageSize", "_rlnImageDimensionality",
 )  # fmt: skip
+UNMAGNIFIED = dict(zip(MAGNIFICATION_MATRIX, ("1", "0", "0", "1"), strict=True))
 
 
 def write_star_for(path: Path, described: Described, particles: Particles, stack: Path) -> None:
@@ -102,8 +103,11 @@ def rewrite_particle_star(path: Path, described: Described, particles: Particles
         sizes = found.optics.columns([], ["_rlnImagePixelSize"])["_rlnImagePixelSize"]
         for values, size in zip(found.optics.rows(), sizes.tolist(), strict=True):
             row = dict(zip(found.optics.labels, values, strict=True))
+            if described.metadata.resampling is not None:
+                size = before
             row["_rlnImagePixelSize"] = f"{size * (particles.pixel_size_angstrom / before):.9g}"
             row["_rlnImageSize"] = str(particles.box)
+            row |= {label: value for label, value in UNMAGNIFIED.items() if label in row}
             file.write(" ".join(quoted(row[label]) for label in labels) + "\n")
         file.write("\n\n# version 30001\n\ndata_particles\n\n")
         columns = _changed_columns(found.particles, described.metadata, particles, stack, path.parent)
@@ -121,6 +125,12 @@ def _changed_columns(
     for place, label in enumerate(ORIGINS_PIXEL):
         if label in table:
             columns[label] = [f"{value:.6f}" for value in particles.translations[:, place].tolist()]
+    if metadata.resampling is not None:  # images were moved, and are no longer magnified
+        for place, label in enumerate(ORIGINS_ANGSTROM):
+            if label in table:
+                origins = particles.translations[:, place] * particles.pixel_size_angstrom
+                columns[label] = [f"{value:.6f}" for value in origins.tolist()]
+        columns |= {label: [value] * len(particles) for label, value in UNMAGNIFIED.items() if label in table}
     if np.all(particles.half_set >= 0):
         columns["_rlnRandomSubset"] = [str(half + 1) for half in particles.half_set.tolist()]
     if metadata.gain is not None:  # the new stack's grey levels are normalised
