@@ -12,6 +12,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
+MOST_IN_BRIEF, MOST_OF_A_WARNING = 20, 300
+"""States and warnings of an event, characters of each warning."""
 MOST_POPULATIONS = 5
 """That are said in words; all are in the table of states."""
 
@@ -68,6 +70,12 @@ class Findings(BaseModel):
     def confirmed(self) -> int | None:
         """How many components both half-sets confirm; None where none were looked for."""
         return None if self.tested is None else len(self.components)
+
+    def brief(self) -> Findings:
+        """The same within the size of an event: the most populated states, the first warnings."""
+        states = sorted(self.states, key=lambda one: -one.share)[:MOST_IN_BRIEF]
+        warnings = tuple(text[:MOST_OF_A_WARNING] for text in self.warnings[:MOST_IN_BRIEF])
+        return self.model_copy(update={"states": tuple(states), "warnings": warnings})
 
     def headline(self) -> str:
         """One sentence: what was found, or that nothing was."""

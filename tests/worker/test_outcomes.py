@@ -13,11 +13,13 @@ from covaria_memory_site import MemorySite, Play
 from covaria.bus.model import Outgoing
 from covaria.bus.topology import JOBS, PARKING, job_queue
 from covaria.errors import InvalidInput, MissingFile
+from covaria.findings import Component, Findings, State
 from covaria.job.books import Books
 from covaria.job.lease import latest, take
 from covaria.tree import record
 from covaria.worker.effects import Outcome
 from covaria.worker.failures import Breakdown
+from covaria.worker.metrics import CONFIRMED
 
 WHOLE = ("ingest", "reconstruction")
 
@@ -47,6 +49,27 @@ def test_succeeded(site: MemorySite) -> None:
     lease = latest(site.tree())
     assert lease is not None
     assert lease.released
+
+
+def test_what_was_found_is_told_and_counted(site: MemorySite) -> None:
+    """The event of a stage that succeeded says what the job has found; the worker counts reconstructions by it."""
+    states = tuple(State(name=f"center{k:03d}", particles=k, share=k / 4950, population=k / 4950) for k in range(100))
+    component = Component(z_score=9.0, share=1.0)
+    found = Findings(tested=4, components=(component,), resolution_angstrom=5.5, states=states, warnings=("w" * 1000,))
+    site.plays["reconstruction"].on_turn = lambda: record.write_findings(site.tree(), "reconstruction", found)
+    site.submit(site.message(route=WHOLE))
+    metrics = site.work(*WHOLE).metrics
+    first, last = (body for body in site.event_bodies() if body["state"] == "succeeded")
+    assert first["headline"] == ""
+    assert "findings" not in first
+    assert last["headline"] == found.headline()
+    told = Findings.model_validate(last["findings"])
+    assert (told.confirmed, told.resolution_angstrom) == (1, 5.5)
+    assert [one.particles for one in told.states] == list(range(99, 79, -1))
+    assert len(told.warnings[0]) == 300
+    assert metrics.reconstructions.labels("1")._value.get() == 1
+    counts = {sample.labels["confirmed"] for sample in next(iter(metrics.reconstructions.collect())).samples}
+    assert counts == set(CONFIRMED)
 
 
 def test_duplicate(site: MemorySite) -> None:

@@ -97,7 +97,8 @@ def test_metrics_of_the_design_exist() -> None:
         "job_queue_wait_seconds job_in_progress job_progress_ratio job_last_progress_timestamp_seconds "
         "deliveries_lost_total lease_takeovers_total messages_published_total broker_connected io_loop_lag_seconds "
         "validation_failures_total images_processed_total images_per_second input_bytes_total gpu_memory_used_bytes "
-        "shared_fs_free_bytes build_info worker_last_poll_timestamp_seconds"
+        "shared_fs_free_bytes build_info worker_last_poll_timestamp_seconds "
+        "reconstructions_total mean_resolution_angstrom"
     )
     assert {f"covaria_{name}" for name in design.split()} <= names
     labels = {label for row in metric_table() for label in row[2].split(", ") if label}
@@ -113,6 +114,7 @@ def test_metrics_of_the_design_exist() -> None:
         "version",
         "state",
         "tier",
+        "confirmed",
     }
     assert "succeeded" in OUTCOMES
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from covaria.findings import Findings
 from covaria.messages.envelope import MAJOR, SOURCE
 from covaria.messages.work import JobId
 from covaria.request.stages import StageName
@@ -37,6 +38,10 @@ class Event(BaseModel):
     """What went wrong, for a person."""
     next_stage: StageName | None = None
     """Where the job went from here."""
+    headline: str = ""
+    """What the job has found so far, in one sentence; with the next, of stages that succeeded."""
+    findings: Findings | None = None
+    """The same in numbers, at most the twenty most populated states."""
 
 
 def event_type(stage: str, state: str) -> str:

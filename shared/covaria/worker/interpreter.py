@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from covaria.bus.model import BusError, Refused
+from covaria.findings import Findings
 from covaria.job.books import Books
 from covaria.job.lease import Lease, LeaseKeeper, LeaseLost, is_valid, latest, take, watch
 from covaria.messages.envelope import Message, message_id
 from covaria.request.paths import input_files
-from covaria.tree import Tree
+from covaria.tree import Tree, record
 from covaria.worker.child import Order
 from covaria.worker.decisions import decide
 from covaria.worker.dispatch import OWNER
@@ -35,6 +36,7 @@ from covaria.worker.effects import (
     Start,
     SubmitNext,
     TakeLease,
+    Tell,
     Watch,
 )  # fmt: skip
 from covaria.worker.facts import Facts, Folder, LeaseFact, look, reading, size_of
@@ -248,6 +250,9 @@ class Attempt(Settling):
         self.lease = LeaseFact.FREED if self.lease is LeaseFact.OURS else self.lease
         self._write_as(Tree(self.tree.out))
         self._beside(keeper.release)
+
+    def _found(self, tell: Tell) -> Findings:
+        return self._beside(lambda: record.read_findings(self.tree)) if tell.state == "succeeded" else Findings()
 
     def _note(self, note: Note) -> None:
         facts = {"reason": note.reason, "error": note.error} if note.reason else {}

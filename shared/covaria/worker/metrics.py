@@ -11,11 +11,15 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from covaria import __version__
+from covaria.findings import Findings
 from covaria.worker.effects import Outcome
 from covaria.worker.failures import POLICIES
 
 DURATION_BUCKETS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 """Seconds; a day is the last bound."""
+RESOLUTION_BUCKETS = (2, 2.5, 3, 3.5, 4, 5, 6, 8, 10, 15, 20)
+"""Angstrom."""
+CONFIRMED = ("not_tested", "0", "1", "2", "3", "4", "5+")
 WAIT_BUCKETS = (0.1, 0.5, 1, 2, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 
 OUTCOMES = tuple(dict.fromkeys(outcome.label for outcome in Outcome))
@@ -55,6 +59,7 @@ class Metrics(_Registry):
         self._common()
         self._jobs()
         self._progress()
+        self._findings()
         counter, gauge = self._counter, self._gauge
         self.worker_last_poll = gauge(
             "worker_last_poll_timestamp_seconds",
@@ -92,9 +97,21 @@ class Metrics(_Registry):
             self.validation_failures.labels(reason)
         for failure in POLICIES:
             self.job_failures.labels(stage, failure)
+        for label in CONFIRMED if stage == "reconstruction" else ():
+            self.reconstructions.labels(label)
         for counter in (self.deliveries_lost, self.lease_takeovers, self.images_processed):
             counter.labels(stage)
         self.job_in_progress.labels(stage).set(0)
+
+    def count_findings(self, stage: str, found: Findings) -> None:
+        """What a reconstruction found."""
+        if stage != "reconstruction":
+            return
+        count = found.confirmed
+        label = "not_tested" if count is None else CONFIRMED[1 + min(count, len(CONFIRMED) - 2)]
+        self.reconstructions.labels(label).inc()
+        if found.resolution_angstrom is not None:
+            self.mean_resolution.observe(found.resolution_angstrom)
 
     def at_rest(self, stage: str) -> None:
         """No stage runs: what was shown of one that did is over."""
@@ -123,6 +140,16 @@ class Metrics(_Registry):
             WAIT_BUCKETS,
         )
         self.input_bytes = counter("input_bytes_total", "Size of the inputs of started jobs.", "stage")
+
+    def _findings(self) -> None:
+        self.reconstructions = self._counter(
+            "reconstructions_total",
+            f"Reconstructions done, by how many components of motion they confirm: {', '.join(CONFIRMED)}.",
+            "confirmed",
+        )
+        self.mean_resolution = self._histogram(
+            "mean_resolution_angstrom", "Resolution of the mean maps (FSC 0.143).", (), RESOLUTION_BUCKETS
+        )
 
     def _progress(self) -> None:
         counter, gauge = self._counter, self._gauge

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from covaria.bus.model import Delivery
+from covaria.findings import Findings
 from covaria.messages.event import Event
 from covaria.messages.ticket import Ticket
 from covaria.worker.dispatch import OWNER
@@ -66,7 +67,13 @@ class Settling:
         if not self.dispatch.bus.holds(self.delivery):
             raise TakenBack
 
+    def _found(self, tell: Tell) -> Findings:
+        """What there is to tell of a job's result: of what is no job, nothing."""
+        return Findings()
+
     def _tell(self, tell: Tell) -> None:
+        found = self._found(tell)
+        known = bool(found.model_fields_set)
         event = Event.model_validate(
             {
                 "job_id": self.job_id,
@@ -79,6 +86,10 @@ class Settling:
                 "reason": tell.reason,
                 "message": tell.message,
                 "next_stage": tell.next_stage,
+                "headline": found.headline() if known else "",
+                "findings": found.brief() if known else None,
             }
         )
+        if known:
+            self.metrics.count_findings(event.stage, found)
         self.dispatch.tell(event)
