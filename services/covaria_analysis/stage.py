@@ -9,20 +9,22 @@ from shutil import copyfile
 import numpy as np
 
 from covaria.errors import InvalidInput, MissingFile, RefusedOutput
+from covaria.estimation.density.basins import find_basins
 from covaria.estimation.populations.intervals import Populations
 from covaria.figures.analysis import AnalysisFigures
 from covaria.figures.drawing import Drawing
 from covaria.figures.movies import movies, write_component_maps
 from covaria.findings import Findings, State
 from covaria.job.ownership import refuse_anothers
-from covaria.request.model import Request
+from covaria.request.model import AnalysisOptions, Request
 from covaria.results.analysis import read_state_resolution
-from covaria.results.confirmed import ConfirmedLatents, load_latents
+from covaria.results.basins import load_basins
+from covaria.results.confirmed import Array, ConfirmedLatents, load_latents, passage_of
 from covaria.results.density import density_of
 from covaria.selection.handoff import source_of, write_parts
 from covaria.stage import Context, Job
-from covaria.trajectory import DensityGrid, Trajectory, estimate_density, find_trajectory
-from covaria.tree import AnalysisTree, Tree, record
+from covaria.trajectory import DensityGrid, Trajectory, estimate_density, find_trajectory, lift_point
+from covaria.tree import AnalysisTree, DensityTree, Tree, record
 from covaria.tree.artifacts import KMeansResult, TrajectoryEndpoints, write_endpoints, write_kmeans
 from covaria.tree.atomic import save_npy, write_json
 from covaria_analysis.clusters import Clusters, find_clusters, one_cluster
@@ -67,17 +69,29 @@ def _analyse(
     clusters = find_clusters(latents, _cluster_count(options.n_clusters, latents, context), request.seed)
     context.progress("k-means", 1, 1, "runs")
     trajectories = find_trajectories(clusters, options.n_trajectories, latents, density, context)
-    write_tables(out, clusters, trajectories, options.n_vols_along_path)
+    write_tables(tree, out, clusters, trajectories, options)
     populations = populations_of(tree, latents, clusters, request.seed, context)
     write_populations(out, clusters, populations)
     if not options.skip_umap:
         _lay_flat(out, latents, request.seed, context)
-    make_volumes(tree, out, latents.zdim, clusters, list(trajectories.values()), request, context)
+    peaks = peaks_of(tree, request, density, latents)
+    make_volumes(tree, out, latents.zdim, clusters, peaks, list(trajectories.values()), request, context)
     hand_out(tree, out, clusters, context)
     figures = AnalysisFigures(tree, out, latents.zdim, density)
     write_component_maps(figures, out)
     draw([*figures.drawings(out), *movies(figures, out)], context)
     record.write_findings(tree, "analysis", Findings(states=states_of(out, clusters, populations)))
+
+
+def peaks_of(tree: Tree, request: Request, density: DensityGrid | None, latents: ConfirmedLatents) -> Array:
+    """(B, k) latent points at the peaks of the density's basins; none without a density."""
+    if density is None:
+        return np.zeros((0, latents.zdim))
+    own = DensityTree(tree.density)
+    kept = request.analysis.density is None and own.basins.is_file()
+    basins = load_basins(own) if kept else find_basins(density)
+    used = latents.coordinates[latents.rows]
+    return np.stack([lift_point(peak[: density.dim], used) for peak in basins.peaks])
 
 
 def hand_out(tree: Tree, out: AnalysisTree, clusters: Clusters, context: Context) -> None:
@@ -120,7 +134,7 @@ def draw(drawings: Sequence[Drawing], context: Context) -> None:
 def _nothing_found(tree: Tree, out: AnalysisTree, latents: ConfirmedLatents, context: Context) -> None:
     """The documented files with what is true: one centre, the mean. No path, no UMAP, no maps of noise."""
     context.log.warning("no component is confirmed: one centre, the mean map; no clusters, no path")
-    write_tables(out, one_cluster(latents), {}, 0)
+    write_tables(tree, out, one_cluster(latents), {}, AnalysisOptions())
     draw(list(AnalysisFigures(tree, out, latents.zdim, None).drawings(out)), context)
     for source, target in (
         (tree.mean_filtered, out.center(0)),
@@ -157,13 +171,19 @@ def find_trajectories(
 
 
 def write_tables(
-    out: AnalysisTree, clusters: Clusters, trajectories: dict[tuple[int, int], Trajectory], volumes: int
+    tree: Tree,
+    out: AnalysisTree,
+    clusters: Clusters,
+    trajectories: dict[tuple[int, int], Trajectory],
+    options: AnalysisOptions,
 ) -> None:
     """Everything that is numbers: clusters, centres, endpoints, paths."""
     write_kmeans(out, KMeansResult(clusters.centers, clusters.labels))
     write_endpoints(out, TrajectoryEndpoints(clusters.centers, tuple(trajectories)))
     for number, trajectory in enumerate(trajectories.values()):
-        write_json(out.trajectory(number).path_json, trajectory.as_json(volumes))
+        passage = passage_of(tree, clusters.centers.shape[1], trajectory)
+        document = trajectory.as_json(options.n_vols_along_path, options.path_spacing, passage)
+        write_json(out.trajectory(number).path_json, document)
 
 
 def make_volumes(
@@ -171,18 +191,20 @@ def make_volumes(
     out: AnalysisTree,
     zdim: int,
     clusters: Clusters,
+    peaks: Array,
     trajectories: list[Trajectory],
     request: Request,
     context: Context,
 ) -> None:
-    """Volumes at all centres and along all trajectories, in the same passes over the images."""
+    """Volumes at all centres, at the basins' peaks and along all trajectories, in the same passes over the images."""
     from covaria.states import StateGroup, compute_state_groups
 
     groups = [StateGroup(out.kmeans, "center", clusters.centers)]
+    if len(peaks):
+        groups.append(StateGroup(out.basins, "state", peaks))
     for number, trajectory in enumerate(trajectories):
-        groups.append(
-            StateGroup(out.trajectory(number).root, "state", trajectory.targets(request.analysis.n_vols_along_path))
-        )
+        targets = trajectory.targets(request.analysis.n_vols_along_path, request.analysis.path_spacing)
+        groups.append(StateGroup(out.trajectory(number).root, "state", targets))
     compute_state_groups(tree, zdim, groups, b_factor=request.analysis.b_factor, context=context)
 
 

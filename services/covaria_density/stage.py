@@ -6,6 +6,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from covaria.errors import MissingFile
+from covaria.estimation.density.basins import DRAWS, find_basins, resample
 from covaria.estimation.density.blur import Blur, LatentGrid, build_blur
 from covaria.estimation.density.choice import FOLDS, Knee, choose_alpha
 from covaria.estimation.density.extent import find_grid
@@ -13,6 +14,8 @@ from covaria.estimation.density.latents import UncertainPoints
 from covaria.estimation.density.solver import Array, Deconvolution, solve_path
 from covaria.figures.density import DensityFigures
 from covaria.figures.drawing import draw_all
+from covaria.results.basins import basin_table, write_basins
+from covaria.results.latents import read_latents
 from covaria.stage import Context, Job
 from covaria.trajectory import DensityGrid, write_density
 from covaria.tree import DensityTree, Tree
@@ -51,7 +54,7 @@ def run(job: Job, context: Context) -> None:
         "%d-dimensional density from zdim %d: %d particles, %d least precise left out, %d noise classes, %d^%d points",
         dim, zdim, len(latents.coordinates), latents.rejected, len(blur.kernels), grid.points, dim,
     )  # fmt: skip
-    total = (FOLDS + 1) * len(ALPHAS)
+    total = (FOLDS + 1) * len(ALPHAS) + DRAWS
 
     def report(done: int) -> None:
         context.progress("deconvolve", done, total, "solutions")
@@ -60,10 +63,16 @@ def run(job: Job, context: Context) -> None:
     with threadpool_limits(limits=1, user_api="blas"):
         choice = choose_alpha(blur, ALPHAS, request.seed, on_step=report)
         answers = solve_path(grid, blur.observe(), ALPHAS, lambda done: report(FOLDS * len(ALPHAS) + done))
+        chosen = answers[choice.knee]
+        drawn = resample(blur, chosen, request.seed, lambda done: report(total - DRAWS + done))
+    basins = find_basins(_grid(grid, chosen), resampled=drawn)
     context.log.info("alpha %.0e chosen by cross-validation", ALPHAS[choice.knee])
     with tree.staging("density") as staged:
         made = DensityTree(staged)
         write_results(made, latents, blur, answers, choice)
+        everyone = np.asarray(read_latents(tree, zdim).coordinates, dtype=float)
+        write_basins(made, basin_table(basins, everyone, sizes.deviations), basins)
+        context.log.info("%d stable states: %s", len(basins), ", ".join(f"{p:.0%}" for p in basins.populations))
         draw_all(DensityFigures(tree, made).drawings(made))
         tree.publish(staged, tree.density)
 

@@ -136,8 +136,9 @@ def test_the_documented_folder(out, asked):
     ((zdim, groups, b_factor),) = asked
     assert zdim == 3 and b_factor == -20.0
     assert [(group.prefix, group.targets.shape) for group in groups] == [
-        ("center", (8, 3)), ("state", (5, 3)), ("state", (5, 3)),
+        ("center", (8, 3)), ("state", (1, 3)), ("state", (5, 3)), ("state", (5, 3)),
     ]  # fmt: skip
+    assert groups[1].directory.name == "basins"
     assert tree.center(7).is_file() and tree.trajectory(1).state(4).volume.is_file()
     assert not list((out / ".covaria" / "tmp").iterdir())
 
@@ -152,7 +153,7 @@ def test_path_follows_the_bend(out, asked):
     centers = pickle.loads(tree.kmeans_result.read_bytes())["centers"]
     first, last = pickle.loads(tree.trajectory_endpoints.read_bytes())["pairs"][0]
     assert np.allclose(targets[[0, -1]], centers[[first, last]])
-    assert np.array_equal(asked[0][1][1].targets, targets)
+    assert np.array_equal(asked[0][1][2].targets, targets)
     t = targets[:, 0] / 20
     assert np.abs(targets[:, 1] - (15 * t**2 - 5)).max() < 1.5 and np.abs(targets[:, 2] - 4 * t**3).max() < 1.5
     assert path["cost"] < 0.5 * path["straight_line_cost"]

@@ -11,10 +11,11 @@ from latent_sets import three_states, two_wells, weights_near, write_model
 
 from covaria.errors import Cancelled, InvalidInput, MissingFile
 from covaria.request.model import DensityOptions, IngestOptions, ReconstructionOptions, Request
+from covaria.results.basins import read_basins
 from covaria.results.parameters import write_parameters
 from covaria.stage import Job
 from covaria.testing import MemoryContext, some_parameters
-from covaria.tree import Tree
+from covaria.tree import DensityTree, Tree
 from covaria_density.latents import keep_precise, load_points, marginal_covariances
 from covaria_density.stage import ALPHAS, run
 
@@ -45,8 +46,10 @@ def test_whole_folder_in_one_dimension(out):
     curve = json.loads((density / "data" / "l_curve.json").read_text())
     assert every[curve["chosen"]]["alpha"] == knee["alpha"] and curve["zdim"] == 1
     assert curve["particles"] + curve["rejected_as_imprecise"] == 1470
+    stable = read_basins(DensityTree(density))
+    assert sum(basin.population for basin in stable.basins) == pytest.approx(1, abs=0.05)
     assert {path.name for path in (density / "plots").iterdir()} == {
-        f"{name}.{form}" for name in ("all_densities", "Lcurve") for form in ("png", "svg", "csv")
+        f"{name}.{form}" for name in ("all_densities", "Lcurve", "basins") for form in ("png", "svg", "csv")
     }
     assert not list((out / ".covaria" / "tmp").iterdir())
 

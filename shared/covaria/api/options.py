@@ -41,6 +41,7 @@ class RunOptions(TypedDict, total=False):
     n_clusters: int
     n_trajectories: int
     n_vols_along_path: int
+    path_spacing: Literal["length", "population"]
     b_factor: float
     skip_umap: bool
     seed: int

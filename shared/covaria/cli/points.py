@@ -36,11 +36,14 @@ def read_points(path: Path) -> NDArray[np.float64]:
 
 
 def read_end(tree: Tree, zdim: int, text: str) -> NDArray[np.float64]:
-    """One end of a trajectory: the number of a k-means centre of OUT's analysis, or the point's `zdim` coordinates."""
+    """One end of a trajectory: a named point, the number of a k-means centre, or the point's `zdim` coordinates."""
     import numpy as np
 
+    from covaria.cli.named_points import FORMS, NamedPoints
     from covaria.tree import AnalysisTree
 
+    if ":" in text:
+        return NamedPoints(tree, zdim).named(text)
     words = text.replace(",", " ").split()
     try:
         numbers = [float(word) for word in words]
@@ -52,7 +55,7 @@ def read_end(tree: Tree, zdim: int, text: str) -> NDArray[np.float64]:
     if len(words) != 1 or not text.strip().isdigit() or not centers.is_file():
         raise InvalidInput(
             f"{text!r} has {len(words)} numbers, zdim {zdim} needs {zdim}",
-            hint="give all coordinates, or the number of a k-means centre after `covaria analyze`",
+            hint=f"give all coordinates, the number of a k-means centre after `covaria analyze`, or {FORMS}",
         )
     known = read_points(centers)
     number = int(text)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from covaria.cli import options as o
+from covaria.cli.named_points import FORMS, all_points
 from covaria.cli.options import Chosen, takes
-from covaria.cli.points import far_rows, read_end, read_points
+from covaria.cli.points import far_rows, read_end
 from covaria.cli.request import checked
 from covaria.cli.terminal import say
 from covaria.cli.volumes import NewFolder
@@ -59,8 +60,15 @@ def state(
     out: o.Finished,
     zdim: Computed,
     points: Annotated[
-        Path, typer.Option(metavar="FILE", help="Latent points: one a row, K numbers each; text, .npy, - for a pipe.")
-    ],
+        Path | None,
+        typer.Option(metavar="FILE", help="Latent points: one a row, K numbers each; text, .npy, - for a pipe."),
+    ] = None,
+    center: Annotated[str | None, typer.Option(metavar="0,3", help="k-means centres by number.")] = None,
+    particle: Annotated[str | None, typer.Option(metavar="12,40", help="Where particles lie, rows from 0.")] = None,
+    basin: Annotated[str | None, typer.Option(metavar="0,1", help="Peaks of the density's basins.")] = None,
+    percentile: Annotated[
+        str | None, typer.Option(metavar="1:5,1:95", help="Percentiles of components, COMPONENT:PERCENT.")
+    ] = None,
     directory: Folder,
     options: Chosen,
     full_box: FullBox = False,
@@ -78,14 +86,15 @@ def state(
     from covaria.tree import ChosenStatesTree, Tree
 
     asked, tree = _asked(options), Tree(out)
-    targets = checked_targets(tree, zdim, read_points(points))
+    named = {"center": center, "particle": particle, "basin": basin, "percentile": percentile}
+    targets = checked_targets(tree, zdim, all_points(tree, zdim, points, named))
     for row in far_rows(targets, np.array(read_latents(tree, zdim).coordinates)):
         say(f"note: point {row} lies far outside the particles: its volume is an extrapolation", err=True)
     source = _source(tree, full_box, particles, datadir)
     new = NewFolder(
         "state", out, directory, overwrite, device, memory_gb,
-        {"zdim": zdim, "points": str(points), "b_factor": asked.b_factor, **_told(source)},
-        inputs=(*((points,) if points.is_file() else ()), *_read(source)),
+        {"zdim": zdim, "points": str(points) if points else None, **named, "b_factor": asked.b_factor, **_told(source)},
+        inputs=(*((points,) if points is not None and points.is_file() else ()), *_read(source)),
     )  # fmt: skip
     with new.filled() as (folder, context):
         np.savetxt(ChosenStatesTree(folder).points_txt, targets)
@@ -93,13 +102,14 @@ def state(
     say(f"wrote {len(targets)} volumes to {directory}")
 
 
-@takes("analysis.density", "analysis.n_vols_along_path", "analysis.b_factor")
+@takes("analysis.density", "analysis.n_vols_along_path", "analysis.path_spacing", "analysis.b_factor")
 def trajectory(
     *,
     out: o.Finished,
     zdim: Computed,
     start: Annotated[
-        str, typer.Option("--from", metavar="POINT", help="A k-means centre's number (3), or K numbers: 0.5,-1.2")
+        str,
+        typer.Option("--from", metavar="POINT", help=f"A k-means centre's number (3), K numbers (0.5,-1.2), {FORMS}."),
     ],
     end: Annotated[str, typer.Option("--to", metavar="POINT", help="As --from.")],
     directory: Folder,
@@ -114,6 +124,7 @@ def trajectory(
     """The path of least cost through the density between two points, and volumes along it."""
     import numpy as np
 
+    from covaria.results.confirmed import passage_of
     from covaria.results.latents import read_latents
     from covaria.states.run import checked_targets
     from covaria.trajectory import estimate_density, find_trajectory, read_density
@@ -133,14 +144,18 @@ def trajectory(
     new = NewFolder(
         "trajectory", out, directory, overwrite, device, memory_gb,
         {"zdim": zdim, "from": start, "to": end, "density": str(asked.density) if asked.density else None,
-         "n_vols_along_path": asked.n_vols_along_path, "b_factor": asked.b_factor, **_told(source)},
+         "n_vols_along_path": asked.n_vols_along_path, "path_spacing": asked.path_spacing,
+         "b_factor": asked.b_factor, **_told(source)},
         inputs=(*((asked.density,) if asked.density is not None else ()), *_read(source)),
     )  # fmt: skip
     with new.filled() as (folder, context):
-        atomic.write_json(ChosenStatesTree(folder).path_json, found.as_json(asked.n_vols_along_path))
-        targets = found.targets(asked.n_vols_along_path)
+        passage = passage_of(tree, zdim, found)
+        document = found.as_json(asked.n_vols_along_path, asked.path_spacing, passage)
+        atomic.write_json(ChosenStatesTree(folder).path_json, document)
+        targets = found.targets(asked.n_vols_along_path, asked.path_spacing)
         _make(tree, zdim, targets, folder, asked.b_factor, source, context)
     say(f"wrote {asked.n_vols_along_path} volumes along a path of cost {found.in_density.cost:.3g} to {directory}")
+    say(passage.words())
 
 
 def _asked(options: Chosen) -> AnalysisOptions:

@@ -11,6 +11,7 @@ import numpy as np
 
 from covaria import plots
 from covaria.figures.drawing import Drawing
+from covaria.results.basins import read_basins
 from covaria.results.l_curve import read_l_curve
 from covaria.trajectory import DensityGrid, read_density
 from covaria.tree import DensityTree, Tree
@@ -27,6 +28,8 @@ class DensityFigures:
         """One for each figure."""
         yield Drawing(target.all_densities_plot, self.all_densities)
         yield Drawing(target.l_curve_plot, self.l_curve)
+        if self.source.basins.is_file():
+            yield Drawing(target.basins_plot, self.basins)
 
     @cached_property
     def curve(self) -> Any:
@@ -49,6 +52,17 @@ class DensityFigures:
             known.chosen,
             known.held_out_loss,
             known.held_out_standard_error,
+        )
+
+    def basins(self, path: Path) -> object:
+        known, shown = read_basins(self.source).basins, in_deviations(read_density(self.source.knee), self.tree)
+        return plots.plot_density(
+            path,
+            shown.values,
+            shown.bounds,
+            title="Stable states: basins of the density and their populations",
+            centers=[one.peak_sd for one in known],
+            populations=[one.population for one in known],
         )
 
 

@@ -161,6 +161,11 @@ class AnalysisOptions(Part):
     n_clusters: Annotated[int, Field(ge=1, le=1000), Option("k-means centres, a volume at each.", ENSEMBLE)] = 20
     n_trajectories: Annotated[int, Field(ge=0, le=100), Option("Paths between centres.", ENSEMBLE)] = 1
     n_vols_along_path: Annotated[int, Field(ge=2, le=1000), Option("Volumes along each path.", ENSEMBLE)] = 6
+    path_spacing: Annotated[
+        Literal["length", "population"],
+        Field(exclude_if=lambda value: value == "length"),
+        Option("Volumes along a path at equal length, or with equal shares of the particles between them.", ENSEMBLE),
+    ] = "length"
     b_factor: Annotated[
         float, Field(ge=-1000, le=1000), Option("Sharpening of states, A^2.", ENSEMBLE, flags=("--Bfactor",))
     ] = 0.0

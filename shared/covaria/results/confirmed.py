@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from covaria.errors import InvalidInput
 from covaria.results.latents import RECONSTRUCT_AGAIN, read_latents, read_unregularised, stored_zdim
 from covaria.results.particle_table import counting
+from covaria.trajectory import Passage, Trajectory, passage_along
 from covaria.tree import Tree
 from covaria.tree.components import read_component_sizes
 
@@ -87,3 +88,13 @@ def typical_error(tree: Tree, latents: ConfirmedLatents, most: int = 2000) -> Ar
     cut = covariances[:, : latents.confirmed, : latents.confirmed] / (kept[:, None] * kept)
     middle: Array = np.median(cut, axis=0)
     return middle
+
+
+def passage_of(tree: Tree, zdim: int, path: Trajectory) -> Passage:
+    """What stands in the way along a path, seen with the typical error of OUT's particles."""
+    latents, dim = load_latents(tree, zdim), path.density.dim
+    error = np.eye(dim)
+    known = min(dim, latents.confirmed)
+    error[:known, :known] = typical_error(tree, latents)[:known, :known]
+    scale = latents.deviations[:dim]
+    return passage_along(path.points, path.density, len(latents.rows), error * scale[:, None] * scale)

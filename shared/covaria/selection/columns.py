@@ -15,9 +15,10 @@ from covaria.particles import load
 from covaria.particles.model import Particles
 from covaria.pickles import load_pickle
 from covaria.request.model import IngestOptions
+from covaria.results.basins import load_basins
 from covaria.results.particle_table import particle_columns, read_particle_column
 from covaria.selection.source import SourceColumns
-from covaria.tree import AnalysisTree, Tree
+from covaria.tree import AnalysisTree, DensityTree, Tree
 from covaria.tree.artifacts import read_kmeans
 from covaria.tree.components import ComponentSizes, read_component_sizes
 
@@ -86,6 +87,8 @@ class RunColumns:
             makers["cluster"] = self._cluster
             if AnalysisTree(self.analysis).umap_embedding.is_file():
                 makers |= {f"umap{axis + 1}": partial(self._flat, axis) for axis in (0, 1)}
+        if DensityTree(self.tree.density).basins.is_file():
+            makers["basin"] = self._basin
         for name in particle_columns(self.tree):
             makers.setdefault(name, partial(self._found, name))
         return makers
@@ -109,6 +112,12 @@ class RunColumns:
     def _cluster(self) -> Values:
         assert self.analysis is not None
         return read_kmeans(AnalysisTree(self.analysis)).labels
+
+    def _basin(self) -> Values:
+        """Of the run's own density; -1 where a particle lies in none."""
+        basins = load_basins(DensityTree(self.tree.density))
+        zdim = next(zdim for zdim in self.tree.zdims() if zdim >= basins.grid.dim)
+        return basins.of(np.load(self.tree.latent_coords(zdim), allow_pickle=False))
 
     def _flat(self, axis: int) -> Values:
         assert self.analysis is not None

@@ -6,18 +6,22 @@ trajectory.targets(6)      # (6, k) latent points at equal arc length, the ends 
 """
 
 from covaria.trajectory.density import DensityGrid, estimate_density, marginal_density, read_density, write_density
-from covaria.trajectory.lift import Trajectory, find_trajectory, lift_path
+from covaria.trajectory.lift import Trajectory, find_trajectory, lift_path, lift_point
+from covaria.trajectory.passage import Passage, passage_along
 from covaria.trajectory.path import DensityPath, find_path, path_cost, resample
 
 __all__ = [
     "DensityGrid",
     "DensityPath",
+    "Passage",
     "Trajectory",
     "estimate_density",
     "find_path",
     "find_trajectory",
     "lift_path",
+    "lift_point",
     "marginal_density",
+    "passage_along",
     "path_cost",
     "read_density",
     "resample",

@@ -15,7 +15,8 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
 from covaria.trajectory.density import DensityGrid, marginal_density
-from covaria.trajectory.path import DensityPath, find_path, resample
+from covaria.trajectory.passage import Passage
+from covaria.trajectory.path import DensityPath, at_equal_shares, find_path, resample
 
 Array = NDArray[np.float64]
 FEWEST_NEIGHBOURS = 50
@@ -32,14 +33,18 @@ class Trajectory:
     in_density: DensityPath
     density: DensityGrid
 
-    def targets(self, count: int) -> Array:
-        """(count, k) points at equal arc length, ends included: where volumes are made."""
+    def targets(self, count: int, spacing: str = "length") -> Array:
+        """(count, k) points, ends included: where volumes are made. At equal arc length, or with equal shares of the
+        density along the path between them ("population")."""
+        if spacing == "population":
+            return at_equal_shares(self.points, self.density.at(self.points[:, : self.density.dim]), count)
         return resample(self.points, count)
 
-    def as_json(self, count: int) -> dict[str, object]:
+    def as_json(self, count: int, spacing: str = "length", passage: Passage | None = None) -> dict[str, object]:
         """What path.json holds; `density` is read at each point of `path`, `*_subsampled` at the volumes' points."""
-        targets, dim = self.targets(count), self.density.dim
-        return {
+        targets, dim = self.targets(count, spacing), self.density.dim
+        found = {} if passage is None else passage.as_json()
+        return found | {
             "path": self.points.tolist(),
             "density": self.density.at(self.points[:, :dim]).tolist(),
             "path_subsampled": targets.tolist(),
@@ -47,6 +52,7 @@ class Trajectory:
             "cost": self.in_density.cost,
             "straight_line_cost": self.in_density.straight_cost,
             "density_dimensions": dim,
+            "spacing": spacing,
         }
 
 
@@ -62,6 +68,17 @@ def find_trajectory(density: DensityGrid, start: ArrayLike, end: ArrayLike, late
     return Trajectory(resample(points, len(points)), path, density)
 
 
+def lift_point(point: ArrayLike, latents: ArrayLike) -> Array:
+    """A point (d,) of the density given the other k - d coordinates of the particles (N, k) around it: (k,)."""
+    place = np.asarray(point, dtype=float)[None]
+    particles = np.asarray(latents, dtype=float)
+    particles = particles[np.isfinite(particles).all(axis=1)]
+    dim = place.shape[1]
+    if dim == particles.shape[1]:
+        return np.asarray(place[0])
+    return np.concatenate([place[0], local_mean(place, particles[:, :dim], particles[:, dim:])[0]])
+
+
 def lift_path(path: ArrayLike, start: ArrayLike, end: ArrayLike, latents: ArrayLike) -> Array:
     """A path (m, d) given the other k - d coordinates of the particles (N, k) around it; it ends at start and end."""
     line, first, last = (np.asarray(value, dtype=float) for value in (path, start, end))
@@ -70,7 +87,7 @@ def lift_path(path: ArrayLike, start: ArrayLike, end: ArrayLike, latents: ArrayL
         return line
     particles = np.asarray(latents, dtype=float)
     particles = particles[np.isfinite(particles).all(axis=1)]
-    rest = _local_mean(line, particles[:, :dim], particles[:, dim:])
+    rest = local_mean(line, particles[:, :dim], particles[:, dim:])
     rest = gaussian_filter1d(rest, SMOOTHING_SHARE * len(rest), axis=0, mode="nearest")
     steps = np.linalg.norm(np.diff(line, axis=0), axis=1)
     share = np.concatenate([[0.0], np.cumsum(steps)])
@@ -79,7 +96,7 @@ def lift_path(path: ArrayLike, start: ArrayLike, end: ArrayLike, latents: ArrayL
     return np.concatenate([line, rest], axis=1)
 
 
-def _local_mean(at: Array, known: Array, wanted: Array) -> Array:
+def local_mean(at: Array, known: Array, wanted: Array) -> Array:
     """Kernel regression of wanted (N, r) on known (N, d) at the points `at` (m, d)."""
     neighbours = min(len(known), max(FEWEST_NEIGHBOURS, int(NEIGHBOUR_SHARE * len(known))))
     spread = known.std(axis=0)

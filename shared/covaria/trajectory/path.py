@@ -60,6 +60,17 @@ def resample(points: ArrayLike, count: int) -> Array:
     return np.stack([np.interp(wanted, lengths, column) for column in line.T], axis=1)
 
 
+def at_equal_shares(points: ArrayLike, weights: ArrayLike, count: int) -> Array:
+    """`count` points along the polygon through points (m, k), ends included, with equal shares of the weight (m,) for
+    each unit of length between them."""
+    line, weight = np.asarray(points, dtype=float), np.asarray(weights, dtype=float)
+    lengths = np.linalg.norm(np.diff(line, axis=0), axis=1)
+    between = 0.5 * (weight[1:] + weight[:-1]) + FLOOR * float(weight.max())
+    covered = np.concatenate([[0.0], np.cumsum(lengths * between)])
+    wanted = np.linspace(0, covered[-1], count)
+    return np.stack([np.interp(wanted, covered, column) for column in line.T], axis=1)
+
+
 def _grid_path(grid: DensityGrid, start: Array, end: Array) -> Array:
     from skimage.graph import MCP_Geometric
 

@@ -170,6 +170,9 @@ class DensityTree(Folder, Documents):
 
     all_densities_plot = Entry("plots/all_densities.{form}", "density", "plots", "the density at every alpha")
     l_curve_plot = Entry("plots/Lcurve.{form}", "density", "plots", "fit against roughness, the chosen alpha marked")
+    basins_plot = Entry(
+        "plots/basins.{form}", "density", "plots", "the density and its energy, with the stable states' populations"
+    )
     knee = Entry(
         "data/deconv_density_knee.pkl", "density", "density",
         "the density at the chosen alpha: {density, latent_space_bounds, alpha}",
@@ -178,6 +181,14 @@ class DensityTree(Folder, Documents):
         "data/all_densities/deconv_density_{}.pkl", "density", "density", "the same at every alpha, largest first"
     )
     l_curve = Entry("data/l_curve.json", "density", "", "the curve as numbers, and how alpha was chosen")
+    basins = Entry(
+        "data/basins.json", "density", "density",
+        "stable states: peaks, populations, the particle nearest to each peak, barriers between them in kT",
+    )  # fmt: skip
+
+    basin_labels = Entry(
+        "data/basins.npy", "density", "density", "the basin of each point of the density's grid, -1: none"
+    )
 
     @property
     def plots(self) -> Path:
@@ -234,6 +245,7 @@ class AnalysisTree(Folder, Documents):
         "share of the particles that truly lie nearest to each centre, with a 90 % interval",
     )  # fmt: skip
     _centers = Mount("kmeans", VolumeFiles, "analysis")
+    _basins = Mount("basins", VolumeFiles, "analysis")
     _particles = Mount("kmeans", ParticleFiles, "analysis")
     _trajectories = Mount("traj{:03d}", StatesTree, "analysis")
 
@@ -260,6 +272,11 @@ class AnalysisTree(Folder, Documents):
     def center(self, index: int) -> Path:
         """The volume at centre `index`."""
         return self.center_files(index).volume
+
+    @property
+    def basins(self) -> Path:
+        """The volumes at the peaks of the density's basins: state000.mrc ..."""
+        return self.root / "basins"
 
     def center_particles(self, index: int) -> ParticleFiles:
         """The files of the particles nearest to centre `index`."""

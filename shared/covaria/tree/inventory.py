@@ -39,6 +39,7 @@ KINDS = (
     Kind("components", "the mean map moved along each confirmed component, from -2 to 2 standard deviations"),
     Kind("movies", "components and paths as movies; open.cxc shows them all in ChimeraX"),
     Kind("clusters", "volumes at the k-means centres; centers.txt has their coordinates"),
+    Kind("basins", "volumes at the peaks of the density's basins: the stable states, the most populated first"),
     Kind("trajectories", "volumes along a path of least cost between two centres; path.json has the path"),
     Kind("states", "volumes at the chosen latent points; half1/2_unfil are the half-maps"),
     Kind("analysis_data", "labels and centres of the clusters, end points of the trajectories"),
@@ -79,8 +80,9 @@ def inventory(root: Path) -> dict[str, list[str]]:
 
 
 def kind_of(row: Entry) -> str:
-    """The kind of a line; volumes are clusters at centres, trajectories along a path, states in their own folder."""
+    """The kind of a line; volumes are clusters at centres, basins at peaks, trajectories along a path, else states."""
     if row.kind != "volumes":
         return row.kind
     folder = row.pattern.rpartition("{name}")[0]
-    return "clusters" if folder.endswith("kmeans/") else "trajectories" if folder else "states"
+    named = {"kmeans/": "clusters", "basins/": "basins"}
+    return next((kind for end, kind in named.items() if folder.endswith(end)), "trajectories" if folder else "states")
