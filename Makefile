@@ -1,4 +1,4 @@
-# make demo | test | lint | notebook | bench | accuracy | soak | attack | stack-smoke | cluster | requirements | audit | clean
+# make demo | test | lint | page | notebook | bench | accuracy | soak | attack | stack-smoke | cluster | requirements | audit | clean
 #
 # PYTHON       the interpreter that makes .venv (3.11 or newer)
 # TORCH_INDEX  where torch comes from; empty: pip's own index. For a CPU-only or a CUDA build: the
@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 QUIET := --quiet --root-user-action=ignore --progress-bar off
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint notebook format bench accuracy soak attack stack-smoke cluster requirements audit clean rabbitmq
+.PHONY: help demo test lint page notebook format bench accuracy soak attack stack-smoke cluster requirements audit clean rabbitmq
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -46,6 +46,10 @@ lint: $(VENV)/installed
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive shared services deploy
 	$(BIN)/hadolint docker/Dockerfile deploy/rabbitmq/Dockerfile.debian
 	$(BIN)/yamllint --strict deploy charts
+
+# The page of `covaria view`, from its TypeScript; needs Node.js 20 or newer. The built files are committed.
+page:
+	cd shared/covaria/view/page && npm ci --no-audit --no-fund && npm run build
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .

@@ -22,6 +22,7 @@ MODULES = (
     "postprocess",
     "verify",
     "report",
+    "view",
     "inspect",
     "downsample",
     "simulate",

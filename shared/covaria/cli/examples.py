@@ -17,6 +17,7 @@ EXAMPLES = {
     "postprocess": "covaria postprocess states/state000_half1_unfil.mrc states/state000_half2_unfil.mrc -o sharp",
     "report": "covaria report out",
     "plots": "covaria plots out",
+    "view": "covaria view out",
     "inspect": "covaria inspect particles.star --export pickles",
     "downsample": "covaria downsample particles.star -D 128 -o small",
     "simulate": "covaria simulate set --states ring --n-images 2000",

@@ -1,0 +1,101 @@
+// What run.json holds (covaria.view.run_files).
+
+export interface Column {
+  name: string;
+  label: string;
+  category: boolean;
+  low: number;
+  high: number;
+  selectable: boolean;
+}
+
+export interface Level {
+  sampling: number;
+  origin: number[];
+  size: number[];
+  voxel_angstrom: number;
+  files: string[];
+  ranges: [number, number][];
+}
+
+export interface Maps {
+  levels: Level[];
+  box: number;
+  pixel_angstrom: number;
+  level: number;
+  highest: number;
+  axes: number[][];
+  reach_angstrom: number;
+}
+
+export interface State {
+  name: string;
+  z: number[];
+  particles: number;
+  share: number;
+  resolution_angstrom: number | null;
+  mrc: string | null;
+  files: Record<string, string>;
+  ranges: Record<string, [number, number]>;
+  agreement: { maps: number; differences: number } | null;
+}
+
+export interface Problem {
+  part: string;
+  message: string;
+  hint: string;
+}
+
+export interface Run {
+  name: string;
+  status: string;
+  error: { type: string; message: string; hint: string } | null;
+  headline: string;
+  lines: string[];
+  notes: string[];
+  particles: number | null;
+  used: number | null;
+  resolution_angstrom: number | null;
+  tested: number | null;
+  threshold: number;
+  components: { z_score: number; share: number }[];
+  command: string;
+  source: string;
+  stages: string[][];
+  next: string[];
+  versions: Record<string, string>;
+  curves: {
+    frequency: number[];
+    fsc: (number | null)[];
+    fsc_unmasked: (number | null)[];
+    z_scores: (number | null)[];
+    eigenvalues: (number | null)[];
+  } | null;
+  views: number[][] | null;
+  columns: Column[];
+  drawn: number;
+  confirmed: number;
+  maps: Maps | null;
+  states: State[];
+  paths: number[][][];
+  density: { shape: number[]; bounds: [number, number][] } | null;
+  problems: Problem[];
+}
+
+export interface Card {
+  name: string;
+  label: string;
+  status: string;
+  stage?: string;
+  stages?: string[][];
+  progress?: { step: string; done: number; total: number; unit?: string; per_second?: number; seconds_left?: number } | null;
+  error?: string;
+  hint?: string;
+  headline?: string;
+  used?: number | null;
+  particles?: number | null;
+  resolution_angstrom?: number | null;
+  warnings?: string[];
+  version?: string;
+  submitted_at?: string;
+}

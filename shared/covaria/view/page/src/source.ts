@@ -1,0 +1,97 @@
+// Where the data come from: the server, a folder beside the page, or the page itself. Nothing else is ever asked.
+import type { Card, Run } from "./model";
+
+export class Told extends Error {
+  constructor(message: string, readonly hint: string) {
+    super(message);
+  }
+}
+
+export interface Source {
+  readonly served: boolean;
+  file(run: string, name: string): Promise<ArrayBuffer>;
+  cards(): Promise<Card[]>;
+}
+
+const GONE = "The server does not answer.";
+const GONE_HINT = "Start `covaria view` again and open its new address. What you selected stays in this page: save it as JSON.";
+
+async function answered(response: Promise<Response>): Promise<Response> {
+  let got: Response;
+  try {
+    got = await response;
+  } catch {
+    throw new Told(GONE, GONE_HINT);
+  }
+  if (got.ok) return got;
+  const said = await got.json().catch(() => ({}));
+  throw new Told(said.message ?? `The server answered ${got.status}.`, said.hint ?? "Reload the page.");
+}
+
+class Server implements Source {
+  readonly served = true;
+
+  async file(run: string, name: string): Promise<ArrayBuffer> {
+    return (await answered(fetch(`file?${new URLSearchParams({ run, name })}`))).arrayBuffer();
+  }
+
+  async cards(): Promise<Card[]> {
+    return (await (await answered(fetch("runs"))).json()).runs;
+  }
+}
+
+class Beside implements Source {
+  readonly served = false;
+
+  async file(_: string, name: string): Promise<ArrayBuffer> {
+    return (await answered(fetch(`data/${name}`))).arrayBuffer();
+  }
+
+  async cards(): Promise<Card[]> {
+    return [await onlyCard(this)];
+  }
+}
+
+class Inside implements Source {
+  readonly served = false;
+
+  constructor(readonly files: Record<string, string>) {}
+
+  async file(_: string, name: string): Promise<ArrayBuffer> {
+    const text = this.files[name];
+    if (text === undefined) throw new Told(`This file does not hold ${name}.`, "Export it again.");
+    return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
+  }
+
+  async cards(): Promise<Card[]> {
+    return [await onlyCard(this)];
+  }
+}
+
+async function onlyCard(source: Source): Promise<Card> {
+  const run = await readRun(source, ".");
+  return { ...run, name: ".", label: run.name, error: run.error?.message };
+}
+
+export async function readRun(source: Source, run: string): Promise<Run> {
+  return JSON.parse(new TextDecoder().decode(await source.file(run, "run.json")));
+}
+
+export async function ask(path: string, run: string, body: unknown): Promise<Response> {
+  const headers = { "x-covaria": "1", "content-type": "application/json" };
+  return answered(fetch(`${path}?${new URLSearchParams({ run })}`, { method: "POST", headers, body: JSON.stringify(body) }));
+}
+
+export function findSource(): Source {
+  const inside = document.getElementById("covaria-data");
+  if (inside) return new Inside(JSON.parse(inside.textContent!));
+  return document.querySelector('meta[name="covaria-source"]') ? new Beside() : new Server();
+}
+
+export function keep(name: string, content: BlobPart): void {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([content]));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
