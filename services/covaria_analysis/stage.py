@@ -34,6 +34,12 @@ from covaria_analysis.populations import populations_of, write_populations
 
 MOST_DENSITY_DIMENSIONS = 3
 
+USED_LATE = (
+    "umap", "sklearn.cluster", "scipy.cluster.hierarchy",
+    "scipy.ndimage", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg",
+)  # fmt: skip
+"""What is imported on use: a worker imports it before the first job comes."""
+
 
 def run(job: Job, context: Context) -> None:
     """Write OUT/analysis_<zdim>/ (or request.analysis.output). Returns at once where only the mean was asked for."""

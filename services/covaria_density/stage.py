@@ -25,6 +25,9 @@ from covaria_density.latents import FEWEST_PARTICLES, choose_dimensions, load_po
 
 ALPHAS = tuple(10.0**power for power in range(1, -10, -1))
 
+USED_LATE = ("scipy.ndimage", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg")
+"""What is imported on use: a worker imports it before the first job comes."""
+
 
 def run(job: Job, context: Context) -> None:
     """Write OUT/density/. Returns at once where the request asks for no density or for the mean only."""

@@ -38,6 +38,9 @@ UNCONFIRMED = 1e-3
 FLAT = 1e-12
 """Power of the outermost band over that of the innermost: what rounding leaves of a constant image."""
 
+USED_LATE = ("scipy.ndimage", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg")
+"""What is imported on use: a worker imports it before the first job comes."""
+
 
 def run(job: Job, context: Context) -> None:
     """Read OUT/.covaria/particles.npz, write OUT/model and OUT/output.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -101,6 +102,7 @@ class Context(Protocol):
 Stage = Callable[[Job, Context], None]
 
 
+@cache
 def load_stage(name: str) -> Stage:
     """The stage registered under `name` in the entry point group covaria.stages. Raises LookupError."""
     for entry in entry_points(group="covaria.stages", name=name):

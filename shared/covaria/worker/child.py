@@ -1,7 +1,7 @@
 """The stage's process: runs one stage once and reports to its parent in JSON lines.
 
-`python -m covaria.worker.child` reads one line from stdin (what to do), then runs. stdin stays open as long as the
-parent lives: its end means that the parent died, and the stage stops at its next step.
+Forked by `covaria.worker.nursery`, it reads one line from stdin (what to do), then runs. stdin stays open as long as
+the worker lives: its end means that the worker died, and the stage stops at its next step.
 """
 
 from __future__ import annotations
@@ -52,7 +52,6 @@ class Order:
     memory_bytes: int | None
     memory_scale: float
     crash_at: str
-    report_fd: int
 
 
 class Reporter:
@@ -89,12 +88,12 @@ class ProgressReport:
         self._faults.passing("child_progress")
 
 
-def main() -> int:
-    """Obey one order; the exit code is the error's (0: done)."""
+def main(report: int) -> int:
+    """Obey one order, reporting to the descriptor `report`; the exit code is the error's (0: done)."""
     faulthandler.enable()
     order = Order(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_stop_with_parent, daemon=True).start()
-    reporter = Reporter(os.fdopen(order.report_fd, "w", encoding="utf-8"))
+    reporter = Reporter(os.fdopen(report, "w", encoding="utf-8"))
     try:
         _obey(order, reporter)
     except Exception as error:
@@ -152,7 +151,3 @@ def _gpu_bytes(device: str) -> int:
     if torch is None or not device.startswith("cuda"):
         return 0
     return int(torch.cuda.memory_reserved(device))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -27,7 +27,7 @@ from covaria.worker.link import Link
 from covaria.worker.metrics import Metrics
 from covaria.worker.owed import Ledger
 from covaria.worker.patience import Disk, beside
-from covaria.worker.process import StageProcess, StartStage
+from covaria.worker.process import StartStage
 from covaria.worker.settling import Settling
 
 log = logging.getLogger(__name__)
@@ -44,8 +44,8 @@ class Handler:
     metrics: Metrics
     draining: Callable[[], int]
     """How often we were asked to stop."""
+    start_stage: StartStage
     faults: Faults = field(default_factory=Faults)
-    start_stage: StartStage = StageProcess
     clock: Clock = field(default_factory=Clock)
     keep_lease: Callable[[Lease, float], LeaseKeeper] = LeaseKeeper
     disk: Disk = beside

@@ -275,10 +275,9 @@ class Attempt(Settling):
             memory_bytes=None if settings.memory_gb is None else int(settings.memory_gb * BYTES_PER_GB),
             memory_scale=self.ticket.memory_scale,
             crash_at=settings.crash_at,
-            report_fd=-1,
         )
         self.process = self.handler.start_stage(order, settings.scratch)
-        log.info("started, process %d, out %s", self.process.pid, request.out, extra=self.extra)
+        log.info("started, out %s", request.out, extra=self.extra)
 
     def _watch(self) -> None:
         assert self.keeper is not None

@@ -8,6 +8,7 @@ import logging
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -29,9 +30,6 @@ class RunningStage(Protocol):
     """A stage at work, as its supervisor sees it. Nothing here blocks but `finish`, which is called after the end."""
 
     @property
-    def pid(self) -> int: ...
-
-    @property
     def running(self) -> bool: ...
 
     def reports(self) -> list[dict[str, Any]]:
@@ -48,61 +46,107 @@ class RunningStage(Protocol):
 
 
 class StartStage(Protocol):
-    """Starts a stage; StageProcess does it as a process of its own."""
+    """Starts a stage; Nursery does it as a process of its own."""
 
     def __call__(self, order: Order, scratch: Path | None) -> RunningStage: ...
 
 
-class StageProcess:
-    """A running stage. Its own process group, so that what it starts goes with it."""
+class Nursery:
+    """The worker's hold on the process that stages are forked from (`covaria.worker.nursery`).
 
-    def __init__(self, order: Order, scratch: Path | None) -> None:
-        reading, writing = os.pipe()
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("COVARIA_BROKER")}
-        if scratch is not None:
-            environment["TMPDIR"] = str(scratch)
+    It is started ahead, so that its imports are done when the first message comes; one that died is started again.
+    """
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._process: subprocess.Popen[bytes] | None = None
+        self._asking: socket.socket | None = None
+
+    def __call__(self, order: Order, scratch: Path | None) -> RunningStage:
+        """A stage at work."""
+        stage = StageProcess(order)
+        where = "-" if scratch is None else str(scratch)
         try:
+            self._ask(stage, where)
+        except BrokenPipeError:  # it has just died
+            self.close()
+            self._ask(stage, where)
+        finally:
+            stage.handed_over()
+        return stage
+
+    def start(self) -> None:
+        """Start it where it does not run."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.close()
+        self._asking, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("COVARIA_BROKER")}
+        with theirs:
             # No shell, and none of the words comes from a message.
             self._process = subprocess.Popen(  # nosec B603
-                [sys.executable, "-m", "covaria.worker.child"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(writing,),
+                [sys.executable, "-m", "covaria.worker.nursery", self._stage],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
                 env=environment,
                 start_new_session=True,
             )
-        except BaseException:
-            os.close(reading)
-            raise
-        finally:
-            os.close(writing)
+
+    def close(self) -> None:
+        """End it. It would end by itself, when nobody can ask any more."""
+        if self._asking is not None:
+            self._asking.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._asking = self._process = None
+
+    def _ask(self, stage: StageProcess, scratch: str) -> None:
+        self.start()
+        assert self._asking is not None
+        socket.send_fds(self._asking, [scratch.encode()], stage.theirs)
+
+
+class StageProcess:
+    """A running stage. Its own process group, so that what it starts goes with it.
+
+    `theirs` are its ends of four pipes: stdin, output, reports, and what the nursery says of it.
+    """
+
+    def __init__(self, order: Order) -> None:
+        pipes = [os.pipe() for _ in range(4)]
+        self.theirs = [pipes[0][0], *(writing for _, writing in pipes[1:])]
+        self._stdin = os.fdopen(pipes[0][1], "wb")
+        output, reports, status = (os.fdopen(reading, "rb") for reading, _ in pipes[1:])
         self._extra = {"job_id": order.job_id, "stage": order.stage}
         self._reports: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._last_lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._final: dict[str, Any] | None = None
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        self._pid: int | None = None
+        self._code: int | None = None
+        self._ended = threading.Event()
+        self._asked: list[int] = []
+        self._birth = threading.Lock()
         self._threads = [
-            threading.Thread(
-                target=self._hear, args=(os.fdopen(reading, encoding="utf-8", errors="replace"),), daemon=True
-            ),
-            threading.Thread(target=self._relay, args=(self._process.stdout,), daemon=True),
+            threading.Thread(target=self._hear, args=(reports,), daemon=True),
+            threading.Thread(target=self._relay, args=(output,), daemon=True),
+            threading.Thread(target=self._follow, args=(status,), daemon=True),
         ]
         for thread in self._threads:
             thread.start()
-        line = json.dumps({**asdict(order), "report_fd": writing}) + "\n"
         # Beside: a process that hangs before it reads, with an order longer than the pipe, must not hold us up.
-        threading.Thread(target=self._order, args=(self._process.stdin, line.encode()), daemon=True).start()
+        line = json.dumps(asdict(order)) + "\n"
+        threading.Thread(target=self._order, args=(self._stdin, line.encode()), daemon=True).start()
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+    def handed_over(self) -> None:
+        """Its ends of the pipes are the nursery's now, or nobody's."""
+        for descriptor in self.theirs:
+            os.close(descriptor)
 
     @property
     def running(self) -> bool:
         """Whether the process still runs."""
-        return self._process.poll() is None
+        return not self._ended.is_set()
 
     def reports(self) -> list[dict[str, Any]]:
         """Progress reports since the last call, oldest first."""
@@ -121,28 +165,47 @@ class StageProcess:
 
     def finish(self) -> Breakdown | None:
         """After the end: None when the stage is done, else what went wrong. Ends what the stage left running."""
-        code = self._process.wait()
+        self._ended.wait()
         self.kill()
         for thread in self._threads:
             thread.join(5)
-        if self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
-        final = self._final or {}
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.close()
+        final, code = self._final or {}, self._code
         if code == 0 and final.get("kind") == "done":
             return None
+        tail = printable(" | ".join(list(self._last_lines)[-3:]))
+        if code is None:  # the process that forked it was killed, and whatever became of it with it
+            return Breakdown(signal=int(signal.SIGKILL), message=tail)
         if final.get("kind") == "error":
             return Breakdown.reported(final, code)
-        tail = printable(" | ".join(list(self._last_lines)[-3:]))
         if code < 0:
             return Breakdown(signal=-code, message=tail)
         return Breakdown(exit_code=code, message=f"exit code {code} and no report; last words: {tail}")
 
     def _signal(self, number: int) -> None:
-        try:
-            os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            return
+        """Now, or as soon as it is born."""
+        with self._birth:
+            if self._pid is None:
+                self._asked.append(number)
+                return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._pid, number)
+
+    def _follow(self, stream: IO[bytes]) -> None:
+        """Its number, then its exit code; an end before that: the nursery died."""
+        with stream:
+            born = stream.readline()
+            if born:
+                with self._birth:
+                    self._pid = int(born)
+                for number in self._asked:
+                    self._signal(number)
+                code = stream.readline()
+                self._code = int(code) if code else None
+                if not code:
+                    self._signal(signal.SIGKILL)
+        self._ended.set()
 
     def _order(self, stream: IO[bytes], line: bytes) -> None:
         try:
@@ -151,11 +214,11 @@ class StageProcess:
         except (BrokenPipeError, ValueError):
             log.warning("the stage's process ended before it was told what to do", extra=self._extra)
 
-    def _hear(self, stream: IO[str]) -> None:
+    def _hear(self, stream: IO[bytes]) -> None:
         with stream:
             for line in stream:
                 try:
-                    report = json.loads(line)
+                    report = json.loads(line.decode("utf-8", "replace"))
                     kind = report["kind"]
                 except (ValueError, TypeError, KeyError, RecursionError):
                     log.warning("not a report: %.200r", line, extra=self._extra)

@@ -22,11 +22,14 @@ from covaria.worker.handler import Handler
 from covaria.worker.health import Health, HealthServer
 from covaria.worker.link import Link
 from covaria.worker.metrics import Metrics
-from covaria.worker.process import StageProcess, StartStage
+from covaria.worker.process import Nursery, StartStage
 
 log = logging.getLogger(__name__)
 
 DISK_EVERY_S = 30.0
+SHORTEST_PAUSE_S = 0.05
+PAUSE_OF_IDLE = 0.05
+"""A message waits for the next question at most this part of the time that none came."""
 
 
 class Service:
@@ -41,7 +44,7 @@ class Service:
         max_jobs: int | None = None,
         idle_exit_s: float | None = None,
         bus: Bus | None = None,
-        start_stage: StartStage = StageProcess,
+        start_stage: StartStage | None = None,
         clock: Clock | None = None,
         faults: Faults | None = None,
     ) -> None:
@@ -62,8 +65,10 @@ class Service:
         self.link = Link(self.bus, part, self.health, self.metrics, Backoff(), self.clock)
         dispatch = Dispatch(self.bus, topology)
         faults = faults or Faults(settings.crash_at)
+        self.nursery = Nursery(stage)
+        start_stage = start_stage or self.nursery
         self.handler = Handler(
-            stage, settings, self.link, dispatch, self.metrics, lambda: self.terms, faults, start_stage, self.clock
+            stage, settings, self.link, dispatch, self.metrics, lambda: self.terms, start_stage, faults, self.clock
         )
         self.terms = 0
         """How often we were asked to stop."""
@@ -75,12 +80,14 @@ class Service:
         before = {number: signal.signal(number, self._asked) for number in (signal.SIGTERM, signal.SIGINT)}
         log.info("%s worker for %s, http port %d", self.stage, "+".join(self.classes), server.port)
         log.info("settings: %s", self.settings.redacted())
+        self.nursery.start()
         try:
             self.serve()
         finally:
             self.health.draining = True
             self.bus.close()
             server.close()
+            self.nursery.close()
             for number, handler in before.items():
                 signal.signal(number, handler)
         log.info("ended")
@@ -103,7 +110,11 @@ class Service:
             if self.idle_exit_s is not None and self.clock.monotonic() - last_message > self.idle_exit_s:
                 log.info("no message for %.0f s", self.idle_exit_s)
                 return
-            self.link.tick(self.settings.poll_interval_s)
+            self.link.tick(self._pause(self.clock.monotonic() - last_message))
+
+    def _pause(self, idle_s: float) -> float:
+        """Until the queues are asked again: short after a message, for the next one of a job comes soon."""
+        return min(self.settings.poll_interval_s, max(SHORTEST_PAUSE_S, idle_s * PAUSE_OF_IDLE))
 
     def _ask(self) -> Delivery | None:
         """The next message, live before bulk."""
