@@ -6,6 +6,7 @@
 {{- $gpu := dig "gpu" "count" 0 $service | int -}}
 {{- $gpuName := dig "gpu" "resourceName" "" $service | default $root.Values.gpu.resourceName -}}
 {{- $settings := merge (dict "grace_s" (sub ($service.terminationGracePeriodSeconds | int) 15)) ($service.settings | default dict) -}}
+{{- if and (gt $gpu 0) (not (or (hasKey $settings "device") (hasKey $root.Values.settings "device"))) }}{{ $_ := set $settings "device" "cuda" }}{{ end -}}
 {{- $scratch := or $service.scratch $service.scratchSize -}}
 {{- if $scratch }}{{ $_ := set $settings "scratch" "/scratch" }}{{ end -}}
 {{- $annotations := dict "kubectl.kubernetes.io/default-container" "worker" -}}

@@ -17,6 +17,10 @@ MEMORY_SHARE = 0.6
 GPU_NODES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 
 
+class NoDevice(InvalidInput):
+    """The device that was asked for is not there: on another machine it may be."""
+
+
 def resolve_device(asked: str) -> str:
     """ "auto", "cpu", "cuda" or "cuda:n" -> a device that is there. Raises InvalidInput."""
     if asked == "cpu":
@@ -28,7 +32,7 @@ def resolve_device(asked: str) -> str:
         raise InvalidInput(f"unknown device {asked!r}", hint="give auto, cpu, cuda or cuda:n")
     found = _cuda_devices()
     if int(match.group(1) or 0) >= found:
-        raise InvalidInput(
+        raise NoDevice(
             f"device {asked!r} asked for, torch sees {found} CUDA devices",
             hint="give --device auto, or a number it sees",
         )

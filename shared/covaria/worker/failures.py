@@ -44,7 +44,7 @@ POLICIES: dict[Failure, Policy] = {
     "damaged_books": Policy((), "The folder's own records (.covaria) cannot be read; somebody must look at them."),
     "missing_file": Policy((SHORT, MIDDLE, LONG), "A named file is not there; network filesystems can show it late."),
     "filesystem": Policy((MIDDLE, MIDDLE, LONG), "Disk full, stale handle or I/O error on the shared filesystem."),
-    "device": Policy((SHORT, MIDDLE, LONG), "A CUDA error; another host may do better."),
+    "device": Policy((SHORT, MIDDLE, LONG), "A CUDA error, or no such device; another host may do better."),
     "device_memory": Policy((SHORT,), "GPU memory ran out: once more with half the budget.", less_memory=True),
     "host_memory": Policy((SHORT,), "Memory ran out: once more with half the budget.", less_memory=True),
     "killed": Policy((SHORT, MIDDLE, LONG), "The stage's process was killed or crashed (out of memory, segfault)."),
@@ -145,6 +145,8 @@ def classify(breakdown: Breakdown) -> Failure:
         return "damaged_books"
     if "MissingFile" in types or "FileNotFoundError" in types or breakdown.errno == errno.ENOENT:
         return "missing_file"
+    if "NoDevice" in types:
+        return "device"
     if "InvalidInput" in types or "BadMessage" in types or breakdown.errno in _WRONG_KIND:
         return "invalid_input"
     if any(word in text for word in _DEVICE_MEMORY_TEXT) or (breakdown.types[0] == "OutOfMemoryError"):

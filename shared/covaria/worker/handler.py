@@ -19,6 +19,7 @@ from covaria.request.paths import PathRefused, refuse_outside
 from covaria.settings import Settings
 from covaria.worker.clock import Clock
 from covaria.worker.decisions import refuse
+from covaria.worker.device_watch import DeviceWatch
 from covaria.worker.dispatch import Dispatch
 from covaria.worker.effects import Outcome
 from covaria.worker.faults import Faults
@@ -47,6 +48,7 @@ class Handler:
     start_stage: StartStage
     faults: Faults = field(default_factory=Faults)
     clock: Clock = field(default_factory=Clock)
+    device: DeviceWatch = field(default_factory=lambda: DeviceWatch(""))
     keep_lease: Callable[[Lease, float], LeaseKeeper] = LeaseKeeper
     disk: Disk = beside
     ledger: Ledger = field(default_factory=Ledger)

@@ -18,7 +18,6 @@ from pathlib import Path
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from covaria.errors import InvalidInput
-from covaria.running.devices import GPU_NODES
 from covaria.worker.patience import Background
 
 ALIVE_S = 60.0
@@ -38,6 +37,7 @@ class Health:
     clock: Callable[[], float] = time.monotonic
     broker_open: bool = False
     draining: bool = False
+    device_problem: str = ""
     last_tick: float = field(init=False)
     _looking: Background = field(default_factory=Background)
     _unreadable: list[str] = field(default_factory=list)
@@ -62,8 +62,8 @@ class Health:
         if not self.broker_open:
             problems.append("no open channel to the broker")
         problems += self._roots()
-        if self.device.startswith("cuda") and not any(node.exists() for node in GPU_NODES):
-            problems.append(f"COVARIA_DEVICE={self.device}, but no NVIDIA device is seen")
+        if self.device_problem:
+            problems.append(f"device {self.device} does not compute: {self.device_problem}")
         return problems
 
     def _roots(self) -> list[str]:

@@ -163,6 +163,8 @@ class Attempt(Settling):
     def _announce(self, decision: Decision) -> None:
         if decision.failure is not None:
             self.metrics.job_failures.labels(self.stage, decision.failure).inc()
+            if decision.failure == "device":
+                self.handler.device.doubt()
         if decision.why:
             level = logging.INFO if decision.failure is None else logging.ERROR
             log.log(level, "%s", decision.why, extra=self.extra)

@@ -66,6 +66,9 @@ class Metrics(_Registry):
             "When the worker last looked after its queues: asked them, or was busy with a job of theirs (Unix time).",
             "stage",
         )
+        self.quarantined = gauge(
+            "quarantined", "1 while the worker takes no jobs because its device does not compute.", "stage"
+        )
         self.deliveries_lost = counter(
             "deliveries_lost_total",
             "Deliveries that the broker took back while the stage ran (consumer_timeout, restart).",

@@ -13,9 +13,10 @@ from covaria.bus.model import BrokerAway, Bus, BusError, Delivery
 from covaria.bus.rabbit import RabbitBus
 from covaria.bus.topology import CLASSES, build_topology, job_queue
 from covaria.errors import InvalidInput
-from covaria.request.stages import STAGES
+from covaria.request.stages import STAGES, WITHOUT_DEVICE
 from covaria.settings import Settings
 from covaria.worker.clock import Clock
+from covaria.worker.device_watch import DeviceWatch
 from covaria.worker.dispatch import Dispatch
 from covaria.worker.faults import Faults
 from covaria.worker.handler import Handler
@@ -68,7 +69,16 @@ class Service:
         self.nursery = Nursery(stage)
         start_stage = start_stage or self.nursery
         self.handler = Handler(
-            stage, settings, self.link, dispatch, self.metrics, lambda: self.terms, start_stage, faults, self.clock
+            stage,
+            settings,
+            self.link,
+            dispatch,
+            self.metrics,
+            lambda: self.terms,
+            start_stage,
+            faults,
+            self.clock,
+            DeviceWatch("" if stage in WITHOUT_DEVICE else settings.device, self.clock),
         )
         self.terms = 0
         """How often we were asked to stop."""
@@ -99,7 +109,7 @@ class Service:
         last_message = self.clock.monotonic()
         while not self.terms:
             self._look_at_disks()
-            delivery = self._ask() if self.link.ensure() else None
+            delivery = self._ask() if self._device_computes() and self.link.ensure() else None
             if delivery is not None:
                 self._handle(delivery)
                 handled += 1
@@ -142,6 +152,12 @@ class Service:
         except Exception as error:  # the broker delivers it again, and sets it aside after its delivery limit
             log.exception("message %.200r", delivery.message_id)
             self.link.lost(BrokerAway(f"a message cannot be dealt with: {type(error).__name__}"))
+
+    def _device_computes(self) -> bool:
+        self.handler.disk(self.handler.device.look, self.link.tick)
+        self.health.device_problem = self.handler.device.problem
+        self.metrics.quarantined.labels(stage=self.stage).set(bool(self.handler.device.problem))
+        return not self.handler.device.problem
 
     def _look_at_disks(self) -> None:
         if self.clock.monotonic() - self._disk_seen < DISK_EVERY_S:
