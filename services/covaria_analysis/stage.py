@@ -26,7 +26,7 @@ from covaria.stage import Context, Job
 from covaria.trajectory import DensityGrid, Trajectory, estimate_density, find_trajectory, lift_point
 from covaria.tree import AnalysisTree, DensityTree, Tree, record
 from covaria.tree.artifacts import KMeansResult, TrajectoryEndpoints, write_endpoints, write_kmeans
-from covaria.tree.atomic import save_npy, write_json
+from covaria.tree.atomic import save_npy, write_json, write_pickle
 from covaria_analysis.clusters import Clusters, find_clusters, one_cluster
 from covaria_analysis.endpoints import choose_endpoints
 from covaria_analysis.flat_map import embed_flat
@@ -189,7 +189,9 @@ def write_tables(
     for number, trajectory in enumerate(trajectories.values()):
         passage = passage_of(tree, clusters.centers.shape[1], trajectory)
         document = trajectory.as_json(options.n_vols_along_path, options.path_spacing, passage)
-        write_json(out.trajectory(number).path_json, document)
+        folder = out.trajectory(number)
+        write_json(folder.path_json, document)
+        np.savetxt(folder.latent_coords, trajectory.targets(options.n_vols_along_path, options.path_spacing))
 
 
 def make_volumes(
@@ -227,6 +229,7 @@ def _lay_flat(out: AnalysisTree, latents: ConfirmedLatents, seed: int, context: 
         return
     out.umap_embedding.parent.mkdir(parents=True, exist_ok=True)
     save_npy(out.umap_embedding, flat.astype(np.float32))
+    write_pickle(out.umap_pickle, flat.astype(np.float32))
 
 
 def _refuse_foreign(target: Path) -> None:

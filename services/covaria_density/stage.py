@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits
 from covaria.errors import MissingFile
 from covaria.estimation.density.basins import DRAWS, find_basins, resample
 from covaria.estimation.density.blur import Blur, LatentGrid, build_blur
-from covaria.estimation.density.choice import FOLDS, Knee, choose_alpha
+from covaria.estimation.density.choice import FOLDS, Knee, choose_alpha, l_curve_corner
 from covaria.estimation.density.extent import find_grid
 from covaria.estimation.density.latents import UncertainPoints
 from covaria.estimation.density.solver import Array, Deconvolution, solve_path
@@ -91,9 +91,12 @@ def write_results(
     grid = blur.grid
     for number, answer in enumerate(answers):
         write_density(tree.density(number), _grid(grid, answer), answer.alpha)
-    write_density(tree.knee, _grid(grid, answers[choice.knee]), answers[choice.knee].alpha)
-    roughness = [answer.roughness for answer in answers]
+    roughness = np.array([answer.roughness for answer in answers])
     log_likelihood = np.array([answer.log_likelihood for answer in answers])
+    corner = l_curve_corner(roughness, log_likelihood)
+    chosen = answers[choice.knee]
+    indices = {"alpha_index": choice.knee, "l_curve_knee_index": corner}
+    write_density(tree.knee, _grid(grid, chosen), chosen.alpha, indices)
     write_json(
         tree.l_curve,
         {
@@ -103,6 +106,7 @@ def write_results(
             "held_out_loss": choice.held_out_loss,
             "held_out_standard_error": choice.standard_error,
             "chosen": choice.knee,
+            "l_curve_knee": corner,
             "zdim": latents.zdim,
             "particles": len(latents.coordinates),
             "rejected_as_imprecise": latents.rejected,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from covaria.estimation.latents.embedding import Embedding, ImageRows
@@ -16,10 +18,14 @@ from covaria.results.latents import write_latents
 from covaria.results.model import write_half_models, write_half_sets
 from covaria.results.parameters import Parameters, write_parameters
 from covaria.results.particle_table import write_particle_table
+from covaria.results.recovar import LAYOUT, metadata, noise_keys, variance_fsc, with_option_names
 from covaria.stage import Job
-from covaria.tree import Tree
+from covaria.tree import Tree, atomic, record
 from covaria_reconstruction.components import Components
 from covaria_reconstruction.particles import particle_table_of
+
+VARIANCES = (4, 10, 20)
+"""For which k a variance<k>.mrc is written."""
 
 
 def write_results(
@@ -55,23 +61,17 @@ def _write_maps(staged: Tree, images: Images, mean: MeanModel, components: Compo
         write_volume(staged.mean_half(half), halves[half - 1], pixel)
     write_volume(staged.mask, mean.mask, pixel)
     write_volume(staged.dilated_mask, mean.dilated_mask, pixel)
-    if not np.array_equal(mean.component_mask, mean.dilated_mask):
-        write_volume(staged.focus_mask, mean.component_mask, pixel)
+    write_volume(staged.focus_mask, mean.component_mask, pixel)
     if components is None:
         return
     for k, volume in enumerate(components.eigenvolumes):
         write_volume(staged.eigenvolume(k), volume, pixel)
-    for k in variance_counts(len(components.eigenvalues)):
+    for k in VARIANCES:
         write_volume(staged.variance(k), variance_map(components, k), pixel)
 
 
-def variance_counts(count: int) -> list[int]:
-    """For which k a variance<k>.mrc is written."""
-    return [k for k in (4, 10, 20) if k <= count]
-
-
 def variance_map(components: Components, k: int) -> np.ndarray:
-    """sum over the first k components of s u^2, (D, D, D)."""
+    """sum over the first k components, or all where there are fewer, of s u^2, (D, D, D)."""
     weights = components.eigenvalues[:k]
     result: np.ndarray = np.einsum("k,kzyx->zyx", weights, components.eigenvolumes[:k].astype(np.float64) ** 2).astype(
         np.float32
@@ -89,7 +89,7 @@ def _write_model(
     embeddings: dict[int, Embedding] | None,
     rows: ImageRows | None,
 ) -> None:
-    write_parameters(staged, parameters_of(job, images, mean, components))
+    write_parameters(staged, parameters_of(job, images, mean, components), recovar_keys(images, mean, components))
     first, second = (images.rows[images.half == half] for half in (0, 1))
     write_half_sets(staged, (first, second))
     write_particle_table(staged, particle_table_of(len(particles), images, mean, components, embeddings, rows))
@@ -100,6 +100,19 @@ def _write_model(
     for found in (embeddings or {}).values():
         both = (one.in_input_order(images.rows, len(particles)) for one in (found.regularised, found.unregularised))
         write_latents(staged, *both)
+    request = job.request.model_dump(mode="json")
+    pixel = float(images.pixel_size_angstrom)
+    atomic.write_json(staged.metadata, metadata(staged, request, images.box, pixel, record.now()))
+
+
+def recovar_keys(images: Images, mean: MeanModel, components: Components | None) -> dict[str, Any]:
+    """What params.pkl holds for scripts that were written for RECOVAR."""
+    pixels = np.bincount(images.plane.shell, minlength=images.box // 2)[: images.box // 2]
+    power = images.scale**2
+    keys = noise_keys(mean.noise_outside * power, mean.noise_bound * power, mean.image_power * power, pixels)
+    if components is not None:
+        keys["variance_fsc"] = variance_fsc(components.eigenvalues, components.half1, components.half2)
+    return {"version": LAYOUT, **keys}
 
 
 def parameters_of(job: Job, images: Images, mean: MeanModel, components: Components | None) -> Parameters:
@@ -120,5 +133,5 @@ def parameters_of(job: Job, images: Images, mean: MeanModel, components: Compone
         component_z_score=np.zeros(0) if components is None else components.z_score,
         contrast_sd=float(mean.contrast_sd),
         image_scale=float(images.scale),
-        input_args=job.request.model_dump(mode="json"),
+        input_args=with_option_names(job.request.model_dump(mode="json")),
     )

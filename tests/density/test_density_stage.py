@@ -35,7 +35,8 @@ def test_whole_folder_in_one_dimension(out):
     run(Job("j", _request(out, dim=1)), MemoryContext())
     density = out / "density"
     knee = pickle.loads((density / "data" / "deconv_density_knee.pkl").read_bytes())
-    assert set(knee) == {"density", "latent_space_bounds", "alpha"} and type(knee["alpha"]) is float
+    names = {"density", "latent_space_bounds", "alpha", "alpha_index", "l_curve_knee_index"}
+    assert set(knee) == names and type(knee["alpha"]) is float and type(knee["alpha_index"]) is int
     assert knee["density"].shape == (400,) and knee["latent_space_bounds"].shape == (1, 2)
     step = np.ptp(knee["latent_space_bounds"][0]) / 399
     assert knee["density"].sum() * step == pytest.approx(1) and knee["density"].min() >= 0

@@ -88,6 +88,73 @@ def test_figures_are_drawn_again_from_what_is_left(finished: Tree, tmp_path: Pat
     assert not list((tmp_path / "other").iterdir())
 
 
+def test_a_script_with_numpy_alone_reads_everything(finished: Tree, tmp_path: Path) -> None:
+    """As a user's would, without Covaria: every array, pickle, map, table and book, and what RECOVAR's look for."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run([sys.executable, "-I", str(script), str(finished.out)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    read = {word.split("=")[0]: int(word.split("=")[1]) for word in done.stdout.split()}
+    assert read[".npy"] > 10 and read[".pkl"] > 20 and read[".mrc"] > 60 and read[".txt"] > 8, read
+
+
+SCRIPT = f"""
+import json, pathlib, pickle, sys, collections
+sys.modules["covaria"] = None
+import numpy as np
+
+out, seen = pathlib.Path(sys.argv[1]), collections.Counter()
+def pkl(name): return pickle.load(open(out / name, "rb"))
+for path in out.rglob("*"):
+    if ".covaria" in path.parts or not path.is_file(): continue
+    seen[path.suffix] += 1
+    if path.suffix == ".npy": np.load(path)
+    elif path.suffix == ".pkl": pickle.load(open(path, "rb"))
+    elif path.suffix == ".json": json.load(open(path))
+    elif path.suffix == ".txt" and path.name not in ("README.txt", "command.txt"): np.loadtxt(path, ndmin=2)
+    elif path.suffix == ".mrc":
+        data = path.read_bytes()
+        n, mode = np.frombuffer(data[:12], "<i4"), np.frombuffer(data[12:16], "<i4")[0]
+        assert mode == 2 and len(data) == 1024 + 4 * n.prod(), path
+params = pkl("model/params.pkl")
+D = params["volume_shape"][0]
+assert params["version"] == "0.7" and params["input_args"]["outdir"] == params["input_args"]["out"]
+assert params["input_args"]["zdim"] == [1, 2] and params["input_args"]["mask"] == "from_halfmaps"
+for key in ("noise_var_used", "radial_noise_var_outside_mask", "radial_ub_noise_var", "image_PS"):
+    assert params[key].shape == (D // 2 - 1,) and (params[key] > 0).all(), key
+assert params["image_PS"][2] > params["radial_ub_noise_var"][2] >= params["noise_var_used"][2]
+assert abs(params["white_noise_var_outside_mask"] / params["noise_var_used"].mean() - 1) < 0.5
+assert params["variance_fsc"].shape == (D // 2,)
+z = np.load(out / "model/zdim_2/latent_coords.npy")
+assert z.shape == ({N}, 2) and np.load(out / "model/zdim_2/latent_precision.npy").shape == ({N}, 2, 2)
+assert (np.load(out / "model/zdim_2/contrasts_noreg.npy") == np.load(out / "model/zdim_2/contrasts.npy")).all()
+halves, particles = pkl("model/halfsets.pkl"), pkl("model/particles_halfsets.pkl")
+assert all((a == b).all() for a, b in zip(halves, particles)) and sum(map(len, halves)) == {N}
+about = json.load(open(out / "model/metadata.json"))
+assert about["zdims_computed"] == [1, 2] and about["volume_shape"] == [D] * 3 and "params.pkl" in about["files"]
+found = pkl("analysis_2/data/kmeans_result.pkl")
+assert found["centers"].shape == ({CLUSTERS}, 2) and found["labels"].shape == ({N},)
+kmeans = out / "analysis_2/kmeans"
+assert (np.loadtxt(kmeans / "latent_coords.txt") == np.loadtxt(kmeans / "centers.txt")).all()
+assert np.loadtxt(out / "analysis_2/traj000/latent_coords.txt").shape == ({ALONG}, 2)
+state = pkl("analysis_2/kmeans/diagnostics/center000/params.pkl")
+choice = pkl("analysis_2/kmeans/diagnostics/center000/split_choice.pkl")["split_choice"]
+owner = np.frombuffer((out / "analysis_2/kmeans/diagnostics/center000/sampling.mrc").read_bytes()[1024:], "<f4")
+assert owner.min() == -1 and owner.max() == len(choice) - 1 and choice.shape[1] == D // 2
+assert choice.max() < len(state["heterogeneity_bins"]) == len(state["n_images_per_bin"])
+density = pkl("density/data/deconv_density_knee.pkl")
+low, high = density["latent_space_bounds"][0]
+assert abs(density["density"].sum() * (high - low) / (len(density["density"]) - 1) - 1) < 0.05
+alphas = [pkl(f"density/data/all_densities/deconv_density_{{k}}.pkl")["alpha"] for k in range(11)]
+assert alphas[density["alpha_index"]] == density["alpha"] and 0 <= density["l_curve_knee_index"] < 11
+for folder, command in ((".", "run"), ("density", "density"), ("analysis_2", "analyze")):
+    job = json.load(open(out / folder / "job.json"))
+    assert job["command"] == command and job["provenance"]["pipeline_result_dir"] == str(out), folder
+    assert job["timing"]["started_at"] < job["timing"]["completed_at"] and job["timing"]["duration_seconds"] > 0
+print(*(f"{{key}}={{value}}" for key, value in seen.items()))
+"""
+
+
 def _load(path: Path) -> object:
     with path.open("rb") as file:
         return pickle.load(file)
@@ -103,6 +170,9 @@ def test_every_documented_file_is_there(finished: Tree) -> None:
     for zdim in (1, 2):
         expected += [tree.latent_coords(zdim), tree.latent_coords_noreg(zdim), tree.latent_precision(zdim)]
         expected += [tree.latent_precision_noreg(zdim), tree.contrasts(zdim)]
+    expected += [tree.particle_halfsets, tree.metadata, tree.focus_mask, tree.variance(10), tree.variance(20)]
+    expected += [tree.contrasts_noreg(zdim) for zdim in (1, 2)]
+    expected += [analysis.centers_again, analysis.trajectory(0).latent_coords]
     plots = ("eigenvalues", "mean_fsc", "contrast_histogram", "noise_spectrum", "mean_variance_eigenvolumes")
     expected += [tree.plots / f"{name}.png" for name in plots]
     expected += [analysis.contrast_histogram, analysis.kmeans_result]
@@ -112,6 +182,7 @@ def test_every_documented_file_is_there(finished: Tree) -> None:
         expected += [analysis.center_files(i).unfiltered]
         folder = analysis.center_files(i).diagnostics
         names = ("local_resolution.mrc", "latent_coords.txt", "heterogeneity_distances.txt", "chosen_bandwidth.npy")
+        names += ("params.pkl", "split_choice.pkl", "sampling.mrc")
         expected += [folder / name for name in (*names, "params.json")]
     for i in range(ALONG):
         expected += [analysis.trajectory(0).state(i).volume, analysis.trajectory(0).state(i).diagnostics]

@@ -21,6 +21,7 @@ from covaria.selection.model import Selection, Where
 from covaria.trajectory import DensityGrid
 from covaria.tree import AnalysisTree, Tree, record
 from covaria.tree.components import read_component_sizes
+from covaria.tree.history import job_status
 
 if TYPE_CHECKING:
     import pandas
@@ -52,7 +53,7 @@ class Run:
         """
         planned = self._asked["stages"]
         states = {stage: state for stage in planned if (state := record.read_stage_state(self.tree, stage)) is not None}
-        return record.job_status(planned, states)
+        return job_status(planned, states)
 
     @property
     def request(self) -> Request:

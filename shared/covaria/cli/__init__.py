@@ -20,6 +20,7 @@ MODULES = (
     "states",
     "subset",
     "postprocess",
+    "export",
     "verify",
     "report",
     "view",

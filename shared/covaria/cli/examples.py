@@ -15,6 +15,7 @@ EXAMPLES = {
     "subset": 'covaria subset out --cluster 0,2 --where "contrast > 0.7" -o open_state',
     "verify": "covaria verify out",
     "postprocess": "covaria postprocess states/state000_half1_unfil.mrc states/state000_half2_unfil.mrc -o sharp",
+    "export": "covaria export out --layout recovar-0.4.5 -o out-recovar",
     "report": "covaria report out",
     "plots": "covaria plots out",
     "view": "covaria view out",

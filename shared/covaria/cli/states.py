@@ -97,7 +97,9 @@ def state(
         inputs=(*((points,) if points is not None and points.is_file() else ()), *_read(source)),
     )  # fmt: skip
     with new.filled() as (folder, context):
-        np.savetxt(ChosenStatesTree(folder).points_txt, targets)
+        states = ChosenStatesTree(folder)
+        for path in (states.points_txt, states.latent_coords):
+            np.savetxt(path, targets)
         _make(tree, zdim, targets, folder, asked.b_factor, source, context)
     say(f"wrote {len(targets)} volumes to {directory}")
 
@@ -153,6 +155,7 @@ def trajectory(
         document = found.as_json(asked.n_vols_along_path, asked.path_spacing, passage)
         atomic.write_json(ChosenStatesTree(folder).path_json, document)
         targets = found.targets(asked.n_vols_along_path, asked.path_spacing)
+        np.savetxt(ChosenStatesTree(folder).latent_coords, targets)
         _make(tree, zdim, targets, folder, asked.b_factor, source, context)
     say(f"wrote {asked.n_vols_along_path} volumes along a path of cost {found.in_density.cost:.3g} to {directory}")
     say(passage.words())

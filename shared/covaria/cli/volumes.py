@@ -108,6 +108,12 @@ class NewFolder:
             "inputs": [describe_file(path) for path in self.inputs],
             "status": "succeeded",
             "stages": {self.command: stage},
+            "timing": {
+                "started_at": started,
+                "completed_at": stage["finished_at"],
+                "duration_seconds": stage["seconds"],
+            },
+            "provenance": {"pipeline_result_dir": str(self.out.absolute())},
             "environment": devices.environment(context.device),
             "outputs": inventory(folder),
         }

@@ -104,9 +104,10 @@ class ReconstructionFigures:
 
     def mask(self, path: Path) -> object:
         named = {"solvent mask": self.source.mask, "used (dilated)": self.source.dilated_mask}
-        if self.source.focus_mask.is_file():
-            named["focus"] = self.source.focus_mask
         masks = {name: read_volume(file)[0] for name, file in named.items()}
+        if self.source.focus_mask.is_file():
+            focus = read_volume(self.source.focus_mask)[0]
+            masks |= {} if np.array_equal(focus, masks["used (dilated)"]) else {"focus": focus}
         return plots.plot_mask(path, read_volume(self.source.mean)[0], masks, self.pixel)
 
     def local_resolution(self, path: Path) -> object:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from covaria.request.stages import STAGES
-from covaria.tree import ChosenStatesTree
+from covaria.results.recovar import LAYOUT, NOT_ESTIMATED
+from covaria.tree import ChosenStatesTree, RecovarTree
 from covaria.tree.entry import Entry, rows
 from covaria.tree.paths import STATE, Tree
 
@@ -66,6 +67,35 @@ with the long names of the options; what the command line says wins:
     no-density: true"""
 
 
+SCRIPTS = f"""\
+## For scripts that were written for RECOVAR
+
+Arrays, pickles and maps load as they did, and lie where they did. What differs:
+
+| | here | there |
+|---|---|---|
+| eigenvolumes | sum of squares over voxels 1 | 1 / D^3 |
+| latent coordinates | z | z D^1.5 |
+| eigenvalues `s` | s | s D^3 |
+| `latent_precision` | P | P / D^3 |
+| cluster labels | whole numbers, -1 where left out | real numbers, NaN where left out |
+| `deconv_density_knee.pkl` | what unseen particles choose: `alpha_index` | the L-curve's: `l_curve_knee_index` |
+| `input_args` | a dict: the request, and RECOVAR's names of the options beside it | an argparse Namespace |
+
+D is the box. mean + z u, s u^2 and distances z^T P z are the same in both: the factors cancel.
+
+`params.pkl` follows layout {LAYOUT} (`version`). Not estimated here, and so absent:
+{", ".join(f"`{key}`" for key in NOT_ESTIMATED)};
+of a state's diagnostics `ml_errors`, `locres_sampling`, `locres_maskrad`. `contrasts_noreg.npy` repeats
+`contrasts.npy`, `particles_halfsets.pkl` repeats `halfsets.pkl`. A density's values are a probability density: their
+integral over the bounds is 1.
+
+    covaria export out --layout recovar-0.4.5 -o out-recovar
+
+writes the layout before 1.0 in RECOVAR's units, with `model/embeddings.pkl`:
+"""
+
+
 def outputs_page() -> str:
     """docs/outputs.md"""
     table = rows(Tree)
@@ -79,7 +109,8 @@ def outputs_page() -> str:
     sections.append(_table(list(rows(ChosenStatesTree))))
     sections.append(f"### {STATE}/\n\nCovaria's own state; no other program should write here.")
     sections.append(_table([row for row in table if row.pattern.startswith(STATE)]))
-    return "\n\n".join([*sections, REST]) + "\n"
+    sections += [REST, SCRIPTS + "\n" + _table(list(rows(RecovarTree)))]
+    return "\n\n".join(sections) + "\n"
 
 
 def _table(entries: list[Entry]) -> str:

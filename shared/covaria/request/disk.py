@@ -6,8 +6,8 @@ from covaria.request.model import Request
 from covaria.request.stages import StageName
 
 FLOAT = 4
-MAPS_OF_A_VOLUME = 6
-"""Filtered, unfiltered, two halves, local resolution, neighbourhoods."""
+MAPS_OF_A_VOLUME = 8
+"""Filtered, unfiltered, two halves, local resolution, neighbourhoods, subvolumes and what was chosen in each."""
 STEPS_OF_A_COMPONENT, MOST_COMPONENTS_SHOWN, MOST_VOXELS_SHOWN = 10, 6, 128
 """Maps along confirmed components: how many of each, of how many, voxels a side at most (covaria.figures.movies)."""
 FIGURES_BYTES = 4 << 20

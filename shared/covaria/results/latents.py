@@ -23,6 +23,7 @@ def write_latents(tree: Tree, regularised: Latents, unregularised: Latents) -> N
     atomic.save_npy(tree.latent_coords_noreg(zdim), unregularised.coordinates)
     atomic.save_npy(tree.latent_precision_noreg(zdim), unregularised.precision)
     atomic.save_npy(tree.contrasts(zdim), regularised.contrasts)
+    atomic.save_npy(tree.contrasts_noreg(zdim), regularised.contrasts)
 
 
 def stored_zdim(tree: Tree, zdim: int) -> int:

@@ -12,8 +12,9 @@ from covaria.tree import Tree, atomic
 
 
 def write_half_sets(tree: Tree, half_sets: tuple[np.ndarray, np.ndarray]) -> None:
-    """The original rows of each half-set's used images."""
-    atomic.write_pickle(tree.halfsets, [rows.astype(np.int64) for rows in half_sets])
+    """The original rows of each half-set's used images; a particle has one image, so the particles' are the same."""
+    for path in (tree.halfsets, tree.particle_halfsets):
+        atomic.write_pickle(path, [rows.astype(np.int64) for rows in half_sets])
 
 
 def read_half_sets(tree: Tree, total: int) -> np.ndarray:

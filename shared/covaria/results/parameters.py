@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -57,11 +58,12 @@ class Parameters:
         return Noise(spectrum, np.resize(factor, max(groups, len(factor))))
 
 
-def write_parameters(tree: Tree, parameters: Parameters) -> None:
-    """A reader older or younger than this version first finds out which one wrote it."""
+def write_parameters(tree: Tree, parameters: Parameters, others: Mapping[str, Any] | None = None) -> None:
+    """A reader older or younger than this version first finds out which one wrote it. `others`: keys that only other
+    programs' scripts read."""
     values = {name.name: getattr(parameters, name.name) for name in fields(parameters)}
     first = {name: values.pop(name) for name in ("schema_version", "covaria_version")}
-    atomic.write_pickle(tree.params, first | values)
+    atomic.write_pickle(tree.params, first | values | dict(others or {}))
 
 
 def read_parameters(tree: Tree) -> Parameters:

@@ -14,6 +14,7 @@ from covaria.maps.correlation import fsc, resolution_at
 from covaria.maps.sharpening import apply_b_factor
 from covaria.maps.volume import write_volume
 from covaria.states.run import Run
+from covaria.states.subvolumes import choice_by_shell, subvolumes
 from covaria.tree import VolumeFiles, atomic
 
 SCHEMA_VERSION = 1
@@ -42,8 +43,26 @@ def write_state(
     np.savetxt(files.distances, distances, fmt="%.6g")
     atomic.save_npy(files.chosen_bandwidth, state.choice.strongest(run.images.box))
     atomic.write_json(files.params, _parameters(state, target, neighbours, run, b_factor))
+    _write_by_subvolume(files, state, neighbours, run)
     write_volume(files.volume, apply_b_factor(state.filtered, b_factor, pixel), pixel)
     return files.volume
+
+
+def _write_by_subvolume(files: VolumeFiles, state: State, neighbours: Neighbourhoods, run: Run) -> None:
+    """The choice once more, as RECOVAR's diagnostics have it. Candidate 0 is the linear model alone."""
+    box, pixel = run.images.box, run.images.pixel_size_angstrom
+    parts = subvolumes(run.model.mask)
+    chosen = choice_by_shell(state.choice.strongest(box), parts.places, box)
+    values = {
+        "heterogeneity_bins": np.array([np.nan, *neighbours.edges, neighbours.distance.max()]),
+        "n_images_per_bin": np.array([0, *neighbours.sizes, len(neighbours.distance)]),
+        "fscs": fsc(state.halves[0], state.halves[1], run.model.mask),
+        "ml_choice": chosen,
+        "voxel_size": float(pixel),
+    }
+    atomic.write_pickle(files.params_pkl, values)
+    atomic.write_pickle(files.split_choice, {"split_choice": chosen})
+    write_volume(files.sampling, parts.owner, pixel)
 
 
 def _parameters(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,9 +72,10 @@ def marginal_density(density: DensityGrid, dim: int) -> DensityGrid:
     return DensityGrid(density.values.sum(axis=beyond) * cell, density.bounds[:dim])
 
 
-def write_density(path: Path, grid: DensityGrid, alpha: float) -> None:
-    """As `read_density` reads it, with the regularisation that it was made with."""
-    write_pickle(path, {"density": grid.values, "latent_space_bounds": np.array(grid.bounds), "alpha": float(alpha)})
+def write_density(path: Path, grid: DensityGrid, alpha: float, more: Mapping[str, int] | None = None) -> None:
+    """As `read_density` reads it, with the regularisation that it was made with, and `more` about that."""
+    values = {"density": grid.values, "latent_space_bounds": np.array(grid.bounds), "alpha": float(alpha)}
+    write_pickle(path, values | dict(more or {}))
 
 
 def _checked(values: NDArray[Any], bounds: NDArray[Any], path: Path) -> DensityGrid:

@@ -11,10 +11,12 @@ from covaria.tree.folders import (
     SubsetTree,
     VolumeFiles,
 )
+from covaria.tree.handed_over import RecovarTree
 from covaria.tree.paths import Tree
 from covaria.tree.pen import FREE, Pen
 
 __all__ = [
     "FREE", "AnalysisTree", "ChosenStatesTree", "DensityTree", "Documents", "ParticleFiles", "Pen", "PostprocessTree",
+    "RecovarTree",
     "StatesTree", "SubsetTree", "Tree", "VolumeFiles",
 ]  # fmt: skip

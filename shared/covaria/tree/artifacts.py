@@ -29,7 +29,8 @@ def write_kmeans(tree: AnalysisTree, result: KMeansResult) -> None:
     """data/kmeans_result.pkl, and the centres alone as kmeans/centers.txt."""
     atomic.write_pickle(tree.kmeans_result, {"centers": result.centers, "labels": result.labels})
     tree.kmeans.mkdir(parents=True, exist_ok=True)
-    np.savetxt(tree.centers_txt, result.centers)
+    for path in (tree.centers_txt, tree.centers_again):
+        np.savetxt(path, result.centers)
 
 
 def read_kmeans(tree: AnalysisTree) -> KMeansResult:

@@ -60,6 +60,14 @@ class VolumeFiles(Part):
         "diagnostics/{name}/chosen_bandwidth.npy", "", "", "which neighbourhood won, by band and place"
     )
     params = Entry("diagnostics/{name}/params.json", "", "", "neighbourhoods, their shares, resolution of the halves")
+    params_pkl = Entry(
+        "diagnostics/{name}/params.pkl", "", "",
+        "{heterogeneity_bins, n_images_per_bin, fscs, ml_choice, voxel_size}: the same for RECOVAR's scripts",
+    )  # fmt: skip
+    split_choice = Entry(
+        "diagnostics/{name}/split_choice.pkl", "", "", "{split_choice: (subvolume, shell) the heaviest candidate}"
+    )
+    sampling = Entry("diagnostics/{name}/sampling.mrc", "", "", "number of each voxel's subvolume; -1 outside the mask")
 
     @property
     def diagnostics(self) -> Path:
@@ -100,6 +108,7 @@ class StatesTree(Folder):
     """A folder of state volumes, with or without the path that they lie on."""
 
     path_json = Entry("path.json", "", "", "the path: its points, its cost, where the volumes lie on it")
+    latent_coords = Entry("latent_coords.txt", "", "", "the volumes' latent points, for numpy.loadtxt")
     _volumes = Mount("", VolumeFiles)
 
     def state(self, index: int) -> VolumeFiles:
@@ -175,7 +184,7 @@ class DensityTree(Folder, Documents):
     )
     knee = Entry(
         "data/deconv_density_knee.pkl", "density", "density",
-        "the density at the chosen alpha: {density, latent_space_bounds, alpha}",
+        "the density at the chosen alpha: {density, latent_space_bounds, alpha, alpha_index, l_curve_knee_index}",
     )  # fmt: skip
     density = Numbered(
         "data/all_densities/deconv_density_{}.pkl", "density", "density", "the same at every alpha, largest first"
@@ -208,6 +217,7 @@ class AnalysisTree(Folder, Documents):
     umap_plot = Entry("plots/umap/umap.{form}", "analysis", "plots", "UMAP of the latent coordinates")
     umap_centers_plot = Entry("plots/umap/kmeans_centers.{form}", "analysis", "plots", "the same, coloured by cluster")
     umap_embedding = Entry("plots/umap/umap_embedding.npy", "analysis", "", "(N, 2); NaN where left out")
+    umap_pickle = Entry("plots/umap/umap_embedding.pkl", "analysis", "", "the same as a pickle")
     density_plot = Entry(
         "plots/density/density.{form}", "analysis", "plots", "the density and its energy, with populations and paths"
     )
@@ -244,6 +254,7 @@ class AnalysisTree(Folder, Documents):
         "kmeans/populations.csv", "analysis", "analysis_data",
         "share of the particles that truly lie nearest to each centre, with a 90 % interval",
     )  # fmt: skip
+    centers_again = Entry("kmeans/latent_coords.txt", "analysis", "", "the same under RECOVAR's second name")
     _centers = Mount("kmeans", VolumeFiles, "analysis")
     _basins = Mount("basins", VolumeFiles, "analysis")
     _particles = Mount("kmeans", ParticleFiles, "analysis")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from covaria.tree.entry import Entry, Part, find, owned
 from covaria.tree.folders import AnalysisTree, ChosenStatesTree, DensityTree, PostprocessTree, SubsetTree
+from covaria.tree.handed_over import RecovarTree
 from covaria.tree.paths import STATE, Tree
 
 
@@ -35,7 +36,10 @@ KINDS = (
     ),
     Kind("latent_precision", "how well each coordinate is known (inverse covariance)"),
     Kind("contrasts", "the contrast of each particle, mean 1"),
-    Kind("density", "the conformational density: a grid of probabilities, its bounds, and the regularisation alpha"),
+    Kind(
+        "density",
+        "the conformational density: a probability density on a grid, whose integral is 1; its bounds and alpha",
+    ),
     Kind("components", "the mean map moved along each confirmed component, from -2 to 2 standard deviations"),
     Kind("movies", "components and paths as movies; open.cxc shows them all in ChimeraX"),
     Kind("clusters", "volumes at the k-means centres; centers.txt has their coordinates"),
@@ -45,10 +49,18 @@ KINDS = (
     Kind("analysis_data", "labels and centres of the clusters, end points of the trajectories"),
     Kind("selected", "the selected particles in the format of their source, and their row numbers from 0"),
     Kind("postprocessed", "the sharpened map, its mask and local resolution, FSC and Guinier tables"),
+    Kind("exported", "the run in another program's layout and units"),
     Kind("plots", "figures: start with these"),
 )
 
-FOLDERS: tuple[type[Part], ...] = (AnalysisTree, DensityTree, ChosenStatesTree, SubsetTree, PostprocessTree)
+FOLDERS: tuple[type[Part], ...] = (
+    AnalysisTree,
+    DensityTree,
+    ChosenStatesTree,
+    SubsetTree,
+    PostprocessTree,
+    RecovarTree,
+)
 """What a folder without Covaria's own state may be."""
 
 

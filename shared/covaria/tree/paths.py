@@ -63,6 +63,12 @@ class Tree(Documents):
         "a row for each particle: contrast, noise, probabilities of being empty or an outlier, pose error, weight",
     )  # fmt: skip
     halfsets = Entry("model/halfsets.pkl", "reconstruction", "model", "two arrays of rows: the half-sets")
+    particle_halfsets = Entry(
+        "model/particles_halfsets.pkl", "reconstruction", "model", "the same by particle: each has one image"
+    )
+    metadata = Entry(
+        "model/metadata.json", "reconstruction", "model", "box, voxel size, zdims, source, files of model/"
+    )
     half_components = Entry(
         "model/half_components.npz", "reconstruction", "model", "mean and components of each half-set"
     )
@@ -80,6 +86,9 @@ class Tree(Documents):
         "model/zdim_{}/latent_precision_noreg.npy", "reconstruction", "latent_precision", "the same without a prior"
     )
     contrasts = Numbered("model/zdim_{}/contrasts.npy", "reconstruction", "contrasts", "(N,), mean 1")
+    contrasts_noreg = Numbered(
+        "model/zdim_{}/contrasts_noreg.npy", "reconstruction", "contrasts", "the same: they do not depend on the prior"
+    )
 
     # ---- output/volumes/
     mean = Entry("output/volumes/mean.mrc", "reconstruction", _MAP, "the mean map")
@@ -92,12 +101,20 @@ class Tree(Documents):
     )
     mask = Entry("output/volumes/mask.mrc", "reconstruction", _MASK, "the soft solvent mask")
     dilated_mask = Entry("output/volumes/dilated_mask.mrc", "reconstruction", _MASK, "the mask that was used")
-    focus_mask = Entry("output/volumes/focus_mask.mrc", "reconstruction", _MASK, "where the components were looked for")
+    focus_mask = Entry(
+        "output/volumes/focus_mask.mrc",
+        "reconstruction",
+        _MASK,
+        "where the components were looked for: without --focus-mask the mask that was used",
+    )
     eigenvolume = Numbered(
         "output/volumes/eigen_pos{:04d}.mrc", "reconstruction", "eigenvolumes", "a principal component, strongest first"
     )
     variance = Numbered(
-        "output/volumes/variance{}.mrc", "reconstruction", "variance_maps", "variance from the first n components"
+        "output/volumes/variance{}.mrc",
+        "reconstruction",
+        "variance_maps",
+        "variance from the first n components, from all where there are fewer",
     )
 
     # ---- output/plots/

@@ -24,6 +24,7 @@ from covaria.request.stages import STAGES, in_order
 from covaria.tree import atomic
 from covaria.tree.atomic import json_bytes
 from covaria.tree.book import DamagedBook, read_book, read_if_sound, write_book
+from covaria.tree.history import environment, job_status, timing
 from covaria.tree.inventory import inventory
 from covaria.tree.paths import Tree
 from covaria.tree.readme import readme
@@ -34,6 +35,8 @@ from covaria.tree.sums import describe_file
 SCHEMA_VERSION = 1
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 MAX_LOG = 1 << 28
+COMMANDS = {"ingest": "ingest", "reconstruction": "reconstruct", "density": "density", "analysis": "analyze"}
+"""Which command makes a stage by itself."""
 STAGE_KEYS = (
     "status", "started_at", "finished_at", "seconds", "images_per_second", "peak_memory_bytes", "device",
 )  # fmt: skip
@@ -166,15 +169,6 @@ def error_record(error: BaseException) -> dict[str, str]:
     return {"type": type(error).__name__, "message": told.message, "hint": told.hint}
 
 
-def job_status(planned: list[str], states: Mapping[str, Mapping[str, Any]]) -> str:
-    """One word for the whole job: the worst news first, `queued` while a planned stage waits."""
-    statuses = [states[stage]["status"] if stage in states else "queued" for stage in planned]
-    for word in ("failed", "cancelled", "running"):
-        if word in statuses:
-            return word
-    return "succeeded" if all(status == "succeeded" for status in statuses) else "queued"
-
-
 def job_document(tree: Tree, stages: list[str] | None = None, folder: Path | None = None) -> dict[str, Any]:
     """job.json for OUT; or, given one stage and its folder, for that folder. Raises InvalidInput: OUT is not ours."""
     request = read_request(tree)
@@ -186,7 +180,7 @@ def job_document(tree: Tree, stages: list[str] | None = None, folder: Path | Non
         "covaria_version": covaria.__version__,
         "schema_version": SCHEMA_VERSION,
         "job_id": request["job_id"],
-        "command": request["command"],
+        "command": request["command"] if stages is None else COMMANDS[stages[0]],
         "command_line": request["command_line"],
         "submitted_at": request["submitted_at"],
         "parameters": request["request"],
@@ -195,7 +189,9 @@ def job_document(tree: Tree, stages: list[str] | None = None, folder: Path | Non
         "stages": {
             stage: {key: known.get(stage, {"status": "queued"}).get(key) for key in STAGE_KEYS} for stage in planned
         },
-        "environment": _environment(known),
+        "timing": timing(planned, known),
+        "provenance": {"pipeline_result_dir": str(tree.out.absolute())},
+        "environment": environment(known),
         "outputs": inventory(folder or tree.out),
     }
     findings = read_findings(tree)
@@ -278,15 +274,6 @@ def _write_documents(tree: Tree, contents: dict[Path, bytes]) -> None:
     }
     known = {name: value for name, value in read_document_sums(tree).items() if (tree.out / name).parent.is_dir()}
     write_book(tree, tree.documents, {"files": known | sums})
-
-
-def _environment(states: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    for state in states.values():
-        for key, value in state.get("environment", {}).items():
-            if value or key not in merged:
-                merged[key] = value
-    return merged
 
 
 def _request_of(document: Mapping[str, Any]) -> dict[str, Any]:

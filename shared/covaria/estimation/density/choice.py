@@ -60,6 +60,17 @@ def choose_alpha(
     return _choose(tests, terms)
 
 
+def l_curve_corner(roughness: Array, log_likelihood: Array) -> int:
+    """Where the curve of fit against roughness (A,) turns most: the point farthest below its chord, both axes 0 to 1.
+
+    What other programs choose by; it is written beside the choice that held-out particles make, and decides nothing.
+    """
+    x, y = (np.log(np.maximum(roughness, 1e-300)), -log_likelihood)
+    x, y = ((v - v.min()) / max(float(np.ptp(v)), 1e-300) for v in (x, y))
+    chord = y[0] + (y[-1] - y[0]) * (x - x[0]) / (x[-1] - x[0] if x[-1] != x[0] else 1.0)
+    return int(np.argmax(chord - y))
+
+
 def _shifted(on_step: Callable[[int], None], before: int, done: int) -> None:
     on_step(before + done)
 

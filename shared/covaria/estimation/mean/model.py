@@ -33,6 +33,7 @@ class MeanModel:
     contrasts (N,); contrast_sd, data_sign ()
     band_noise, outlier (N, bands), level, empty (N,): how far each image is to be trusted (`estimation.reliability`)
     pose_spread (2,) of the poses' errors, as `PoseSpread`
+    noise_outside, noise_bound, image_power (D // 2,): how the spectrum came about (`NoiseFound`)
     component_mask is where components may differ from zero: the dilated mask, or the focus mask where one is given.
     """
 
@@ -54,6 +55,9 @@ class MeanModel:
     outlier: np.ndarray
     empty: np.ndarray
     pose_spread: np.ndarray
+    noise_outside: np.ndarray
+    noise_bound: np.ndarray
+    image_power: np.ndarray
 
     @property
     def noise(self) -> Noise:
@@ -89,7 +93,7 @@ def estimate_mean_model(images: Images, options: ReconstructionOptions, passes: 
         component_mask = load_focus_mask(options.focus_mask, images.box, images.pixel_size_angstrom, context.roots)
     unmasked = mean.fsc
     found = FirstContrasts.ones(len(images))
-    window = outside_window(masks.dilated_mask)
+    window, measured = outside_window(masks.dilated_mask), NoiseFound.nothing(noise, power)
     for turn in (1, 2):
         inside, trust = mean.regularised * masks.dilated_mask, 1 - own.outlier
         fitted = options.correct_contrast
@@ -121,6 +125,9 @@ def estimate_mean_model(images: Images, options: ReconstructionOptions, passes: 
         own.probability,
         found.empty,
         found.pose_spread,
+        measured.outside,
+        measured.bound,
+        measured.power,
     )
 
 

@@ -30,21 +30,31 @@ LEAST_AREA = 0.1
 @dataclass(frozen=True)
 class NoiseFound:
     """spectrum (D // 2,) and factor (groups,) of the noise; of_images (N, bands): power of each image's residual in
-    units of it, its own noise included."""
+    units of it, its own noise included. outside, bound (D // 2,): what the spectrum is joined from, `outside` empty
+    where the particle leaves no room; power (D // 2,) of the images themselves."""
 
     spectrum: np.ndarray
     factor: np.ndarray
     of_images: np.ndarray
+    outside: np.ndarray
+    bound: np.ndarray
+    power: np.ndarray
+
+    @staticmethod
+    def nothing(assumed: Noise, of_images: np.ndarray) -> NoiseFound:
+        """Before the first pass."""
+        none = np.zeros(0)
+        return NoiseFound(assumed.spectrum, assumed.factor, of_images, none, none, none)
 
 
 class ResidualPower(Sums):
-    """Sums of the residual's power: through the window (D, D // 2 + 1), by shell, and by optics group; and of each
-    image by band (N, bands), in rows that only its own rank fills.
+    """Sums of the residual's power: through the window (D, D // 2 + 1), by shell, and by optics group; of each image by
+    band (N, bands), in rows that only its own rank fills; and of the images' own power by shell.
 
     trust (N,): how far an image counts in all but the last.
     """
 
-    SUMMED = ("windowed", "by_shell", "by_group", "count", "of_images")
+    SUMMED = ("windowed", "by_shell", "by_group", "count", "of_images", "power")
 
     def __init__(
         self,
@@ -63,6 +73,7 @@ class ResidualPower(Sums):
         shells = images.box // 2
         self.windowed = torch.zeros((images.box, shells + 1), dtype=torch.float64, device=images.device)
         self.by_shell = torch.zeros(shells, dtype=torch.float64, device=images.device)
+        self.power = torch.zeros(shells, dtype=torch.float64, device=images.device)
         self.by_group = torch.zeros((images.groups, 2), dtype=torch.float64, device=images.device)
         self.count = torch.zeros(1, dtype=torch.float64, device=images.device)
         bands = len(band_freedom(images.box))
@@ -87,6 +98,7 @@ class ResidualPower(Sums):
         )
         unwhiten = np.sqrt(self.noise.on(plane) / plane.weight)
         counted = torch.as_tensor(unwhiten, device=power.device) * trust.sqrt()[:, None]
+        self.power.index_add_(0, shell, (batch.pixels * counted.float()[..., None]).square().sum((0, 2)).double())
         residual = residual * counted.float()[..., None]
         self.by_shell.index_add_(0, shell, residual.square().sum((0, 2)).double())
         seen = torch.fft.rfft2(plane.put(residual) * self._window)
@@ -109,7 +121,7 @@ def solve_noise(sums: tuple[ResidualPower, ResidualPower], mean_fsc: np.ndarray)
     """Spectrum by shell and a factor for each optics group (mean 1 over images). mean_fsc (D // 2,): of the halves."""
     both = sums[0] + sums[1]
     window, previous = both.window, both.noise
-    windowed, by_shell, by_group, count, of_images = (
+    windowed, by_shell, by_group, count, of_images, power = (
         both.tensors()[name].cpu().numpy() for name in ResidualPower.SUMMED
     )
     box = len(window)
@@ -121,12 +133,14 @@ def solve_noise(sums: tuple[ResidualPower, ResidualPower], mean_fsc: np.ndarray)
     shrinkage = 2 * np.clip(mean_fsc, 0, 1) / (1 + np.clip(mean_fsc, 0, 1))
     whole /= 1 - np.minimum(2.0 * np.arange(box // 2) / images * shrinkage, 0.5)
     area = float((window**2).mean())
-    spectrum = _bounded(_deconvolved(windowed / images, window, plane), whole, area) if area >= LEAST_AREA else whole
+    outside = _deconvolved(windowed / images, window, plane) if area >= LEAST_AREA else np.zeros(0)
+    spectrum = _bounded(outside, whole, area) if len(outside) else whole
     factor = by_group[:, 0] / np.maximum(by_group[:, 1], 1)
     seen = by_group[:, 1] > 0
     level = float((factor[seen] * by_group[seen, 1]).sum() / by_group[seen, 1].sum())
     factor = np.where(seen, factor / level, 1.0) * previous.factor
-    return NoiseFound(spectrum, factor, of_images)
+    own = power / np.maximum(images * pixels, 1)
+    return NoiseFound(spectrum, factor, of_images, outside, whole, own)
 
 
 def _deconvolved(power: np.ndarray, window: np.ndarray, plane: HalfPlane) -> np.ndarray:
