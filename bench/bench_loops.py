@@ -25,7 +25,7 @@ from covaria.estimation.components.sums import ComponentSums, gradient_of, m_ste
 from covaria.estimation.latents.posterior import posterior, statistics
 from covaria.estimation.linear_model import LinearModel
 from covaria.imaging import volumes
-from covaria.imaging.images import Batch, viewing_order
+from covaria.imaging.images import viewing_order
 from covaria.imaging.noise import Noise
 from covaria.imaging.plane import HalfPlane, half_plane
 from covaria.imaging.slices import backproject, project
@@ -98,7 +98,7 @@ def loops(machine: Machine, box: int, count: int, channels: list[int]) -> None:
         def scatter(s: torch.Tensor = sums, v: torch.Tensor = values, w: torch.Tensor = weights) -> None:
             for b in batches:
                 n = b.stop - b.start
-                backproject(s, v[:n], w[:n], rotations[b], plane)
+                backproject(s, v[:n], w[:n, :, 0], w[:n], rotations[b], plane)
 
         moved = count * FLOAT * (2 * k + 1) * (pixels + 2 * voxels)
         print(
@@ -110,16 +110,15 @@ def loops(machine: Machine, box: int, count: int, channels: list[int]) -> None:
                 count,
             )
         )
-        print(_e_step(machine, random, plane, rotations, k))
+        print(_e_step(machine, random, plane, k))
         print(_m_step(machine, random, box, k))
     print(_state_sums(machine, random, plane, rotations, side, voxels))
 
 
-def _e_step(machine: Machine, random: Callable[..., torch.Tensor], plane: HalfPlane, rot: torch.Tensor, k: int) -> str:
+def _e_step(machine: Machine, random: Callable[..., torch.Tensor], plane: HalfPlane, k: int) -> str:
     n = len(plane)
-    batch = Batch(np.arange(BATCH), random(BATCH, n, 2), random(BATCH, n), rot[:BATCH], torch.ones(BATCH), plane)
-    slices = random(BATCH, 2 * n, 1 + k) * 0.1
-    seconds = machine.seconds(lambda: posterior(statistics(batch, slices), 0.2))
+    slices = random(BATCH, 2 * n, 2 + k) * 0.1
+    seconds = machine.seconds(lambda: posterior(statistics(slices), 0.2))
     moved = BATCH * FLOAT * 2 * n * (2 + k)
     return machine.row(f"E-step, {k} components", seconds, moved, BATCH * 4.0 * n * (1 + k) * (2 + k), BATCH)
 
@@ -159,7 +158,8 @@ def _state_sums(
         for start in range(0, count - BATCH + 1, BATCH):
             part = rotations[start : start + BATCH]
             for one, inside in zip(sums, chosen, strict=True):
-                backproject(one, values[inside], weights[inside], part[inside], plane)
+                given = values[inside], weights[inside, :, 0], weights[inside], part[inside]
+                backproject(one, *given, plane)
 
     done = count // BATCH * BATCH
     each = TARGETS * (BATCH // 3) / BATCH

@@ -15,6 +15,8 @@ __version__ = "0.1.0"
 # barriers take a pass over the images from seconds to minutes. Read by the OpenMP runtimes when torch and numba load.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("KMP_BLOCKTIME", "0")
+# Volumes on large pages: gather and scatter touch a page for each voxel. Read when torch allocates first.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _IN_API = {"open": "open_run", "run": "run"}
 

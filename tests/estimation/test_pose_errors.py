@@ -5,11 +5,10 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from covaria.estimation.pose_errors.columns import COUNT, _errors, moments, with_errors
+from covaria.estimation.pose_errors.columns import COUNT, moments, plain_slices_with_errors, slices_with_errors
 from covaria.estimation.pose_errors.spread import PoseSpread
 from covaria.imaging import volumes
 from covaria.imaging.plane import half_plane
-from covaria.imaging.slices import project
 
 BOX, RADIUS, WIDTH = 48, 15, 2.0
 CENTRES = np.random.default_rng(0).uniform(-6, 6, (8, 3))  # x, y, z
@@ -39,12 +38,13 @@ def sliced():
     mean = blobs()
     plane, single = half_plane(BOX, RADIUS), torch.as_tensor(rotations, dtype=torch.float32)
     padded = volumes.to_padded(torch.as_tensor(np.concatenate([mean[None], 2 * mean[None], moments(mean)])))
-    return rotations, single, plane, project(padded, single, plane)
+    return rotations, single, plane, padded
 
 
 def test_each_column_is_the_derivative_of_the_slice(sliced):
-    rotations, single, plane, found = sliced
-    columns = with_errors(found, single, torch.ones(4, len(plane)), plane, torch.ones(COUNT)).numpy()
+    rotations, single, plane, padded = sliced
+    ones, nothing = torch.ones(4, len(plane)), torch.zeros(4, len(plane), 2)
+    columns = slices_with_errors(padded, single, plane, ones, nothing, torch.ones(COUNT)).numpy()
     step = 1e-4
     for b, rotation in enumerate(rotations):
         for j in range(COUNT):
@@ -58,13 +58,17 @@ def test_each_column_is_the_derivative_of_the_slice(sliced):
             assert product / np.sqrt((abs(true) ** 2).sum() * (abs(column) ** 2).sum()) > 0.998
 
 
-def test_the_cpu_loop_equals_plain_torch(sliced):
-    _, single, plane, found = sliced
-    ctf = torch.randn((4, len(plane)), generator=torch.Generator().manual_seed(0))
-    scale = torch.tensor([0.5, 0.5, 0.02, 0.02, 0.02])
-    fast = with_errors(found, single, ctf, plane, scale)
-    plain = torch.cat([found[..., :1], _errors(found, single, plane, scale), found[..., 1:2]], -1)
-    torch.testing.assert_close(fast, plain * ctf[:, :, None, None], rtol=1e-4, atol=1e-3)
+@pytest.mark.parametrize("errors", [0, COUNT])
+def test_the_cpu_loop_equals_plain_torch(sliced, errors):
+    _, single, plane, padded = sliced
+    generator = torch.Generator().manual_seed(0)
+    ctf = torch.randn((4, len(plane)), generator=generator)
+    pixels = torch.randn((4, len(plane), 2), generator=generator)
+    scale = torch.tensor([0.5, 0.5, 0.02, 0.02, 0.02])[:errors]
+    fast = slices_with_errors(padded, single, plane, ctf, pixels, scale)
+    assert fast.shape[-1] == 1 + errors + (1 if errors else 4) + 1
+    plain = plain_slices_with_errors(padded, single, plane, ctf, pixels, scale)
+    torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize(("shift", "rotation_deg"), [(0.8, 2.0), (0.3, 0.7), (0.02, 0.02)])

@@ -50,8 +50,9 @@ class Gridding(Sums):
         self.factor = factor
 
     def add(self, batch: Batch) -> None:
-        values = self.factor * (batch.pixels * batch.ctf[..., None])[..., None]
-        backproject(self.grid, values, batch.ctf.square()[..., None], batch.rotations, batch.plane)
+        gain = self.factor * batch.ctf
+        square = batch.ctf.square()[..., None]
+        backproject(self.grid, batch.pixels[..., None], gain, square, batch.rotations, batch.plane)
 
 
 class Power(Rows):

@@ -31,7 +31,7 @@ def test_backproject_is_the_adjoint_of_project(channels, radius):
 
     def adjoint(y: torch.Tensor) -> torch.Tensor:
         sums = torch.zeros(volumes.padded_shape(radius, 2 * channels))
-        slices.backproject(sums, y * modulation[..., None, None], torch.zeros((7, len(plane), 0)), rotations, plane)
+        slices.backproject(sums, y, modulation, torch.zeros((7, len(plane), 0)), rotations, plane)
         return volumes.adjoint_from_padded(volumes.completed(sums, channels))
 
     assert_adjoint(forward, adjoint, x, y)
@@ -80,7 +80,7 @@ def test_unit_density_keeps_the_number_of_samples():
     rotations = random_rotations(50, 6)
     weights = torch.as_tensor(plane.weight)[None, :, None].expand(50, -1, 1).contiguous()
     sums = torch.zeros(volumes.padded_shape(15, 1))
-    slices.backproject(sums, torch.zeros((50, len(plane), 2, 0)), weights, rotations, plane)
+    slices.backproject(sums, torch.zeros((50, len(plane), 2, 0)), weights[..., 0], weights, rotations, plane)
     density = volumes.unit_density(volumes.completed(sums, 0)[..., 0])
     whole = 2 * density.sum() - density[..., 0].sum()
     assert whole == pytest.approx(50 * plane.weight.sum(), rel=1e-4)

@@ -35,10 +35,10 @@ def test_held_out_terms_are_those_of_the_images_themselves(moving):
     inside = (moving.images.half == 0) & (near.ring == 0)
     direct_quadratic = direct_linear = 0.0
     for batch in moving.images.batches(inside, moving.model.noise):
-        values, weight = residuals.of(batch)
+        values, gain, weight = residuals.of(batch)
         slices = project(padded, batch.rotations, batch.plane)[..., 0]
         direct_quadratic += float((weight * slices**2).sum())
-        direct_linear += float((values[..., 0] * slices).sum())
+        direct_linear += float((gain[..., None] * values[..., 0] * slices).sum())
     assert linear == pytest.approx(direct_linear, rel=1e-3)
     assert quadratic == pytest.approx(direct_quadratic, rel=0.05)
 

@@ -15,7 +15,6 @@ from covaria.estimation.pose_errors import columns
 from covaria.estimation.pose_errors.spread import PoseSpread
 from covaria.imaging import volumes
 from covaria.imaging.images import Batch
-from covaria.imaging.slices import project
 
 
 @dataclass(frozen=True)
@@ -76,18 +75,19 @@ class LinearModel:
 
 
 def slices_of(batch: Batch, padded: torch.Tensor, pose_spread: PoseSpread | None = None) -> torch.Tensor:
-    """A_i x of each padded volume x: CTF-applied slices (b, 2n, channels) float32, real parts and imaginary parts.
+    """A_i x of each padded volume x, and the image itself as the last channel: (b, 2n, channels + 1) float32, real and
+    imaginary parts in turn.
 
     With a spread of pose errors, of a model that has it: of the mean, the five errors, the components.
     """
-    found = project(padded, batch.rotations, batch.plane)
-    if pose_spread is not None:
-        scale = pose_spread.columns.to(found.device)
-        return columns.with_errors(found, batch.rotations, batch.ctf, batch.plane, scale).flatten(1, 2)
-    found *= batch.ctf[:, :, None, None]
-    return found.flatten(1, 2)
+    scale = torch.zeros(0) if pose_spread is None else pose_spread.columns
+    seen = columns.slices_with_errors(
+        padded, batch.rotations, batch.plane, batch.ctf, batch.pixels, scale.to(padded.device)
+    )
+    return seen.flatten(1, 2)
 
 
-def residual_of(batch: Batch, slices: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
-    """y_i - sum_k coefficients_ik A_i x_k: slices (b, 2n, channels) and coefficients (b, channels) -> (b, 2n)."""
-    return batch.pixels.flatten(1) - torch.bmm(slices, coefficients[..., None])[..., 0]
+def residual_of(slices: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
+    """y_i - sum_k coefficients_ik A_i x_k of `slices_of` (b, 2n, channels + 1) and coefficients (b, channels)."""
+    left = torch.cat([-coefficients, torch.ones_like(coefficients[:, :1])], 1)
+    return torch.bmm(slices, left[..., None])[..., 0]

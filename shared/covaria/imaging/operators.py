@@ -1,10 +1,11 @@
 """covaria::project and covaria::backproject: torch operators, a kernel for each device, shapes and adjoints declared.
 
     project(volumes, rotations, kx, ky, n_complex) -> (b, n, C)      trilinear gather from a padded grid (M, M, H, C)
-    backproject_(sums!, values, weights, rotations, kx, ky)           trilinear scatter, added in place
-    backproject(values, weights, rotations, kx, ky, side) -> sums     the same onto an empty grid of side M
+    backproject_(sums!, values, gain, weights, rotations, kx, ky)     trilinear scatter, added in place
+    backproject(values, gain, weights, rotations, kx, ky, side)       the same onto an empty grid of side M
 
 A pixel whose x is negative is read at its mate: channels n_complex .. 2 n_complex - 1 (imaginary parts) change sign.
+`gain` (b, n) multiplies the complex values on their way: what an image was multiplied by is undone by the same numbers.
 The plain torch functions serve every device without a kernel of its own, and are what a kernel is compared with.
 """
 
@@ -14,51 +15,38 @@ from typing import Any
 
 import torch
 
+# Not torch.library.custom_op: its wrapper loads torch._dynamo, 1.7 s of every process.
+torch.library.define(
+    "covaria::project", "(Tensor volumes, Tensor rotations, Tensor kx, Tensor ky, int n_complex) -> Tensor"
+)
+torch.library.define(
+    "covaria::backproject_",
+    "(Tensor(a!) sums, Tensor values, Tensor gain, Tensor weights, Tensor rotations, Tensor kx, Tensor ky) -> ()",
+)
+torch.library.define(
+    "covaria::backproject",
+    "(Tensor values, Tensor gain, Tensor weights, Tensor rotations, Tensor kx, Tensor ky, int side) -> Tensor",
+)
+project = torch.ops.covaria.project.default
+backproject_ = torch.ops.covaria.backproject_.default
+backproject = torch.ops.covaria.backproject.default
 
-@torch.library.custom_op("covaria::project", mutates_args=())
-def project(
-    volumes: torch.Tensor, rotations: torch.Tensor, kx: torch.Tensor, ky: torch.Tensor, n_complex: int
-) -> torch.Tensor:
-    """Values of padded volumes (M, M, H, C) at R^T (kx, ky, 0) for rotations (b, 3, 3), pixels (n,): (b, n, C)."""
-    return plain_project(volumes, rotations, kx, ky, n_complex)
 
-
-@project.register_kernel("cpu")
-def _(
+def _gather(
     volumes: torch.Tensor, rotations: torch.Tensor, kx: torch.Tensor, ky: torch.Tensor, n_complex: int
 ) -> torch.Tensor:
     from covaria.imaging.kernels import gather
 
     out = torch.empty((len(rotations), len(kx), volumes.shape[-1]))
-    volumes, rotations = volumes.detach(), rotations.detach()
+    volumes, rotations = volumes.detach().contiguous(), rotations.detach()
     gather(volumes.numpy(), rotations.numpy(), kx.numpy(), ky.numpy(), n_complex, out.numpy())
     return out
 
 
-@project.register_fake
-def _(
-    volumes: torch.Tensor, rotations: torch.Tensor, kx: torch.Tensor, ky: torch.Tensor, n_complex: int
-) -> torch.Tensor:
-    return volumes.new_empty((rotations.shape[0], kx.shape[0], volumes.shape[-1]))
-
-
-@torch.library.custom_op("covaria::backproject_", mutates_args={"sums"})
-def backproject_(
+def _scatter(
     sums: torch.Tensor,
     values: torch.Tensor,
-    weights: torch.Tensor,
-    rotations: torch.Tensor,
-    kx: torch.Tensor,
-    ky: torch.Tensor,
-) -> None:
-    """Add complex values (b, n, 2K) and real, even weights (b, n, L) to sums (M, M, H, 2K + L)."""
-    plain_backproject_(sums, values, weights, rotations, kx, ky)
-
-
-@backproject_.register_kernel("cpu")
-def _(
-    sums: torch.Tensor,
-    values: torch.Tensor,
+    gain: torch.Tensor,
     weights: torch.Tensor,
     rotations: torch.Tensor,
     kx: torch.Tensor,
@@ -66,15 +54,21 @@ def _(
 ) -> None:
     from covaria.imaging.kernels import scatter, z_slabs
 
-    given = (sums, rotations, kx, ky, values.contiguous(), weights.contiguous())
-    onto, turned, x, y, complex_values, real_values = (tensor.detach().numpy() for tensor in given)
-    scatter(onto, turned, x, y, complex_values, real_values, z_slabs(sums.shape[0]))
+    given = (sums, rotations, kx, ky, values.contiguous(), gain.contiguous(), weights.contiguous())
+    onto, turned, x, y, complex_values, factor, real_values = (tensor.detach().numpy() for tensor in given)
+    scatter(onto, turned, x, y, complex_values, factor, real_values, z_slabs(sums.shape[0]))
 
 
-@backproject_.register_fake
-def _(
+def _project_shape(
+    volumes: torch.Tensor, rotations: torch.Tensor, kx: torch.Tensor, ky: torch.Tensor, n_complex: int
+) -> torch.Tensor:
+    return volumes.new_empty((rotations.shape[0], kx.shape[0], volumes.shape[-1]))
+
+
+def _backproject_in_place_shape(
     sums: torch.Tensor,
     values: torch.Tensor,
+    gain: torch.Tensor,
     weights: torch.Tensor,
     rotations: torch.Tensor,
     kx: torch.Tensor,
@@ -83,24 +77,23 @@ def _(
     return None
 
 
-@torch.library.custom_op("covaria::backproject", mutates_args=())
-def backproject(
+def _onto_nothing(
     values: torch.Tensor,
+    gain: torch.Tensor,
     weights: torch.Tensor,
     rotations: torch.Tensor,
     kx: torch.Tensor,
     ky: torch.Tensor,
     side: int,
 ) -> torch.Tensor:
-    """`backproject_` onto an empty grid (side, side, side // 2, 2K + L)."""
     sums = values.new_zeros((side, side, side // 2, values.shape[-1] + weights.shape[-1]))
-    backproject_(sums, values, weights, rotations, kx, ky)
+    backproject_(sums, values, gain, weights, rotations, kx, ky)
     return sums
 
 
-@backproject.register_fake
-def _(
+def _backproject_shape(
     values: torch.Tensor,
+    gain: torch.Tensor,
     weights: torch.Tensor,
     rotations: torch.Tensor,
     kx: torch.Tensor,
@@ -121,19 +114,21 @@ def _project_adjoint(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None,
     complex_channels = 2 * ctx.n_complex
     grad = grad.contiguous()
     values, weights = grad[..., :complex_channels], grad[..., complex_channels:]
-    return backproject(values, weights, rotations, kx, ky, ctx.side), None, None, None, None
+    ones = torch.ones_like(grad[..., 0])
+    return backproject(values, ones, weights, rotations, kx, ky, ctx.side), None, None, None, None
 
 
 def _backproject_setup(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-    values, _, rotations, kx, ky, _ = inputs
-    ctx.save_for_backward(rotations, kx, ky)
+    values, gain, _, rotations, kx, ky, _ = inputs
+    ctx.save_for_backward(gain, rotations, kx, ky)
     ctx.complex_channels = values.shape[-1]
 
 
 def _backproject_adjoint(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    rotations, kx, ky = ctx.saved_tensors
+    gain, rotations, kx, ky = ctx.saved_tensors
     back = project(grad.contiguous(), rotations, kx, ky, ctx.complex_channels // 2)
-    return back[..., : ctx.complex_channels], back[..., ctx.complex_channels :], None, None, None, None
+    values, weights = back[..., : ctx.complex_channels] * gain[..., None], back[..., ctx.complex_channels :]
+    return values, None, weights, None, None, None, None
 
 
 torch.library.register_autograd("covaria::project", _project_adjoint, setup_context=_project_setup)
@@ -179,6 +174,7 @@ def plain_project(
 def plain_backproject_(
     sums: torch.Tensor,
     values: torch.Tensor,
+    gain: torch.Tensor,
     weights: torch.Tensor,
     rotations: torch.Tensor,
     kx: torch.Tensor,
@@ -187,9 +183,20 @@ def plain_backproject_(
     """`backproject_` in plain torch."""
     index, weight, sign = _corners(sums.shape, rotations, kx, ky)
     n_complex = values.shape[-1] // 2
+    values = values * gain[..., None]
     points = torch.cat([values[..., :n_complex], values[..., n_complex:] * sign[..., None], weights], -1)
     flat = sums.view(-1, sums.shape[-1])
     for corner in range(8):
         flat.index_add_(
             0, index[..., corner].reshape(-1), (points * weight[..., corner, None]).reshape(-1, points.shape[-1])
         )
+
+
+torch.library.register_fake("covaria::project", _project_shape)
+torch.library.register_fake("covaria::backproject_", _backproject_in_place_shape)
+torch.library.register_fake("covaria::backproject", _backproject_shape)
+torch.library.impl("covaria::project", "default", plain_project)
+torch.library.impl("covaria::project", "cpu", _gather)
+torch.library.impl("covaria::backproject_", "default", plain_backproject_)
+torch.library.impl("covaria::backproject_", "cpu", _scatter)
+torch.library.impl("covaria::backproject", "default", _onto_nothing)

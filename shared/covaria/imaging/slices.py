@@ -40,14 +40,15 @@ def project(
 def backproject(
     sums: Float[torch.Tensor, "m m h channels"],
     values: Float[torch.Tensor, "image pixel 2 channel"],
+    gain: Float[torch.Tensor, "image pixel"],
     weights: Float[torch.Tensor, "image pixel real"],
     rotations: Float[torch.Tensor, "image 3 3"],
     plane: HalfPlane,
 ) -> None:
-    """Add image values to padded volumes, in place: the adjoint of `project`.
+    """Add image values to padded volumes, in place: the adjoint of `project`, of slices that are multiplied by `gain`.
 
     sums       (M, M, H, 2K + L) float32
-    values     (b, n, 2, K) float32, complex pixels
+    values     (b, n, 2, K) float32, complex pixels;  gain (b, n) what they are multiplied by (such as the CTF)
     weights    (b, n, L) float32, real and even pixels (such as CTF^2); L may be 0
     """
-    operators.backproject_(sums, values.flatten(2), weights, rotations, *plane.frequencies(sums.device))
+    operators.backproject_(sums, values.flatten(2), gain, weights, rotations, *plane.frequencies(sums.device))

@@ -21,7 +21,8 @@ from covaria.stage import Context
 KEEP_EVERY_S = 20.0
 SHARE_OF_TIME = 0.1
 """At most, that is spent on keeping: large sums are kept less often."""
-BATCH_BYTES = 256 << 20
+BATCH_BYTES = {"cpu": 64 << 20, "cuda": 256 << 20}
+"""On a CPU few enough that the system need not hand out each buffer anew; on a card enough to fill it."""
 SMALLEST_BATCH, LARGEST_BATCH = 8, 512
 
 
@@ -79,7 +80,7 @@ class Pass:
 def batch_size(images: Images, radius: int, floats_per_pixel: int, memory_bytes: int) -> int:
     """Images in one batch such that its temporaries (floats_per_pixel for each pixel) keep to an eighth of the memory,
     at most BATCH_BYTES."""
-    budget = min(BATCH_BYTES, memory_bytes // 8)
+    budget = min(BATCH_BYTES[images.device.type], memory_bytes // 8)
     pixels = len(images.plane.prefix(radius))
     return int(np.clip(budget // (4 * floats_per_pixel * pixels), SMALLEST_BATCH, LARGEST_BATCH))
 

@@ -48,7 +48,7 @@ class GainRows(Rows):
 
     def of(self, batch: Batch) -> dict[str, torch.Tensor]:
         slices, count = slices_of(batch, self._padded, self._model.pose_spread), self._model.count
-        stats = statistics(batch, slices, self._model.errors)
+        stats = statistics(slices, self._model.errors)
         levels = [posterior(stats.leading(q), self._model.contrast_sd).log_likelihood for q in range(count + 1)]
         return {"gain": batch.weight[:, None] * torch.stack(levels, 1).diff(dim=1)}
 

@@ -42,11 +42,11 @@ class RegressionSums(Sums):
         contrast = torch.as_tensor(self._contrasts[batch.index], dtype=torch.float32, device=device)
         z = torch.as_tensor(self._latents[batch.index], dtype=torch.float32, device=device)
         ctf = batch.ctf * contrast[:, None]
-        residual = residual_of(batch, slices_of(batch, self._mean), contrast[:, None]).view_as(batch.pixels)
+        residual = residual_of(slices_of(batch, self._mean), contrast[:, None]).view_as(batch.pixels)
         weighted = ctf * batch.weight[:, None]
-        values = (residual * weighted[..., None])[..., None] * z[:, None, None]
-        moments = z[:, self.pairs[0]] * z[:, self.pairs[1]]
-        backproject(self.grid, values, (ctf * weighted)[..., None] * moments[:, None], batch.rotations, batch.plane)
+        values = residual[..., None] * z[:, None, None]
+        moments = (ctf * weighted)[..., None] * (z[:, self.pairs[0]] * z[:, self.pairs[1]])[:, None]
+        backproject(self.grid, values, weighted, moments, batch.rotations, batch.plane)
 
 
 def regress_on_latents(

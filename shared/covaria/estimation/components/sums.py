@@ -24,7 +24,7 @@ import torch
 
 from covaria.estimation.components.shrinkage import shrunk
 from covaria.estimation.latents.posterior import posterior, statistics
-from covaria.estimation.linear_model import LinearModel, residual_of, slices_of
+from covaria.estimation.linear_model import LinearModel, slices_of
 from covaria.imaging import volumes
 from covaria.imaging.images import Batch
 from covaria.imaging.noise import Noise
@@ -48,7 +48,7 @@ class ComponentSums(Sums):
 
     def __init__(self, model: LinearModel, noise: Noise, device: torch.device) -> None:
         count = model.count
-        super().__init__(noise, model.radius, 10 * (count + 1 + model.errors), model)
+        super().__init__(noise, model.radius, 4 * (count + 3) + 2 * model.errors, model)
         self._sd, self._errors, self._pose_spread = model.contrast_sd, model.errors, model.pose_spread
         self._padded = model.padded(device)
         self.grid = torch.zeros(volumes.padded_shape(model.radius, 2 * count + 1), device=device)
@@ -59,18 +59,17 @@ class ComponentSums(Sums):
     def add(self, batch: Batch) -> None:
         first = 1 + self._errors
         slices = slices_of(batch, self._padded, self._pose_spread)
-        stats = statistics(batch, slices, self._errors)
+        stats = statistics(slices, self._errors)
         found = posterior(stats, self._sd)
         weights, mean, covariance = found.weights.float(), found.mean.float(), found.covariance.float()
         coefficients = weights * mean
         coefficients[:, 0] += 1
-        values = residual_of(batch, slices, coefficients)[..., None] * mean[:, None, first:]
-        values -= torch.bmm(slices, (weights[:, :, None] * covariance)[:, :, first:])
-        b, n = batch.ctf.shape
+        known = mean[:, None, first:]
+        taken = coefficients[..., None] * known + (weights[:, :, None] * covariance)[:, :, first:]
+        values = torch.bmm(slices, torch.cat([-taken, known], 1)).view(*batch.pixels.shape, -1)
         ctf = batch.ctf * weights[:, -1:]  # the contrast, where there are components
         weighted = ctf * batch.weight[:, None]
-        values = values.view(b, n, 2, -1) * weighted[:, :, None, None]
-        backproject(self.grid, values, (ctf * weighted)[..., None], batch.rotations, batch.plane)
+        backproject(self.grid, values, weighted, (ctf * weighted)[..., None], batch.rotations, batch.plane)
         moment = covariance[:, first:, first:] + mean[:, first:, None] * mean[:, None, first:]
         self.second_moment += torch.einsum("b,bkl->kl", batch.weight, moment).double()
         counted = batch.weight.double()

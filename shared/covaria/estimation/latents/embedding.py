@@ -73,12 +73,12 @@ class EmbeddingRows(Rows):
     def of(self, batch: Batch) -> dict[str, torch.Tensor]:
         errors, spread = self._model.errors, self._model.pose_spread
         slices = slices_of(batch, self._padded, spread)
-        found = statistics(batch, slices, errors)
+        found = statistics(slices, errors)
         contrast = torch.as_tensor(self._contrasts[batch.index], dtype=torch.float64, device=slices.device)
         z = posterior(found.scaled(self._deviations), self._model.contrast_sd)
         coefficients = z.weights * self._deviations * z.mean
         coefficients[:, 0] += 1
-        residual = residual_of(batch, slices, coefficients.float())
+        residual = residual_of(slices, coefficients.float())
         power = band_sums(residual.view_as(batch.pixels).square().sum(2), batch.plane).double() / self._freedom
         own = found.without_errors(contrast)
         rows = {"gram": own.gram, "overlap": own.overlap, "energy": own.energy, "residual": power}

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 
 import torch
 
-from covaria.imaging.images import Batch
-
 CONTRAST_RANGE = (0.1, 3.0)
 _GRID = torch.arange(0.1, 3.0 + 1e-6, 0.05, dtype=torch.float64)
 
@@ -66,14 +64,10 @@ class ImageStatistics:
         )
 
 
-def statistics(batch: Batch, slices: torch.Tensor, errors: int = 0) -> ImageStatistics:
-    pixels = batch.pixels.flatten(1)
-    return ImageStatistics(
-        torch.bmm(slices.transpose(1, 2), slices).double(),
-        torch.bmm(slices.transpose(1, 2), pixels[..., None])[..., 0].double(),
-        pixels.square().sum(1).double(),
-        errors,
-    )
+def statistics(slices: torch.Tensor, errors: int = 0) -> ImageStatistics:
+    """Inner products of the slices that `linear_model.slices_of` gives, the image last among them."""
+    products = torch.bmm(slices.transpose(1, 2), slices).double()
+    return ImageStatistics(products[:, :-1, :-1], products[:, :-1, -1], products[:, -1, -1], errors)
 
 
 def marginal_cost(stats: ImageStatistics, contrast: torch.Tensor) -> torch.Tensor:

@@ -33,7 +33,7 @@ class ContrastRows(Rows):
         self._padded, self._errors = model.padded(images.device), model.errors
 
     def of(self, batch: Batch) -> dict[str, torch.Tensor]:
-        found = statistics(batch, slices_of(batch, self._padded, UNIT), self._errors)
+        found = statistics(slices_of(batch, self._padded, UNIT), self._errors)
         return {"gram": found.gram, "overlap": found.overlap}
 
 

@@ -82,7 +82,7 @@ class ResidualPower(Sums):
     def add(self, batch: Batch) -> None:
         images, plane = self._images, batch.plane
         contrast = torch.as_tensor(self._contrasts[batch.index], dtype=torch.float32, device=batch.ctf.device)
-        residual = residual_of(batch, slices_of(batch, self._padded), contrast[:, None]).view_as(batch.pixels)
+        residual = residual_of(slices_of(batch, self._padded), contrast[:, None]).view_as(batch.pixels)
         power = residual.square().sum(-1)
         own = band_sums(power, plane).double().cpu().numpy() / band_freedom(images.box)
         if len(self.noise.bands):

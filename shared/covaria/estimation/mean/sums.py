@@ -38,8 +38,8 @@ class MeanSums(Sums):
             contrast = torch.as_tensor(self._contrasts[batch.index], dtype=torch.float32, device=ctf.device)
             ctf = ctf * contrast[:, None]
         weighted = ctf * batch.weight[:, None]
-        values = (batch.pixels * weighted[..., None])[..., None]
-        backproject(self.grid, values, (ctf * weighted)[..., None], batch.rotations, batch.plane)
+        square = (ctf * weighted)[..., None]
+        backproject(self.grid, batch.pixels[..., None], weighted, square, batch.rotations, batch.plane)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from covaria.imaging.plane import HalfPlane
+from covaria.imaging.slices import project
 
 COUNT = 5
 """Shift x, y in pixels of the image; rotations about the image's x, y, z in radians."""
@@ -29,25 +30,51 @@ def moments(mean: np.ndarray) -> np.ndarray:
     return np.stack([mean * axis, mean * axis[:, None], mean * axis[:, None, None]])
 
 
-def with_errors(
-    found: torch.Tensor, rotations: torch.Tensor, ctf: torch.Tensor, plane: HalfPlane, scale: torch.Tensor
+def slices_with_errors(
+    padded: torch.Tensor,
+    rotations: torch.Tensor,
+    plane: HalfPlane,
+    ctf: torch.Tensor,
+    pixels: torch.Tensor,
+    scale: torch.Tensor,
 ) -> torch.Tensor:
-    """CTF-applied slices of the mean, of the five errors, each times its `scale` (5,), and of the components.
+    """CTF-applied slices of the mean, of the p errors, each times its `scale` (p,), of the components; the image last.
 
-    found (b, n, 2, 1+K+3): slices of mean, components and moments; rotations (b, 3, 3); ctf (b, n).
-    Returns (b, n, 2, 1+5+K) float32.
+    padded (M, M, H, 2 (1+K) or 2 (1+K+3)): mean, components and, where p = 5 and not 0, the mean's moments;
+    rotations (b, 3, 3), ctf (b, n), pixels (b, n, 2). Returns (b, n, 2, 1+p+K+1) float32.
     """
-    out = torch.empty((*found.shape[:3], found.shape[3] - MOMENTS + COUNT), device=found.device)
-    if found.device.type == "cpu":
-        from covaria.estimation.pose_errors.kernels import expand
+    errors = len(scale)
+    count = padded.shape[-1] // 2 - 1 - (MOMENTS if errors else 0)
+    shape = (*pixels.shape, 1 + errors + count + 1)
+    if padded.device.type == "cpu":
+        from covaria.estimation.pose_errors.kernels import slices
 
-        per_box = scale.numpy() / np.array([plane.box, plane.box, 1, 1, 1], np.float32)
-        expand(found.numpy(), rotations.numpy(), plane.kx, plane.ky, ctf.numpy(), per_box, out.numpy())
+        out = torch.empty(shape)
+        per_box = scale.numpy() / np.array([plane.box, plane.box, 1, 1, 1], np.float32)[:errors]
+        c, y = ctf.contiguous().numpy(), pixels.contiguous().numpy()
+        slices(padded.numpy(), rotations.numpy(), plane.kx, plane.ky, c, y, per_box, out.numpy())
         return out
+    return plain_slices_with_errors(padded, rotations, plane, ctf, pixels, scale)
+
+
+def plain_slices_with_errors(
+    padded: torch.Tensor,
+    rotations: torch.Tensor,
+    plane: HalfPlane,
+    ctf: torch.Tensor,
+    pixels: torch.Tensor,
+    scale: torch.Tensor,
+) -> torch.Tensor:
+    """`slices_with_errors` by the operators of plain torch: for devices without a kernel of its own."""
+    found, errors = project(padded, rotations, plane), len(scale)
+    moments = found.shape[3] - (MOMENTS if errors else 0)
+    out = torch.empty((*pixels.shape, moments + errors + 1), device=found.device)
     out[..., 0] = found[..., 0]
-    out[..., 1 : 1 + COUNT] = _errors(found, rotations, plane, scale)
-    out[..., 1 + COUNT :] = found[..., 1:-MOMENTS]
-    out *= ctf[:, :, None, None]
+    if errors:
+        out[..., 1 : 1 + errors] = _errors(found, rotations, plane, scale)
+    out[..., 1 + errors : -1] = found[..., 1:moments]
+    out[..., :-1] *= ctf[:, :, None, None]
+    out[..., -1] = pixels
     return out
 
 

@@ -26,10 +26,10 @@ class ResidualRows(Rows):
     def of(self, batch: Batch) -> dict[str, torch.Tensor]:
         model = self._model
         slices = slices_of(batch, self._padded, model.pose_spread)
-        found = posterior(statistics(batch, slices, model.errors), model.contrast_sd)
+        found = posterior(statistics(slices, model.errors), model.contrast_sd)
         coefficients = (found.weights * found.mean).float()
         coefficients[:, 0] += 1
-        residual = residual_of(batch, slices, coefficients).view_as(batch.pixels)
+        residual = residual_of(slices, coefficients).view_as(batch.pixels)
         return {"residual": band_sums(residual.square().sum(2), batch.plane).double() / self._freedom}
 
 

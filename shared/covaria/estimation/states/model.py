@@ -48,12 +48,11 @@ class Residuals:
     def device(self) -> torch.device:
         return self._padded.device
 
-    def of(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """c CTF (y - c CTF P(mu + U z)) and (c CTF)^2, whitened: (b, n, 2, 1) and (b, n, 1)."""
+    def of(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What is back-projected, whitened: y - c CTF P(mu + U z) (b, n, 2, 1), c CTF (b, n), its square (b, n, 1)."""
         index = torch.as_tensor(batch.index, device=self.device)
         contrast = self._contrasts[index, None]
-        residual = residual_of(batch, slices_of(batch, self._padded), contrast * self._coefficients[index])
+        residual = residual_of(slices_of(batch, self._padded), contrast * self._coefficients[index])
         transfer = batch.ctf * contrast
         weighted = transfer * batch.weight[:, None]
-        values = weighted[..., None] * residual.view_as(batch.pixels)
-        return values[..., None], (transfer * weighted)[..., None]
+        return residual.view_as(batch.pixels)[..., None], weighted, (transfer * weighted)[..., None]

@@ -46,14 +46,15 @@ class RingSums(Sums):
         self.everyone = torch.zeros(shape, device=device) if with_everyone else None
 
     def add(self, batch: Batch) -> None:
-        values, weights = self._residuals.of(batch)
+        values, gain, weights = self._residuals.of(batch)
         if self.everyone is not None:
-            backproject(self.everyone, values, weights, batch.rotations, batch.plane)
+            backproject(self.everyone, values, gain, weights, batch.rotations, batch.plane)
         for ring_of, sums in zip(self._ring, self.rings, strict=True):
             ring = ring_of[batch.index]
             for k in np.unique(ring[ring < len(sums)]):
                 inside = torch.as_tensor(np.flatnonzero(ring == k), device=values.device)
-                backproject(sums[k], values[inside], weights[inside], batch.rotations[inside], batch.plane)
+                chosen = values[inside], gain[inside], weights[inside], batch.rotations[inside]
+                backproject(sums[k], *chosen, batch.plane)
 
     def take(self, target: int) -> torch.Tensor:
         """One target's rings, completed and handed over: they are not kept here any longer."""
