@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from covaria.estimation.mean.model import MeanModel
-from covaria.findings import Component, Findings
+from covaria.estimation.pose_errors.spread import PoseSpread
+from covaria.estimation.refinement.rounds import Refined
+from covaria.findings import Component, Findings, PoseRefined
 from covaria.imaging.images import Images
 from covaria.maps import resolution_at
 from covaria.particles.model import Particles
@@ -24,7 +26,7 @@ WRONG_SHIFT_PIXELS, WRONG_ROTATION_DEG = 0.3, 1.3
 
 
 def findings_of(
-    particles: Particles, images: Images, mean: MeanModel, components: Components | None, notes: tuple[str, ...] = ()
+    particles: Particles, images: Images, mean: MeanModel, components: Components | None, refined: Refined | None = None
 ) -> Findings:
     """The reconstruction's part: particles, resolution, confirmed components, what deserves a warning."""
     confirmed = 0 if components is None else int(components.confirmed)
@@ -42,7 +44,21 @@ def findings_of(
         resolution_angstrom=resolution_at(mean.fsc, images.pixel_size_angstrom),
         tested=None if components is None else len(components.eigenvalues),
         components=found,
-        warnings=(*_warnings(images, mean), *notes),
+        poses=_poses(refined),
+        warnings=tuple(_warnings(images, mean)),
+    )
+
+
+def _poses(refined: Refined | None) -> PoseRefined | None:
+    if refined is None:
+        return None
+    before, left = PoseSpread(*refined.spread.tolist()), refined.left
+    return PoseRefined(
+        rounds=int(refined.rounds),
+        shift_pixels_before=before.shift_pixels,
+        shift_pixels=left.shift_pixels,
+        rotation_deg_before=float(np.rad2deg(before.rotation_rad)),
+        rotation_deg=float(np.rad2deg(left.rotation_rad)),
     )
 
 

@@ -7,9 +7,11 @@ import numpy as np
 from covaria.estimation.latents.embedding import Embedding, ImageRows
 from covaria.estimation.latents.model import in_input_order
 from covaria.estimation.mean.model import MeanModel
+from covaria.estimation.pose_errors.spread import PoseSpread
+from covaria.estimation.refinement.rounds import Refined
 from covaria.imaging.bands import band_freedom, band_limits
 from covaria.imaging.images import Images
-from covaria.results.particle_table import POSE_ERRORS, ParticleTable
+from covaria.results.particle_table import POSE_ERRORS, REFINED, ParticleTable
 from covaria_reconstruction.components import Components
 
 _TO_UNITS = np.array([1.0, 1.0, *[180 / np.pi] * 3])
@@ -22,11 +24,14 @@ def particle_table_of(
     components: Components | None,
     embeddings: dict[int, Embedding] | None,
     rows: ImageRows | None,
+    refined: Refined | None,
 ) -> ParticleTable:
     """A row for each of the `total` rows of the input file."""
     of_used = _reliability(images, mean)
     if rows is not None and embeddings and components is not None:
         of_used |= _model(images, mean, components, embeddings[max(embeddings)], rows)
+    if refined is not None and refined.rounds:
+        of_used |= _refined(refined)
     half_set = np.full(total, -1, np.int8)
     half_set[images.rows] = images.half
     numbers = {name: in_input_order(values, images.rows, total) for name, values in of_used.items()}
@@ -46,6 +51,16 @@ def _reliability(images: Images, mean: MeanModel) -> dict[str, np.ndarray]:
         **by_band,
         **noise,
     }
+
+
+def _refined(refined: Refined) -> dict[str, np.ndarray]:
+    before = PoseSpread(*refined.spread.tolist()).columns.numpy().astype(np.float64)
+    found = {}
+    for k, name in enumerate(REFINED):
+        found[name] = refined.moved[:, k] * _TO_UNITS[k]
+        found[f"{name}_sd_before"] = np.full(len(refined.moved), before[k] * _TO_UNITS[k])
+        found[f"{name}_sd"] = refined.sd[:, k] * _TO_UNITS[k]
+    return found
 
 
 def _model(

@@ -9,6 +9,7 @@ import numpy as np
 from covaria.estimation.latents.embedding import Embedding, ImageRows
 from covaria.estimation.linear_model import LinearModel
 from covaria.estimation.mean.model import MeanModel
+from covaria.estimation.refinement.rounds import Refined
 from covaria.figures.drawing import draw_all
 from covaria.figures.reconstruction import ReconstructionFigures
 from covaria.imaging.images import Images
@@ -19,10 +20,12 @@ from covaria.results.model import write_half_models, write_half_sets
 from covaria.results.parameters import Parameters, write_parameters
 from covaria.results.particle_table import write_particle_table
 from covaria.results.recovar import LAYOUT, metadata, noise_keys, variance_fsc, with_option_names
+from covaria.selection.refined import PosedSource
 from covaria.stage import Job
 from covaria.tree import Tree, atomic, record
 from covaria_reconstruction.components import Components
 from covaria_reconstruction.particles import particle_table_of
+from covaria_reconstruction.poses import write_refined
 
 VARIANCES = (4, 10, 20)
 """For which k a variance<k>.mrc is written."""
@@ -37,6 +40,8 @@ def write_results(
     components: Components | None,
     embeddings: dict[int, Embedding] | None,
     rows: ImageRows | None,
+    refined: Refined | None = None,
+    source: PosedSource | None = None,
 ) -> None:
     """Publish OUT/output and then OUT/model (whose params.pkl completes the stage)."""
     with tree.staging("reconstruction") as folder:
@@ -44,7 +49,9 @@ def write_results(
         for path in (staged.volumes, staged.plots, staged.model):
             path.mkdir(parents=True)
         _write_maps(staged, images, mean, components)
-        _write_model(staged, job, particles, images, mean, components, embeddings, rows)
+        _write_model(staged, job, particles, images, mean, components, embeddings, rows, refined)
+        if refined is not None and source is not None and refined.rounds:
+            write_refined(source, job, particles, images, refined, staged.refined)
         draw_all(ReconstructionFigures(staged, tree.particles).drawings(staged))
         tree.publish(staged.output, tree.output)
         tree.publish(staged.model, tree.model)
@@ -88,11 +95,12 @@ def _write_model(
     components: Components | None,
     embeddings: dict[int, Embedding] | None,
     rows: ImageRows | None,
+    refined: Refined | None,
 ) -> None:
     write_parameters(staged, parameters_of(job, images, mean, components), recovar_keys(images, mean, components))
     first, second = (images.rows[images.half == half] for half in (0, 1))
     write_half_sets(staged, (first, second))
-    write_particle_table(staged, particle_table_of(len(particles), images, mean, components, embeddings, rows))
+    write_particle_table(staged, particle_table_of(len(particles), images, mean, components, embeddings, rows, refined))
     means = mean.regularised_halves * mean.dilated_mask * images.scale
     none = np.zeros((0, *means.shape[1:]), np.float32)
     own = (none, none) if components is None else (components.half1, components.half2)

@@ -17,19 +17,25 @@ from covaria.estimation.latents.embedding import Embedding, ImageRows, embed, em
 from covaria.estimation.linear_model import LinearModel
 from covaria.estimation.mean.model import MeanModel, estimate_mean_model
 from covaria.estimation.pose_errors.spread import PoseSpread
+from covaria.estimation.refinement.rounds import Refined
 from covaria.estimation.reliability.bands import BandNoise
 from covaria.estimation.reliability.residuals import noise_of_residuals
 from covaria.imaging import volumes
 from covaria.imaging.images import Images, read_images
 from covaria.maps.masks import refuse_elsewhere
 from covaria.particles.halves import LEAST_IMAGES
+from covaria.request.model import ReconstructionOptions, Request
+from covaria.running.again import Again
 from covaria.running.passes import Pass
 from covaria.running.room import require_room_for
 from covaria.running.steps import once
+from covaria.selection.handoff import copies_of
+from covaria.selection.refined import PosedSource
 from covaria.stage import Context, Job
 from covaria.tree import Tree, record
 from covaria_reconstruction.components import Components
 from covaria_reconstruction.findings import findings_of
+from covaria_reconstruction.poses import refine_poses
 from covaria_reconstruction.results import write_results
 
 COARSE_RADIUS = 16
@@ -66,22 +72,23 @@ def run(job: Job, context: Context) -> None:
             hint="give more particles (see --ind, --n-images and --halfsets)",
         )
     refuse_no_images(images, particles.source)
+    source = PosedSource.read(request.ingest, context.roots) if options.refine_poses else None
     passes = Pass(context)
-    mean = once(context, "mean", MeanModel, partial(estimate_mean_model, images, options, passes))
-    if options.focus_mask is not None:
-        refuse_elsewhere(mean.component_mask, mean.dilated_mask, options.focus_mask)
-    images = images.signed(float(mean.data_sign))
-    context.log.info(
-        f"mean map: data sign {int(images.sign):+d}, contrast spread {float(mean.contrast_sd):.3f}, "
-        f"mask {100 * float((mean.mask > 0.5).mean()):.1f} % of the box"
-    )
+    mean, images = settled_mean(images, options, passes)
+    refined: Refined | None = None
+    if source is not None:
+        refined = refined_poses(images, mean, request, len(particles), passes)
+        if refined.rounds:
+            passes = Pass(Again(context, "refined-"))
+            mean, images = settled_mean(refined.images(images), options, passes)
     components: Components | None = None
     embeddings: dict[int, Embedding] | None = None
     rows: ImageRows | None = None
     if not options.only_mean:
-        count = max(4, *options.zdim)
+        count = components_asked(request)
         problem = problem_of(images, mean, passes)
-        components = once(context, "components", Components, partial(find_components, problem, count, request.seed))
+        make = partial(find_components, problem, count, request.seed)
+        components = once(passes.context, "components", Components, make)
         context.log.info(f"components: {components.confirmed} confirmed of {count}")
         mean = judged_anew(mean, components)
         rows = embedding_rows_of(images, mean, components, passes)
@@ -90,8 +97,35 @@ def run(job: Job, context: Context) -> None:
             q: embed(rows.statistics, components.eigenvalues, q, spread, weight) for q in sorted(set(options.zdim))
         }
     if context.ranks.first:
-        write_results(tree, job, particles, images, mean, components, embeddings, rows)
-        record.write_findings(tree, "reconstruction", findings_of(particles, images, mean, components))
+        write_results(tree, job, particles, images, mean, components, embeddings, rows, refined, source)
+        record.write_findings(tree, "reconstruction", findings_of(particles, images, mean, components, refined))
+
+
+def settled_mean(images: Images, options: ReconstructionOptions, passes: Pass) -> tuple[MeanModel, Images]:
+    """All that is settled before components, and the images with their particles made bright."""
+    context = passes.context
+    mean = once(context, "mean", MeanModel, partial(estimate_mean_model, images, options, passes))
+    if options.focus_mask is not None:
+        refuse_elsewhere(mean.component_mask, mean.dilated_mask, options.focus_mask)
+    images = images.signed(float(mean.data_sign))
+    context.log.info(
+        f"mean map: data sign {int(images.sign):+d}, contrast spread {float(mean.contrast_sd):.3f}, "
+        f"mask {100 * float((mean.mask > 0.5).mean()):.1f} % of the box"
+    )
+    return mean, images
+
+
+def refined_poses(images: Images, mean: MeanModel, request: Request, total: int, passes: Pass) -> Refined:
+    """`--refine-poses`, with the components that each half-set finds and the other confirms as part of the model."""
+    problem, own = problem_of(images, mean, passes), (np.zeros((0, *mean.mask.shape), np.float32),) * 2
+    if not request.reconstruction.only_mean:
+        own = tested_components(problem, components_asked(request), request.seed).own
+    return refine_poses(problem, mean, own, copies_of(request.ingest), total)
+
+
+def components_asked(request: Request) -> int:
+    """How many components are looked for."""
+    return max(4, *request.reconstruction.zdim)
 
 
 def refuse_no_images(images: Images, source: Path) -> None:
@@ -141,7 +175,7 @@ def find_components(problem: Problem, count: int, seed: int) -> Components:
     Before they are refined, images are judged anew by what the confirmed components leave of them.
     """
     radius = min(COARSE_RADIUS, problem.images.box // 2 - 1)
-    tested = significant_components(problem, count, radius, seed)
+    tested = tested_components(problem, count, seed)
     problem.log(f"components: held-out z-scores {np.round(tested.z_score, 1).tolist()}")
     coarse = "components.coarse"
     step = fit_components(problem, count, start=tested.model, limit=radius, last_steps=0, name=coarse)
@@ -157,6 +191,11 @@ def find_components(problem: Problem, count: int, seed: int) -> Components:
     step = fit_components(problem, tested.count, start=tested.confirmed, name="components.fine")
     found = joined(full_size(problem, step), found)
     return replace(confirmed(found, tested), level=own.level, outlier=own.probability, band_noise=own.noise)
+
+
+def tested_components(problem: Problem, count: int, seed: int) -> Significance:
+    """Each half-set's own, up to a coarse radius, as the other half-set confirms them."""
+    return significant_components(problem, count, min(COARSE_RADIUS, problem.images.box // 2 - 1), seed)
 
 
 def confirmed(found: Components, tested: Significance) -> Components:

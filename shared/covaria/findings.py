@@ -47,6 +47,29 @@ class State(BaseModel):
     """Where the half-maps' FSC falls below 0.143."""
 
 
+class PoseRefined(BaseModel):
+    """What `--refine-poses` did. Standard deviations along each axis of what the poses lacked before, and lack now."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    rounds: Annotated[int, Field(ge=0)]
+    """That the other half-set confirmed; 0: all poses were left as they were."""
+    shift_pixels_before: Annotated[float, Field(ge=0)]
+    shift_pixels: Annotated[float, Field(ge=0)]
+    rotation_deg_before: Annotated[float, Field(ge=0)]
+    rotation_deg: Annotated[float, Field(ge=0)]
+
+    def line(self) -> str:
+        """For people."""
+        if not self.rounds:
+            return "Poses were left as they were: moving them helped neither half-set's map."
+        return (
+            f"Poses refined in {self.rounds} {'round' if self.rounds == 1 else 'rounds'}: what they lack fell from "
+            f"{self.shift_pixels_before:.2g} to {self.shift_pixels:.2g} pixels and from "
+            f"{self.rotation_deg_before:.2g} to {self.rotation_deg:.2g} degrees along each axis."
+        )
+
+
 class Findings(BaseModel):
     """What is known so far; None or empty where no stage has said."""
 
@@ -62,6 +85,7 @@ class Findings(BaseModel):
     components: tuple[Component, ...] = ()
     """The confirmed ones, strongest first."""
     states: tuple[State, ...] = ()
+    poses: PoseRefined | None = None
     set_aside: dict[str, Annotated[int, Field(ge=0)]] = {}
     """Reason -> particles left out of the sums, or counted with little weight."""
     warnings: tuple[str, ...] = ()
@@ -104,6 +128,8 @@ class Findings(BaseModel):
         found += [f"{count:,} particles set aside: {reason}." for reason, count in self.set_aside.items() if count]
         if self.resolution_angstrom is not None:
             found.append(f"Mean map: {self.resolution_angstrom:.1f} Å (FSC 0.143, inside the mask).")
+        if self.poses is not None:
+            found.append(self.poses.line())
         if self.components:
             shares = ", ".join(f"{100 * one.share:.0f} % (z = {one.z_score:.1f})" for one in self.components)
             found.append(f"Share of the confirmed variance by component: {shares}.")

@@ -130,7 +130,9 @@ def test_confirmed_components_join_a_coarser_fit(moving_mean):
 def test_what_is_not_confirmed_counts_next_to_nothing(moving_mean):
     coarse = full_size(moving_mean.problem, fit_components(moving_mean.problem, 4, limit=8, last_steps=0))
     start = moving_mean.problem.null_model(8)
-    found = confirmed(coarse, Significance(1, np.array([[9.0, 1, 0, 0], [7, 2, 1, 1]]), start, start))
+    found = confirmed(
+        coarse, Significance(1, np.array([[9.0, 1, 0, 0], [7, 2, 1, 1]]), start, start, (start.components,) * 2)
+    )
     np.testing.assert_allclose(found.eigenvalues / coarse.eigenvalues, [1, 1e-3, 1e-3, 1e-3])
     assert int(found.confirmed) == 1
     assert found.z_score.tolist() == [7, 1, 0, 0]

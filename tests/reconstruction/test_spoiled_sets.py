@@ -4,12 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from scipy.spatial.transform import Rotation
 
 from covaria.estimation.components.confirmation import significant_components
 from covaria.estimation.latents.embedding import embed
+from covaria.estimation.refinement.rounds import Refined, images_at
+from covaria.imaging.images import read_images
+from covaria.imaging.noise import Noise
+from covaria.particles.rotations import matrices_from_euler
 from covaria.simulation import ensemble
 from covaria.simulation.image_truth import read_image_truth
 from covaria.simulation.nuisances import Nuisances
+from covaria_reconstruction.poses import refine_poses
 from covaria_reconstruction.stage import embedding_rows_of, find_components
 
 JUNK = Nuisances(empty_share=0.12, carbon_edge_share=0.04, blob_share=0.04)
@@ -116,3 +123,58 @@ def test_half_of_the_images_scaled_by_four(moving, solve_set):
     assert (solved.mean.outlier.max(1) > 0.5).sum() <= 5
     assert (solved.mean.empty > 0.5).sum() <= 5
     assert int(find_components(solved.problem, 4, seed=0).confirmed) == 2
+
+
+def refined(solved) -> Refined:
+    box, count = solved.images.box, len(solved.images)
+    own = (np.zeros((0, box, box, box), np.float32),) * 2
+    return refine_poses(solved.problem, solved.mean, own, 1, count)
+
+
+def pose_errors(solved, moved: np.ndarray) -> np.ndarray:
+    """Root mean square of what moved poses lack along an axis: shift in pixels, rotation in degrees."""
+    truth, particles = read_image_truth(solved.truth.folder), solved.truth.particles
+    shift = np.stack([truth.x_pixels, truth.y_pixels], 1) - particles.translations - moved[:, :2]
+    true = matrices_from_euler(np.stack([truth.rot_deg, truth.tilt_deg, truth.psi_deg], 1))
+    now = Rotation.from_rotvec(moved[:, 2:]).as_matrix() @ particles.rotations
+    turn = Rotation.from_matrix(true @ now.transpose(0, 2, 1)).as_rotvec(degrees=True)
+    return np.sqrt([(shift**2).mean(), (turn**2).mean()])
+
+
+def test_wrong_poses_are_refined(wrong_poses):
+    found = refined(wrong_poses)
+    before = pose_errors(wrong_poses, np.zeros_like(found.moved))
+    after = pose_errors(wrong_poses, found.moved)
+    assert int(found.rounds) >= 1
+    assert after[0] < 0.6 * before[0]
+    assert after[1] < 0.9 * before[1]
+    assert found.left.shift_pixels == pytest.approx(after[0], rel=0.6)
+
+
+def test_good_poses_are_left_alone(rigid_mean):
+    found = refined(rigid_mean)
+    assert np.sqrt((found.moved[:, :2] ** 2).mean()) < 0.05
+    assert np.rad2deg(np.sqrt((found.moved[:, 2:] ** 2).mean())) < 0.5
+
+
+def test_symmetry_copies_move_alike(wrong_poses):
+    problem, half = wrong_poses.problem, len(wrong_poses.images) // 2
+    own = (np.zeros((0, *wrong_poses.mean.mask.shape), np.float32),) * 2
+    found = refine_poses(problem, wrong_poses.mean, own, 2, 2 * half)
+    np.testing.assert_allclose(found.moved[:half], found.moved[half:])
+
+
+def test_images_at_other_poses_are_those_read_with_them(moving):
+    images, rng = moving.images(), np.random.default_rng(0)
+    moved = rng.normal(size=(len(images), 5)) * [0.5, 0.5, 0.05, 0.05, 0.05]
+    turned = Rotation.from_rotvec(moved[:, 2:]).as_matrix() @ moving.particles.rotations
+    read = read_images(
+        replace(moving.particles, rotations=turned, translations=moving.particles.translations + moved[:, :2])
+    )
+    every, noise = np.ones(len(images), bool), Noise.white(images.box, images.groups)
+    ours = {int(b.index[k]): b.pixels[k] for b in images_at(images, moved).batches(every, noise) for k in range(9)}
+    theirs = {int(k): batch for batch in read.batches(every, noise) for k in batch.index}
+    for index, pixels in list(ours.items())[:20]:
+        batch = theirs[index]
+        torch.testing.assert_close(pixels, batch.pixels[batch.index == index][0], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(images_at(images, moved).rotations, read.rotations)

@@ -33,6 +33,7 @@ class RunOptions(TypedDict, total=False):
     mask_dilate_iter: int
     uninvert_data: Literal["automatic", "true", "false"]
     correct_contrast: bool
+    refine_poses: bool
     only_mean: bool
     density: bool
     density_dim: int | None

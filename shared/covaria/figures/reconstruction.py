@@ -16,6 +16,7 @@ from covaria.particles import load
 from covaria.particles.model import Particles
 from covaria.results.latents import read_latents
 from covaria.results.parameters import Parameters, read_parameters
+from covaria.results.particle_table import with_refined_poses
 from covaria.tree import Tree
 
 SHOWN = 6
@@ -54,7 +55,7 @@ class ReconstructionFigures:
 
     @cached_property
     def particles(self) -> Particles:
-        return load(self.particles_path)
+        return with_refined_poses(self.source, load(self.particles_path))
 
     @cached_property
     def mean(self) -> NDArray[np.float32]:

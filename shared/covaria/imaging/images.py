@@ -55,6 +55,7 @@ class Images:
     sign    +1 for bright particles, -1 for dark ones: `batches` multiplies pixels by it
     scale   grey level of a DFT coefficient for each cache unit: volume densities are multiplied by it on the way out
     power   (N, bands) mean power of each image's pixels in each of `imaging.bands`, 0 for the images of other ranks
+    shift   (N, 2) pixels by which the images are moved beyond the translations that they were read with; None: 0
     """
 
     rows: np.ndarray
@@ -69,6 +70,7 @@ class Images:
     scale: float
     power: np.ndarray
     sign: float = 1.0
+    shift: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -90,6 +92,11 @@ class Images:
         """The same images with particles of the given sign made bright."""
         return replace(self, sign=float(sign))
 
+    def posed(self, rotations: np.ndarray, shift: np.ndarray) -> Images:
+        """The same images at other poses: rotations (N, 3, 3), and `shift` (N, 2) as above."""
+        turned, moved = (torch.as_tensor(x, dtype=torch.float32, device=self.device) for x in (rotations, shift))
+        return replace(self, rotations=turned, shift=moved)
+
     def batches(
         self, subset: np.ndarray, noise: Noise, *, radius: int | None = None, size: int = 64, skip: int = 0
     ) -> Iterator[Batch]:
@@ -105,12 +112,19 @@ class Images:
             whitening = noise.whitening(index, self.group[index], plane, self.device)
             yield Batch(
                 index,
-                self.store.take(slots, len(plane), self.device) * (self.sign * whitening)[..., None],
+                self._pixels(slots, index, plane) * (self.sign * whitening)[..., None],
                 self.ctf.evaluate(index, plane, self.device) * whitening,
                 self.rotations[torch.as_tensor(index, device=self.device)],
                 noise.weights(index, self.device),
                 plane,
             )
+
+    def _pixels(self, slots: np.ndarray, index: np.ndarray, plane: HalfPlane) -> torch.Tensor:
+        pixels = self.store.take(slots, len(plane), self.device)
+        if self.shift is None:
+            return pixels
+        ramp = plane.phase_ramp(self.shift[torch.as_tensor(index, device=self.device)])
+        return torch.view_as_real(torch.view_as_complex(pixels.contiguous()) * ramp)
 
 
 def read_images(

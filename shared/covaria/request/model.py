@@ -131,6 +131,16 @@ class ReconstructionOptions(Part):
         Option("true: particles are bright; false: dark; automatic: found from the mean.", MODEL),
     ] = "automatic"
     correct_contrast: Annotated[bool, Option("Estimate each image's contrast.", MODEL)] = True
+    refine_poses: Annotated[
+        bool,
+        Field(exclude_if=lambda value: not value),
+        Option(
+            "Move each pose as long as the other half-set confirms it; write the particles with new poses.",
+            MODEL,
+            off="--no-refine-poses",
+            off_help="Poses as in the file, after a run that refined them.",
+        ),
+    ] = False
     only_mean: Annotated[
         bool,
         Option("Stop after the mean map.", MODEL, off="--no-only-mean", off_help="Go on from a run that did."),

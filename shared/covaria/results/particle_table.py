@@ -12,6 +12,8 @@
 | `residual` | mean power of what the model leaves, over its own noise: 1 where it fits |
 | `shift_x`, `shift_y`, `..._sd` | what its translation lacks, pixels, and posterior standard deviation |
 | `rotation_x`, `rotation_y`, `rotation_z`, `..._sd` | what its rotation lacks about the image's axes, degrees |
+| `refined_shift_x`, .. | after `--refine-poses`: what was added to each of the five; those above are lacking still |
+| `refined_..._sd_before`, `..._sd` | standard deviation of what the file's pose lacked, and the refined one lacks |
 | `latent_<k>` | confirmed coordinates at the largest zdim |
 | `weight` | how far it counted in every sum |
 
@@ -26,8 +28,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from covaria.errors import InvalidInput, MissingFile
+from covaria.particles.model import Particles
 from covaria.results.latents import RECONSTRUCT_AGAIN, RECONSTRUCT_FIRST
 from covaria.tree import Tree, atomic
 
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 
 HALF = 0.5
 POSE_ERRORS = ("shift_x", "shift_y", "rotation_x", "rotation_y", "rotation_z")
+REFINED = tuple(f"refined_{name}" for name in POSE_ERRORS)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,24 @@ class ParticleTable:
     @property
     def weight(self) -> np.ndarray:
         return np.asarray(self.columns["weight"], np.float64)
+
+
+def has_refined_poses(tree: Tree) -> bool:
+    """Whether the run of OUT moved its particles."""
+    return REFINED[0] in particle_columns(tree)
+
+
+def with_refined_poses(tree: Tree, particles: Particles) -> Particles:
+    """The particles that the run of OUT read, at the poses that it refined; as they are where it did not.
+
+    Raises InvalidInput for a table of other particles.
+    """
+    if not has_refined_poses(tree):
+        return particles
+    moved = np.stack([read_particle_column(tree, len(particles), name) for name in REFINED], 1)
+    moved[~np.isfinite(moved)] = 0.0  # rows that were not used
+    turn = Rotation.from_rotvec(moved[:, 2:], degrees=True).as_matrix()
+    return replace(particles, rotations=turn @ particles.rotations, translations=particles.translations + moved[:, :2])
 
 
 def write_particle_table(tree: Tree, table: ParticleTable) -> None:

@@ -25,6 +25,7 @@ from covaria.particles.read import read_metadata
 from covaria.particles.symmetry import expand
 from covaria.request.model import IngestOptions, ReconstructionOptions, Request
 from covaria.results.model import read_half_models
+from covaria.results.particle_table import has_refined_poses
 from covaria.running.passes import Pass
 from covaria.selection.handoff import source_of
 from covaria.stage import Context
@@ -100,6 +101,9 @@ def load_full_run(tree: Tree, zdim: int, original: Particles, context: Context) 
     usable = original.used & known.used
     if (lost := int(known.used.sum() - usable.sum())) > 0:
         context.log.warning("%d particles of the run are left out: their original images cannot be used", lost)
+    if has_refined_poses(tree):
+        shifts = known.particles.translations * (original.box / known.particles.box)
+        original = replace(original, rotations=known.particles.rotations, translations=shifts)
     images = read_images(
         replace(original, half_set=known.half_set, used=usable),
         device=context.device,

@@ -16,7 +16,7 @@ from covaria.particles import Particles, load
 from covaria.results.latents import RECONSTRUCT_FIRST, read_latents, stored_zdim
 from covaria.results.model import read_half_models, read_half_sets
 from covaria.results.parameters import Parameters, read_parameters
-from covaria.results.particle_table import noise_of_images
+from covaria.results.particle_table import noise_of_images, with_refined_poses
 from covaria.stage import Context
 from covaria.tree import Tree
 
@@ -72,6 +72,7 @@ def read_known(tree: Tree, zdim: int, context: Context) -> Known:
             file=tree.latent_coords(zdim),
             hint=RECONSTRUCT_FIRST,
         )
+    particles = with_refined_poses(tree, particles)
     half_set = read_half_sets(tree, len(particles))
     used = particles.used & (half_set >= 0) & latents.used & np.isfinite(latents.contrasts)
     return Known(parameters, particles, latents, half_set, used)

@@ -14,9 +14,9 @@ from covaria.tree.folders import (
 from covaria.tree.handed_over import RecovarTree
 from covaria.tree.paths import Tree
 from covaria.tree.pen import FREE, Pen
+from covaria.tree.refined import RefinedFiles
 
 __all__ = [
     "FREE", "AnalysisTree", "ChosenStatesTree", "DensityTree", "Documents", "ParticleFiles", "Pen", "PostprocessTree",
-    "RecovarTree",
-    "StatesTree", "SubsetTree", "Tree", "VolumeFiles",
+    "RecovarTree", "RefinedFiles", "StatesTree", "SubsetTree", "Tree", "VolumeFiles",
 ]  # fmt: skip

@@ -50,6 +50,7 @@ KINDS = (
     Kind("selected", "the selected particles in the format of their source, and their row numbers from 0"),
     Kind("postprocessed", "the sharpened map, its mask and local resolution, FSC and Guinier tables"),
     Kind("exported", "the run in another program's layout and units"),
+    Kind("refined", "the particles with refined poses, in the format of their source: for RELION or cryoSPARC"),
     Kind("plots", "figures: start with these"),
 )
 

@@ -21,6 +21,7 @@ from covaria.tree.atomic import json_bytes
 from covaria.tree.entry import Entry, Mount, Numbered, OfStage, Part, owned
 from covaria.tree.folders import AnalysisTree, DensityTree, Documents
 from covaria.tree.pen import FREE, Pen
+from covaria.tree.refined import RefinedFiles
 
 _MAP, _MASK = "maps", "masks"
 _LATENT = "latent_coordinates"
@@ -117,6 +118,9 @@ class Tree(Documents):
         "variance from the first n components, from all where there are fewer",
     )
 
+    # ---- output/refined_particles...
+    _refined = Mount("output", RefinedFiles, "reconstruction")
+
     # ---- output/plots/
     mean_fsc_plot = Entry("output/plots/mean_fsc.{form}", "reconstruction", "plots", "FSC of the half-maps")
     noise_plot = Entry("output/plots/noise_spectrum.{form}", "reconstruction", "plots", "noise power by shell")
@@ -191,6 +195,10 @@ class Tree(Documents):
     @property
     def output(self) -> Path:
         return self.out / "output"
+
+    @property
+    def refined(self) -> RefinedFiles:
+        return RefinedFiles(self.output)
 
     @property
     def volumes(self) -> Path:

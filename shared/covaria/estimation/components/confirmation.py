@@ -30,12 +30,14 @@ class Significance:
 
     z_score (2, K): held-out log likelihood that component k adds, over its standard error
     model: of the half whose components add more to the other; confirmed: of it, the components that count
+    own: of each half's own fit, the components that count, (count, d, d, d)
     """
 
     count: int
     z_score: np.ndarray
     model: LinearModel
     confirmed: LinearModel
+    own: tuple[np.ndarray, np.ndarray]
 
 
 class GainRows(Rows):
@@ -60,6 +62,11 @@ class HalfFit:
     components: np.ndarray
     z_score: np.ndarray
 
+    def strongest(self, count: int) -> np.ndarray:
+        """The `count` components that add most to the other half, in their own order."""
+        chosen: np.ndarray = self.components[np.sort(np.argsort(-self.z_score)[:count])]
+        return chosen
+
 
 def significant_components(problem: Problem, count: int, radius: int, seed: int) -> Significance:
     """Fit each half alone to `radius` and test it on the other."""
@@ -77,8 +84,8 @@ def significant_components(problem: Problem, count: int, radius: int, seed: int)
     best = int(table.sum(1).argmax())
     components = fits[best].components
     model = problem.model(components.shape[-1] // 2 - 1, components)
-    strongest = np.sort(np.argsort(-table[best])[:found])
-    return Significance(found, table, model, replace(model, components=model.components[strongest]))
+    first, second = (fit.strongest(found) for fit in fits)
+    return Significance(found, table, model, replace(model, components=(first, second)[best]), (first, second))
 
 
 def _half_fit(alone: Problem, other: np.ndarray, count: int, radius: int, seed: int, name: str) -> HalfFit:

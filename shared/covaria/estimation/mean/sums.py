@@ -83,30 +83,62 @@ def solve_mean(sums: tuple[MeanSums, MeanSums], mask: np.ndarray | None = None) 
 
     No cell is divided by less than a thousandth of its shell's average: few images leave cells next to empty.
     """
-    grids = [volumes.completed(one.grid, 1).cpu() for one in sums]
-    numerators = [grid[..., :2] for grid in grids]
-    weights = [grid[..., 2].numpy() for grid in grids]
-    means, shell = zip(*(padded_shell_means(w) for w in weights), strict=True)
-    floors = [mean[inside] / 1000 for mean, inside in zip(means, shell, strict=True)]
-    halves = np.stack(
-        [_volume(num, np.maximum(den, floor)) for num, den, floor in zip(numerators, weights, floors, strict=True)]
-    )
+    gridded = [_gridded(one) for one in sums]
+    halves = np.stack([_volume(one.numerator, np.maximum(one.density, one.floor)) for one in gridded])
     curve = fsc(halves[0], halves[1], mask)
-    snr = np.append(signal_to_noise(curve.copy()), 0.0)[: len(means[0])]
-    precision = 0.5 * (means[0] + means[1]) / np.maximum(snr, 1e-3)  # 1 / tau
+    precision = _precision(gridded, curve)
     precision[: int(crossing(curve, ONE_SEVENTH))] = 0
-    prior = precision[shell[0]]
+    prior = precision[gridded[0].shell]
+    first, second = gridded
+    both = np.maximum(first.density + second.density + prior, first.floor + second.floor)
     return MeanMap(
         halves,
-        _volume(numerators[0] + numerators[1], np.maximum(weights[0] + weights[1] + prior, floors[0] + floors[1])),
-        np.stack(
-            [
-                _volume(num, np.maximum(den + prior, floor))
-                for num, den, floor in zip(numerators, weights, floors, strict=True)
-            ]
-        ),
+        _volume(first.numerator + second.numerator, both),
+        np.stack([_volume(one.numerator, np.maximum(one.density + prior, one.floor)) for one in gridded]),
         curve,
     )
+
+
+def wiener_halves(sums: tuple[MeanSums, MeanSums], mask: np.ndarray | None = None) -> np.ndarray:
+    """Each half-set's map with the prior at every shell, (2, D, D, D): what it knows of the particle.
+
+    Where it has few views, the cells of its grid are shrunk the more.
+    """
+    gridded = [_gridded(one) for one in sums]
+    halves = [_volume(one.numerator, np.maximum(one.density, one.floor)) for one in gridded]
+    prior = _precision(gridded, fsc(halves[0], halves[1], mask))[gridded[0].shell]
+    return np.stack([_volume(one.numerator, np.maximum(one.density + prior, one.floor)) for one in gridded])
+
+
+@dataclass(frozen=True)
+class _Gridded:
+    """Sums of one half-set on the padded half grid: numerator (M, M, H, 2); density, shell, floor (M, M, H);
+    density's mean over each shell."""
+
+    numerator: torch.Tensor
+    density: np.ndarray
+    means: np.ndarray
+    shell: np.ndarray
+
+    @property
+    def floor(self) -> np.ndarray:
+        """No cell is divided by less."""
+        least: np.ndarray = self.means[self.shell] / 1000
+        return least
+
+
+def _gridded(sums: MeanSums) -> _Gridded:
+    grid = volumes.completed(sums.grid, 1).cpu()
+    density = grid[..., 2].numpy()
+    return _Gridded(grid[..., :2], density, *padded_shell_means(density))
+
+
+def _precision(gridded: list[_Gridded], curve: np.ndarray) -> np.ndarray:
+    """1 / tau of one half-set by shell, from the FSC of the two."""
+    means = 0.5 * (gridded[0].means + gridded[1].means)
+    snr = np.append(signal_to_noise(curve.copy()), 0.0)[: len(means)]
+    precision: np.ndarray = means / np.maximum(snr, 1e-3)
+    return precision
 
 
 def _volume(numerator: torch.Tensor, denominator: np.ndarray) -> np.ndarray:

@@ -34,14 +34,18 @@ class CsRows:
     def take(self, keep: NDArray[np.bool_]) -> tuple[NDArray[Any], list[NDArray[Any]]]:
         """The rows of the main file for which keep (N,) is true, and those of each passthrough file with their uids,
         in its own order; every field as it was. Raises InvalidInput where the file has not N rows."""
-        if len(self.main) != len(keep):
+        self.refuse_other(len(keep))
+        main = np.asarray(self.main[keep])
+        return main, [np.asarray(other[np.isin(other["uid"], main["uid"])]) for other in self.others]
+
+    def refuse_other(self, count: int) -> None:
+        """Raise InvalidInput where the main file has not `count` rows."""
+        if len(self.main) != count:
             raise InvalidInput(
-                f"has {len(self.main)} rows, the run had {len(keep)}",
+                f"has {len(self.main)} rows, the run had {count}",
                 file=self.path,
                 hint="give the file that the run was made from with --source",
             )
-        main = np.asarray(self.main[keep])
-        return main, [np.asarray(other[np.isin(other["uid"], main["uid"])]) for other in self.others]
 
 
 def group_file(files: Mapping[str, NDArray[Any]], title: str) -> str:

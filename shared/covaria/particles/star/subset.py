@@ -27,7 +27,7 @@ class StarRows:
             data = file.read()
         self.path, self.data = path, data
         table = find_tables(parse_star(data, path), path).particles
-        self.block = table.block
+        self.block, self.labels = table.block, table.labels
         lone_returns = b"\r" in data and b"\n" not in data
         ends = _line_ends(data, 13 if lone_returns else NEWLINE)
         starts = np.concatenate([[0], ends])
@@ -44,19 +44,24 @@ class StarRows:
 
         Raises InvalidInput where the table has not N rows.
         """
-        count, data, lines = int(self.is_row.sum()), self.data, self.lines
-        if count != len(keep):
-            raise InvalidInput(
-                f"its table data_{self.block} has {count} rows, the run had {len(keep)}",
-                file=self.path,
-                hint="give the file that the run was made from with --source",
-            )
+        self.refuse_other(len(keep))
+        data, lines = self.data, self.lines
         kept = ~self.is_row
         kept[self.is_row] = keep
         target.write(data[: lines[0]])
         for begin, end in _runs(kept):
             target.write(memoryview(data)[lines[begin] : lines[end]])
         target.write(memoryview(data)[lines[-1] :])
+
+    def refuse_other(self, count: int) -> None:
+        """Raise InvalidInput where the table has not `count` rows."""
+        there = int(self.is_row.sum())
+        if there != count:
+            raise InvalidInput(
+                f"its table data_{self.block} has {there} rows, the run had {count}",
+                file=self.path,
+                hint="give the file that the run was made from with --source",
+            )
 
 
 def _line_ends(data: bytes, mark: int) -> NDArray[np.int64]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from covaria.errors import InvalidInput
 from covaria.particles.metadata import RowCheck
 
-_TOKEN = re.compile(r"""'[^'\n]*'(?=\s|$)|"[^"\n]*"(?=\s|$)|\#[^\n]*|[^\s]+""")
+TOKEN = re.compile(r"""'[^'\n]*'(?=\s|$)|"[^"\n]*"(?=\s|$)|\#[^\n]*|[^\s]+""")
 _BLANK = np.zeros(256, dtype=bool)
 _BLANK[[9, 10, 11, 12, 13, 32]] = True
 _CHUNK = 1 << 24
@@ -165,7 +165,7 @@ def split_values(line: bytes, source: Path) -> list[str]:
     if line.startswith(b";"):
         raise InvalidInput("multi-line text values (lines that begin with ';') are not supported", file=source)
     values = []
-    for match in _TOKEN.finditer(line.decode("utf-8", "surrogateescape")):
+    for match in TOKEN.finditer(line.decode("utf-8", "surrogateescape")):
         word = match.group()
         if word.startswith("#"):
             break
