@@ -18,7 +18,7 @@ from covaria.particles.cryosparc.table import load_cs
 from covaria.pickles import load_pickle
 from covaria.selection.apply import selected
 from covaria.selection.columns import RunColumns
-from covaria.selection.handoff import Source, copies_of, source_of, source_rows, write_parts, write_subset
+from covaria.selection.handoff import Source, source_of, source_rows, write_parts, write_subset
 from covaria.selection.model import Selection, Where
 from covaria.tree import ParticleFiles, SubsetTree, Tree
 from covaria.tree.atomic import write_json
@@ -35,7 +35,8 @@ def chosen(tree: Tree, **options: object) -> list[int]:
 def subset_of(tree: Tree, folder: Path, selection: Selection) -> list[int]:
     """Write the subset; its row numbers."""
     ingest = source_of(tree)
-    keep = source_rows(selected(selection, RunColumns(tree, ingest)), copies_of(ingest))
+    table = RunColumns(tree, ingest)
+    keep = source_rows(selected(selection, table), table.copies)
     folder.mkdir()
     write_subset(folder, ingest, keep)
     return load_pickle(SubsetTree(folder).indices_pkl).tolist()

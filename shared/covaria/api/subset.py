@@ -16,8 +16,9 @@ from covaria.particles.star.subset import StarRows
 from covaria.results.analysis import read_clusters
 from covaria.selection.apply import selected
 from covaria.selection.columns import RunColumns
-from covaria.selection.handoff import copies_of, source_of, source_rows, write_subset
+from covaria.selection.handoff import source_of, source_rows, write_subset
 from covaria.selection.model import Selection, Where
+from covaria.selection.source import copies_of
 from covaria.tree import AnalysisTree, Tree
 from covaria.tree.atomic import write_stream
 

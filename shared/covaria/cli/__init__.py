@@ -19,6 +19,7 @@ MODULES = (
     "stages",
     "states",
     "subset",
+    "outliers",
     "postprocess",
     "export",
     "verify",

@@ -59,7 +59,7 @@ def subset(
     """Some of a run's particles with all their metadata: particles.star or .cs, and rows by number."""
     from covaria.selection.apply import selected
     from covaria.selection.columns import RunColumns
-    from covaria.selection.handoff import copies_of, source_of, source_rows, write_subset
+    from covaria.selection.handoff import source_of, source_rows, write_subset
     from covaria.selection.model import selection_json
     from covaria.tree import SubsetTree, Tree
 
@@ -67,7 +67,7 @@ def subset(
     table = RunColumns(Tree(out), ingest, analysis)
     said = Said(cluster, basin, where, box, polygon, near, along, nearest, within, index, selection)
     whole = _joined(list(said.conditions(table)), n_random, seed, invert=invert)
-    keep = source_rows(selected(whole, table), copies_of(ingest))
+    keep = source_rows(selected(whole, table), table.copies)
     if not keep.any():
         raise InvalidInput("no particle fulfils the conditions", hint="loosen them")
     new = NewFolder(

@@ -1,6 +1,7 @@
 """Every figure that a run writes: one look, colour-blind-safe, legible at half size; PNG, SVG and CSV."""
 
 from covaria.plots.components import plot_eigenvalues
+from covaria.plots.covariates import Dependence, plot_dependences
 from covaria.plots.density import plot_density, plot_density_slices
 from covaria.plots.latent import (
     plot_contrast_histogram,
@@ -15,11 +16,13 @@ from covaria.plots.spectra import plot_fsc, plot_noise_spectrum
 from covaria.plots.states import plot_state_fsc, plot_state_resolution, plot_states
 
 __all__ = [
+    "Dependence",
     "plot_all_densities",
     "plot_angular_distribution",
     "plot_contrast_histogram",
     "plot_density",
     "plot_density_slices",
+    "plot_dependences",
     "plot_eigenvalues",
     "plot_fsc",
     "plot_l_curve",

@@ -17,7 +17,7 @@ from covaria.pickles import load_pickle
 from covaria.request.model import IngestOptions
 from covaria.results.basins import load_basins
 from covaria.results.particle_table import particle_columns, read_particle_column
-from covaria.selection.source import SourceColumns
+from covaria.selection.source import SourceColumns, copies_of
 from covaria.tree import AnalysisTree, DensityTree, Tree
 from covaria.tree.artifacts import read_kmeans
 from covaria.tree.components import ComponentSizes, read_component_sizes
@@ -29,7 +29,7 @@ class RunColumns:
     """Columns of OUT, each read when it is first asked for. Rows are those of the run's own arrays."""
 
     def __init__(self, tree: Tree, ingest: IngestOptions, analysis: Path | None = None) -> None:
-        self.tree, self.source = tree, SourceColumns(ingest)
+        self.tree, self.source, self.copies = tree, SourceColumns(ingest), copies_of(ingest)
         self.analysis = analysis or newest_analysis(tree)
         self._kept: dict[str, Values] = {}
 
@@ -40,6 +40,11 @@ class RunColumns:
     @cached_property
     def used(self) -> NDArray[np.bool_]:
         return self.particles.used
+
+    @cached_property
+    def source_rows(self) -> int:
+        """Rows of the source: symmetry copies of the run's first ones follow them."""
+        return len(self.particles) // self.copies
 
     @cached_property
     def sizes(self) -> ComponentSizes:

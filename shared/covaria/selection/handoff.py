@@ -14,6 +14,7 @@ from covaria.particles.cryosparc.subset import CsRows, group_file
 from covaria.particles.read import kind_of
 from covaria.particles.star.subset import StarRows
 from covaria.request.model import IngestOptions, Request
+from covaria.selection.source import copies_of
 from covaria.tree import ParticleFiles, SubsetTree, Tree, record
 from covaria.tree.atomic import write_pickle, write_text
 from covaria.tree.sums import sum_of_open
@@ -55,13 +56,6 @@ def source_of(
 def source_rows(keep: NDArray[np.bool_], copies: int) -> NDArray[np.bool_]:
     """Rows of a run (copies of each particle one after another, as symmetry expands them) -> rows of its source."""
     return np.asarray(keep.reshape(copies, -1).any(axis=0))
-
-
-def copies_of(ingest: IngestOptions) -> int:
-    """How many rows of the run each row of the source became."""
-    from covaria.particles.symmetry import point_group
-
-    return len(point_group(ingest.symmetry)) if ingest.symmetry else 1
 
 
 def write_subset(folder: Path, ingest: IngestOptions, keep: NDArray[np.bool_]) -> None:

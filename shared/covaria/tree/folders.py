@@ -151,15 +151,6 @@ class ParticleFiles(Part):
     indices = Entry("{group}.pkl", "", "selected", "of a run from plain stacks: their row numbers, from 0")
 
 
-class SubsetTree(Folder, Documents):
-    """What `covaria subset` writes: some of a run's particles in the format of its source."""
-
-    _particles = Mount("", ParticleFiles)
-    indices_pkl = Entry("indices.pkl", "", "selected", "row numbers of the source, from 0: what --ind takes")
-    indices_txt = Entry("indices.txt", "", "selected", "the same as text")
-    selection = Entry("selection.json", "", "selected", "the conditions: what --selection takes")
-
-
 class PostprocessTree(Folder, Documents):
     """What `covaria postprocess` makes of two half-maps."""
 

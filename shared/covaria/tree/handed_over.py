@@ -1,9 +1,30 @@
-"""Folders that a command makes of a finished run for another program."""
+"""Folders that a command makes of a finished run: some of its particles, or all of it, for another program."""
 
 from __future__ import annotations
 
-from covaria.tree.entry import Entry, Numbered
-from covaria.tree.folders import Documents, Folder
+from covaria.tree.entry import Entry, Mount, Numbered
+from covaria.tree.folders import Documents, Folder, ParticleFiles
+
+
+class SubsetTree(Folder, Documents):
+    """What `covaria subset` writes: some of a run's particles in the format of its source."""
+
+    _particles = Mount("", ParticleFiles)
+    indices_pkl = Entry("indices.pkl", "", "selected", "row numbers of the source, from 0: what --ind takes")
+    indices_txt = Entry("indices.txt", "", "selected", "the same as text")
+    selection = Entry("selection.json", "", "selected", "the conditions: what --selection takes")
+
+
+class OutliersTree(SubsetTree):
+    """What `covaria outliers` writes: the particles that are kept, who is set aside, and what depends on what."""
+
+    set_aside_txt = Entry("set_aside.txt", "", "outliers", "row numbers of the particles set aside, from 0")
+    micrographs = Entry("micrographs.csv", "", "outliers", "of each micrograph: particles, set aside, means")
+    optics_groups = Entry("optics_groups.csv", "", "outliers", "the same of each optics group")
+    covariates = Entry(
+        "covariates.csv", "", "outliers", "each latent coordinate tested against micrograph, defocus, view, contrast"
+    )
+    covariates_plot = Entry("plots/covariates.{form}", "", "plots", "the dependences that are confirmed")
 
 
 class RecovarTree(Folder, Documents):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from covaria.tree.entry import Entry, Part, find, owned
-from covaria.tree.folders import AnalysisTree, ChosenStatesTree, DensityTree, PostprocessTree, SubsetTree
-from covaria.tree.handed_over import RecovarTree
+from covaria.tree.folders import AnalysisTree, ChosenStatesTree, DensityTree, PostprocessTree
+from covaria.tree.handed_over import OutliersTree, RecovarTree, SubsetTree
 from covaria.tree.paths import STATE, Tree
 
 
@@ -48,6 +48,7 @@ KINDS = (
     Kind("states", "volumes at the chosen latent points; half1/2_unfil are the half-maps"),
     Kind("analysis_data", "labels and centres of the clusters, end points of the trajectories"),
     Kind("selected", "the selected particles in the format of their source, and their row numbers from 0"),
+    Kind("outliers", "who is set aside, by micrograph and optics group; what the latent coordinates depend on"),
     Kind("postprocessed", "the sharpened map, its mask and local resolution, FSC and Guinier tables"),
     Kind("exported", "the run in another program's layout and units"),
     Kind("refined", "the particles with refined poses, in the format of their source: for RELION or cryoSPARC"),
@@ -59,6 +60,7 @@ FOLDERS: tuple[type[Part], ...] = (
     DensityTree,
     ChosenStatesTree,
     SubsetTree,
+    OutliersTree,
     PostprocessTree,
     RecovarTree,
 )

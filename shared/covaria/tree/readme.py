@@ -44,7 +44,7 @@ def readme(document: Mapping[str, Any]) -> str:
 
 def next_commands(document: Mapping[str, Any]) -> list[str]:
     """The commands that make sense now, as a shell takes them: each does what its comment says when it is given."""
-    if document["command"] in ("state", "trajectory", "subset", "postprocess", "export"):
+    if "ingest" not in document["parameters"]:  # no stage: a command that makes one folder
         return []
     request = Request.model_validate(document["parameters"], extra="ignore")
     out, zdim = request.out.absolute(), request.analysis_zdim

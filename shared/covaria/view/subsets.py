@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
 from covaria.selection.apply import selected
-from covaria.selection.handoff import Source, copies_of, source_of, source_rows
+from covaria.selection.handoff import Source, source_of, source_rows
 from covaria.selection.model import Selection, selection_json
+from covaria.selection.source import copies_of
 from covaria.tree import ParticleFiles
 from covaria.view.run_files import RunFiles
 
