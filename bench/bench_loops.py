@@ -21,7 +21,8 @@ import torch
 from floors import Floors
 from scipy.spatial.transform import Rotation
 
-from covaria.estimation.components.sums import ComponentSums, gradient_of, m_step
+from covaria.estimation.components.m_step import gradient_of, m_step
+from covaria.estimation.components.sums import ComponentSums
 from covaria.estimation.latents.posterior import posterior, statistics
 from covaria.estimation.linear_model import LinearModel
 from covaria.imaging import volumes
@@ -134,7 +135,7 @@ def _m_step(machine: Machine, random: Callable[..., torch.Tensor], box: int, k: 
 
     def solve() -> None:
         gradient = gradient_of(sums, mask)
-        m_step(model.components, (gradient, gradient), np.eye(k), mask, machine.device)
+        m_step(model.components, (gradient, gradient), np.eye(k), mask)
 
     moved = FLOAT * (sums.grid.numel() + 4 * k * side**3)
     return machine.row(f"M-step solve, {k} components (for the whole set)", machine.seconds(solve, 1), moved, 0.0, 1)

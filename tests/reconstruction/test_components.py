@@ -10,7 +10,7 @@ import torch
 from covaria.estimation.components.confirmation import Significance, significant_components
 from covaria.estimation.components.expectation_maximisation import em_step, fit_components, gradients, random_start
 from covaria.estimation.components.latent_regression import regress_on_latents
-from covaria.estimation.components.sums import half_set_steps
+from covaria.estimation.components.m_step import half_set_steps
 from covaria.estimation.pose_errors.spread import PoseSpread
 from covaria.imaging import volumes
 from covaria_reconstruction.stage import confirmed, full_size, joined
@@ -24,7 +24,7 @@ def test_gradient_is_that_of_the_likelihood(moving_mean, pose_spread):
     mask = np.ones_like(problem.mask_at(6))
     halves, _ = gradients(problem.sums(model), mask)
     side = volumes.cube_side(6)
-    spectrum = sum(half.gradient for half in halves) * side**3
+    spectrum = sum(half.gradient.numpy() for half in halves) * side**3
     gradient = np.fft.fftshift(np.fft.irfftn(spectrum, s=(side,) * 3, axes=(1, 2, 3)), axes=(1, 2, 3))
     direction = random_start(problem, 2, 6, seed=2).components
     step = 0.05
@@ -47,7 +47,7 @@ def test_likelihood_never_falls(moving_mean):
         pair = problem.sums(model)
         halves, second_moment = gradients((pair[0], pair[0]), mask)
         history.append(pair[0].gain)
-        model = replace(model, components=half_set_steps(model.components, halves, second_moment, mask)[0])
+        model = replace(model, components=half_set_steps(model.components, halves, second_moment, mask)[0].numpy())
     assert (np.diff(history) > -1e-4 * np.abs(history[-1])).all(), history
     assert history[-1] > history[0] + 100
 

@@ -16,7 +16,7 @@ import torch
 from covaria.maps.fourier import resized_transform
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Complex, Float
 
 
 def cube_side(radius: int) -> int:
@@ -49,24 +49,39 @@ def resize_fourier(
 
 
 @lru_cache(maxsize=8)
-def _kernel_response(side: int, device: torch.device) -> Float[torch.Tensor, "{side} {side} {side}"]:
-    """Real-space response of the trilinear kernel on the twofold padded grid: prod sinc^2(x / (2 side)); (side,)*3."""
-    x = (torch.arange(side, device=device) - side // 2) / (2.0 * side)
-    s = torch.sinc(x) ** 2
-    return s[:, None, None] * s[None, :, None] * s[None, None, :]
+def _response(side: int, device: torch.device) -> Float[torch.Tensor, " {side}"]:
+    """Real-space response of the trilinear kernel along an axis of the twofold padded grid: sinc^2(x / (2 side))."""
+    return torch.sinc((torch.arange(side, device=device) - side // 2) / (2.0 * side)) ** 2
+
+
+@lru_cache(maxsize=8)
+def _waves(side: int, device: torch.device) -> Complex[torch.Tensor, "2*{side} {side}"]:
+    """exp(-2 pi i k x / (2 side)), k = -side .. side - 1, x = -side // 2 .. side // 2 - 1.
+
+    A transform along an axis as one matrix: that pads, crops and moves origins besides. Along all three axes it costs
+    side^4 operations a volume, at the rate of a matrix product; fast ones that fill the padded cube are no faster until
+    128 pixels, and need its memory.
+    """
+    k, x = np.arange(2 * side) - side, np.arange(side) - side // 2
+    return torch.as_tensor(np.exp(-1j * np.pi / side * np.outer(k, x)).astype(np.complex64), device=device)
+
+
+PLANES = 16
+"""Of the padded grid, made at a time for all volumes together."""
 
 
 def to_padded(volumes: Float[torch.Tensor, "channel d d d"]) -> Float[torch.Tensor, "2*d 2*d d 2*channel"]:
     """Padded Fourier grid of real cubes (K, d, d, d), ready for `project`: (2d, 2d, d, 2K) float32."""
     count, side = volumes.shape[0], volumes.shape[-1]
+    waves = _waves(side, volumes.device) / _response(side, volumes.device)
+    along_x = waves[side:]
+    found = volumes.reshape(-1, side) @ torch.cat([along_x.real, along_x.imag]).T
+    half = torch.complex(found[:, :side], found[:, side:]).view(-1, side, side)
+    half = torch.matmul(waves, half).view(count, side, 2 * side * side)
     out = torch.empty((2 * side, 2 * side, side, 2 * count), device=volumes.device)
-    low = side - side // 2
-    for k in range(count):
-        box = torch.zeros((2 * side,) * 3, device=volumes.device)
-        box[low : low + side, low : low + side, low : low + side] = volumes[k] / _kernel_response(side, volumes.device)
-        half = torch.fft.rfftn(torch.fft.ifftshift(box))[..., :side]
-        half = torch.fft.fftshift(half, dim=(0, 1))
-        out[..., k], out[..., count + k] = half.real, half.imag
+    for start in range(0, 2 * side, PLANES):
+        planes = torch.view_as_real(torch.matmul(waves[start : start + PLANES], half))
+        out[start : start + PLANES].view(-1, 2 * side * side, 2, count).copy_(planes.permute(1, 2, 3, 0))
     return out
 
 
@@ -86,20 +101,22 @@ def completed(sums: Float[torch.Tensor, "m m h channel"], n_complex: int) -> Flo
 def from_padded(half: Float[torch.Tensor, "m m d channels"]) -> Float[torch.Tensor, "channels//2 d d d"]:
     """Real cubes (K, d, d, d) of a padded half grid (2d, 2d, d, 2K): inverse DFT cropped to the cube, no correction."""
     side, count = half.shape[2], half.shape[-1] // 2
+    waves = _waves(side, half.device)
+    back = waves.conj().T.resolve_conj()
+    twice = torch.full((side, 1), 2.0, device=half.device)  # the half below x = 0 is the conjugate
+    twice[0] = 1
+    along_x = torch.cat([waves.real[side:] * twice, waves.imag[side:] * twice]) / (2.0 * side) ** 3
     out = torch.empty((count, side, side, side), device=half.device)
-    low = side - side // 2
     for k in range(count):
-        spectrum = torch.zeros((2 * side, 2 * side, side + 1), dtype=torch.complex64, device=half.device)
-        spectrum[..., :side] = torch.fft.ifftshift(torch.complex(half[..., k], half[..., count + k]), dim=(0, 1))
-        box = torch.fft.fftshift(torch.fft.irfftn(spectrum, s=(2 * side,) * 3))
-        out[k] = box[low : low + side, low : low + side, low : low + side]
+        planes = torch.complex(half[..., k], half[..., count + k]).view(2 * side, -1)
+        lines = torch.matmul(back, torch.matmul(back, planes).view(side, 2 * side, side))
+        out[k] = torch.cat([lines.real, lines.imag], -1) @ along_x
     return out
 
 
 def adjoint_from_padded(half: Float[torch.Tensor, "m m d channels"]) -> Float[torch.Tensor, "channels//2 d d d"]:
     """The adjoint of `to_padded` (for the plain inner product of real cubes), on a Hermitian half grid."""
-    side = half.shape[2]
-    return from_padded(half) * ((2.0 * side) ** 3 / _kernel_response(side, half.device))
+    return grid_corrected(half) * (2.0 * half.shape[2]) ** 3
 
 
 def grid_corrected(half: Float[torch.Tensor, "m m d channels"]) -> Float[torch.Tensor, "channels//2 d d d"]:
@@ -107,8 +124,8 @@ def grid_corrected(half: Float[torch.Tensor, "m m d channels"]) -> Float[torch.T
 
     The quotient holds DFT coefficients at half-unit spacing: those of the cube, padded.
     """
-    side = half.shape[2]
-    return from_padded(half) / _kernel_response(side, half.device)
+    response = _response(half.shape[2], half.device)
+    return from_padded(half) / (response[:, None, None] * response[:, None] * response)
 
 
 @lru_cache(maxsize=8)

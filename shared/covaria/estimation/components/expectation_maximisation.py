@@ -13,13 +13,8 @@ import numpy as np
 import torch
 
 from covaria.errors import Interrupted
-from covaria.estimation.components.sums import (
-    ComponentSums,
-    Gradient,
-    MStep,
-    gradient_of,
-    m_step,
-)
+from covaria.estimation.components.m_step import Gradient, MStep, gradient_of, m_step
+from covaria.estimation.components.sums import ComponentSums
 from covaria.estimation.linear_model import LinearModel
 from covaria.estimation.pose_errors.spread import PoseSpread
 from covaria.imaging import volumes
@@ -116,7 +111,7 @@ def em_step(problem: Problem, model: LinearModel) -> Step:
     """One step of EM with parameter expansion, and of scoring for the spread of pose errors."""
     mask = problem.mask_at(model.radius)
     pair = problem.sums(model)
-    found = m_step(model.components, *gradients(pair, mask), mask, problem.images.device)
+    found = m_step(model.components, *gradients(pair, mask), mask)
     spread = model.pose_spread
     if spread is not None:
         spread = spread.improved(*(pair[0].pose_errors + pair[1].pose_errors).cpu().numpy())

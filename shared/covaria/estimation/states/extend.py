@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from covaria.estimation.components.expectation_maximisation import Problem, gradients
+from covaria.estimation.components.m_step import half_set_steps
 from covaria.estimation.components.shrinkage import shrunk
-from covaria.estimation.components.sums import half_set_steps
 from covaria.imaging.volumes import padded_shape
 from covaria.maps.fourier import resample_volume
 
@@ -54,7 +54,7 @@ def extend_components(
     halves, second_moment = gradients(problem.sums(start), problem.mask)
     free = half_set_steps(start.components, halves, second_moment, problem.mask)
     mask = torch.as_tensor(problem.mask, dtype=torch.float32, device=problem.images.device)
-    kept = shrunk(torch.as_tensor(free, device=mask.device), mask).cpu().numpy()
+    kept = shrunk(free, mask).cpu().numpy()
     return ExtendedComponents(kept * np.float32(scale) / unit)
 
 

@@ -1,0 +1,156 @@
+"""The M-step: from the sums of two half-sets to new components, on the device where the sums are.
+
+Each half-set takes a step of its own, unregularised; what they agree on decides how much of the average is kept
+(`shrinkage`). Volumes come from the host and go back to it: models are what checkpoints keep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from covaria.estimation.components.shrinkage import shrunk
+from covaria.estimation.components.sums import ComponentSums
+from covaria.imaging import volumes
+from covaria.maps.fourier import shell_indices
+
+if TYPE_CHECKING:
+    from jaxtyping import Complex, Float
+
+LEAST_DENSITY = 0.1
+"""Of its shell's average: no cell is divided by less."""
+AXES = (-3, -2, -1)
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """One half-set's sums on the cube's own Fourier grid (rfft half): gradient (K, d, d, d//2+1) and density rho."""
+
+    gradient: Complex[torch.Tensor, "k d d d//2+1"]
+    density: Float[torch.Tensor, "d d d//2+1"]
+
+
+def gradient_of(sums: ComponentSums, mask: np.ndarray) -> Gradient:
+    """The exact gradient inside the mask, as DFT coefficients divided by d^3 (so that Newton's step is g / rho)."""
+    count = len(sums.second_moment)
+    half = volumes.completed(sums.grid, count)
+    inside = torch.as_tensor(mask, dtype=torch.float32, device=half.device)
+    real = volumes.adjoint_from_padded(half[..., : 2 * count]) * inside
+    return Gradient(_dft(real) / mask.size, volumes.unit_density(half[..., -1]))
+
+
+def half_set_steps(
+    components: np.ndarray, halves: tuple[Gradient, Gradient], second_moment: np.ndarray, mask: np.ndarray
+) -> Float[torch.Tensor, "2 k d d d"]:
+    """Each half-set's own M-step, unregularised, inside the mask."""
+    device, side = halves[0].density.device, components.shape[-1]
+    inside = torch.as_tensor(mask, dtype=torch.float32, device=device)
+    spectrum = _dft(torch.as_tensor(components, dtype=torch.float32, device=device))
+    inverse = torch.as_tensor(np.linalg.inv(second_moment), dtype=torch.complex64, device=device)
+    shells = _Shells(side, device)
+    steps = []
+    for half in halves:
+        floor = shells.spread(LEAST_DENSITY * shells.means(half.density[None]))[0]
+        density = torch.maximum(half.density, floor.clamp_min(1e-20))
+        step = torch.tensordot(inverse, half.gradient, 1) / density
+        steps.append(_inverse_dft(spectrum + step, side) * inside)
+    return torch.stack(steps)
+
+
+@dataclass(frozen=True)
+class MStep:
+    """New components and what the half-sets say of them.
+
+    components  (K, d, d, d)
+    halves      (2, K, d, d, d) each half-set's own; their average is the components
+    fsc         (K, d // 2) between the half-sets' volumes before they were shrunk
+    power       (K,) sum of squares of what is looked for: <shrunk, not shrunk>. A Wiener gain S / (S + N / 2) leaves
+                too little of S; its product with the average, whose power is S + N / 2, leaves S
+    """
+
+    components: np.ndarray
+    halves: np.ndarray
+    fsc: np.ndarray
+    power: np.ndarray
+
+
+def m_step(
+    components: np.ndarray, gradients: tuple[Gradient, Gradient], second_moment: np.ndarray, mask: np.ndarray
+) -> MStep:
+    """Each half-set steps on its own; expand (Psi = mean E absorbed), shrink, rotate to principal axes."""
+    free = _mixed(expansion(second_moment), half_set_steps(components, gradients, second_moment, mask))
+    halves = shrunk(free, torch.as_tensor(mask, dtype=torch.float32, device=free.device))
+    rotation = principal_axes(halves.mean(0))
+    free, halves = _mixed(rotation, free), _mixed(rotation, halves)
+    new = halves.mean(0)
+    power = (new.flatten(1).double() * free.mean(0).flatten(1)).sum(1)
+    return MStep(*(found.cpu().numpy() for found in (new, halves, correlations(free), power)))
+
+
+def expansion(second_moment: np.ndarray) -> np.ndarray:
+    """The symmetric root of the latents' second moment (K, K): parameter expansion, axes turned as little as can be."""
+    values, vectors = np.linalg.eigh(second_moment)
+    result: np.ndarray = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    return result
+
+
+def principal_axes(components: Float[torch.Tensor, "k d d d"]) -> np.ndarray:
+    """The rotation (K, K) that makes volumes orthogonal, largest first."""
+    flat = components.flatten(1).double()
+    axes = np.linalg.eigh((flat @ flat.T).cpu().numpy())[1]
+    return np.ascontiguousarray(axes[:, ::-1].T)
+
+
+def correlations(pair: Float[torch.Tensor, "2 k d d d"]) -> Float[torch.Tensor, "k d//2"]:
+    """The Fourier shell correlation of each component between the half-sets; 0 in a shell without power."""
+    first, second = torch.fft.rfftn(pair, dim=AXES)
+    shells = _Shells(pair.shape[-1], pair.device)
+    cross = shells.means(first.real * second.real + first.imag * second.imag)
+    power = shells.means(first.abs().square()) * shells.means(second.abs().square())
+    return torch.where(power > 0, cross / power.sqrt().clamp_min(1e-300), 0.0)
+
+
+class _Shells:
+    """Means over the whole of each shell 0 .. d // 2 - 1 of real functions on the rfft half of a cube."""
+
+    def __init__(self, side: int, device: torch.device) -> None:
+        self._count = side // 2
+        self._index = torch.as_tensor(np.minimum(shell_indices(side), self._count).ravel(), device=device)
+        self._shape = (side, side, side // 2 + 1)
+        columns = torch.full((side // 2 + 1,), 2.0, device=device, dtype=torch.float64)
+        columns[0] = columns[-1] = 1
+        self._weight = columns.expand(self._shape)
+        self._samples = self._sums(torch.ones((1, *self._shape), device=device))
+
+    def _sums(self, values: torch.Tensor) -> torch.Tensor:
+        out = torch.zeros((len(values), self._count + 1), dtype=torch.float64, device=values.device)
+        return out.index_add_(1, self._index, (values * self._weight).flatten(1))[:, : self._count]
+
+    def means(self, values: Float[torch.Tensor, "stack d d half"]) -> Float[torch.Tensor, "stack d//2"]:
+        """values (stack, d, d, d // 2 + 1)."""
+        return self._sums(values) / self._samples
+
+    def spread(self, values: Float[torch.Tensor, "stack shell"]) -> Float[torch.Tensor, "stack d d half"]:
+        """Each shell's value on all of it; what lies beyond has the last one's."""
+        table = torch.cat([values, values[:, -1:]], 1).float()
+        return table[:, self._index].view(-1, *self._shape)
+
+
+def _mixed(matrix: np.ndarray, pair: torch.Tensor) -> torch.Tensor:
+    """matrix (K, K) applied to the components of both half-sets (2, K, d, d, d), in single precision."""
+    turn = torch.as_tensor(matrix, dtype=torch.float32, device=pair.device)
+    return torch.matmul(turn, pair.flatten(2)).view_as(pair)
+
+
+def _dft(real: torch.Tensor) -> torch.Tensor:
+    """DFT with the origin at the centre voxel, rfft half of the last three axes."""
+    spectrum: torch.Tensor = torch.fft.rfftn(torch.fft.ifftshift(real, AXES), dim=AXES)
+    return spectrum
+
+
+def _inverse_dft(spectrum: torch.Tensor, side: int) -> torch.Tensor:
+    real: torch.Tensor = torch.fft.fftshift(torch.fft.irfftn(spectrum, s=(side,) * 3, dim=AXES), AXES)
+    return real
