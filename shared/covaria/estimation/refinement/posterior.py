@@ -33,7 +33,7 @@ class ErrorRows(Rows):
     def of(self, batch: Batch) -> dict[str, torch.Tensor]:
         errors = self._model.errors
         slices = slices_of(batch, self._padded, self._spread)
-        found = posterior(statistics(batch, slices, errors), self._model.contrast_sd)
+        found = posterior(statistics(slices, errors), self._model.contrast_sd)
         scale = self._spread.columns.to(found.mean)
         middle = -torch.as_tensor(self._moved[batch.index]).to(found.mean) / scale
         held = slice(1, 1 + errors)
