@@ -12,7 +12,7 @@ import yaml
 
 from covaria.bus.topology import build_topology, definitions
 from covaria.findings import Findings, State
-from covaria.messages.event import Event, seal_event
+from covaria.messages.event import Event, event_type, seal_event
 from covaria.reference.export import asyncapi, event_schema, generated_files, work_schema
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -41,7 +41,9 @@ def test_an_event_fits_its_schema() -> None:
     event = Event(job_id="job", stage="ingest", state="started", out="/data/out")
     found = Findings(tested=4, states=(State(name="center000", particles=3, share=1, population=0.9, low=0.8, high=1),))
     for one in (event, event.model_copy(update={"headline": found.headline(), "findings": found})):
-        jsonschema.validate(json.loads(seal_event(one, "id"))["data"], event_schema())
+        jsonschema.validate(
+            json.loads(seal_event(event_type("ingest", "started"), "job", one, "id"))["data"], event_schema()
+        )
 
 
 def test_no_released_option_was_removed_or_made_stricter() -> None:

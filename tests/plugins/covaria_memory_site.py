@@ -19,6 +19,7 @@ from covaria.job.lease import Lease, LeaseKeeper, require
 from covaria.messages.envelope import Message, new_message
 from covaria.messages.work import Work
 from covaria.request.model import IngestOptions, Request
+from covaria.request.stages import STAGES
 from covaria.settings import Settings
 from covaria.tree import Tree, record
 from covaria.worker.child import Order
@@ -242,11 +243,18 @@ class MemorySite:
         return [{**m.headers, "id": m.message_id, "body": m.body} for m in self.broker.queues[PARKING].messages]
 
     def events(self) -> list[str]:
-        """<stage>.<state> of every event, in order."""
-        return [message.key for message in self.broker.queues[HEARD].messages]
+        """<stage>.<state> of every event of a stage, in order."""
+        return [message.key for message in self._heard() if message.key.partition(".")[0] in STAGES]
 
     def event_bodies(self) -> list[dict[str, Any]]:
-        return [json.loads(message.body)["data"] for message in self.broker.queues[HEARD].messages]
+        return [json.loads(m.body)["data"] for m in self._heard() if m.key.partition(".")[0] in STAGES]
+
+    def told(self) -> list[tuple[str, dict[str, Any]]]:
+        """Every event about whole jobs and about what is none: key and document, in order."""
+        return [(m.key, json.loads(m.body)) for m in self._heard() if m.key.partition(".")[0] not in STAGES]
+
+    def _heard(self) -> list[Any]:
+        return list(self.broker.queues[HEARD].messages)
 
     def outcomes(self) -> Counter[str]:
         """How messages ended, over all workers."""

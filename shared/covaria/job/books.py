@@ -130,6 +130,7 @@ def write_request(tree: Tree, message: Message, *, renew: Collection[str] = ()) 
         command_line=work.command_line or f"covaria submit {work.request.ingest.particles} -o {work.request.out}",
         stages=in_order(work.route),
         request=work.request,
+        origin=work.origin.given,
         renew=renew,
         generation=message.job_id,
         replaces=bool(renew),

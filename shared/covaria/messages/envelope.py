@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, Vali
 from covaria.errors import CovariaError
 from covaria.messages.work import JobId, Work
 from covaria.plain import printable
+from covaria.request.origin import Origin
 
 MAX_BYTES = 64 * 1024
 """Paths travel, never arrays."""
@@ -28,6 +29,8 @@ MAX_DEPTH = 32
 MAX_INTEGER = 2**63
 """Beyond, readers of JSON do not agree."""
 
+_TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
+"""W3C traceparent: version, trace, span, flags."""
 _TYPE = re.compile(r"covaria\.([a-z]+)\.requested\.v([0-9]{1,9})")
 _JOB_ID: TypeAdapter[str] = TypeAdapter(JobId)
 
@@ -39,11 +42,14 @@ class BadMessage(CovariaError):
 
     exit_code = 2
 
-    def __init__(self, reason: BadReason, message: str, *, job_id: str = "", out: str = "") -> None:
+    def __init__(
+        self, reason: BadReason, message: str, *, job_id: str = "", out: str = "", origin: Origin | None = None
+    ) -> None:
         super().__init__(
             printable(message), hint="`covaria parking show` prints the message; correct it and submit again"
         )
         self.reason, self.job_id, self.out = reason, job_id, out
+        self.origin = origin or Origin()
 
 
 class Envelope(BaseModel):
@@ -81,6 +87,12 @@ class Message:
     def stage(self) -> str:
         """The stage that is asked for."""
         return self.work.stage
+
+    @property
+    def trace_id(self) -> str:
+        """Of the trace that this job is part of; "" where the sender gave none."""
+        found = _TRACE.fullmatch(self.traceparent)
+        return found.group(1) if found else ""
 
     def onward(self) -> Message | None:
         """The message for the next stage, or None at the end of the route. Fields we do not know go along."""
@@ -144,7 +156,8 @@ def unseal(body: bytes, *, stage: str | None = None) -> Message:
     try:
         return _opened(envelope, match.group(1), int(match.group(2)), stage)
     except BadMessage as error:
-        raise BadMessage(error.reason, error.message, job_id=envelope.subject, out=_out(envelope.data)) from None
+        out, origin = _out(envelope.data), _origin(envelope.data)
+        raise BadMessage(error.reason, error.message, job_id=envelope.subject, out=out, origin=origin) from None
 
 
 def _opened(envelope: Envelope, named: str, major: int, stage: str | None) -> Message:
@@ -167,6 +180,14 @@ def _out(data: dict[str, Any]) -> str:
     request = data.get("request")
     out = request.get("out") if isinstance(request, dict) else None
     return printable(out[:4096]) if isinstance(out, str) else ""
+
+
+def _origin(data: dict[str, Any]) -> Origin:
+    """Whose the job is, as far as wrong data say that rightly."""
+    try:
+        return Origin.model_validate(data.get("origin", {}))
+    except ValidationError:
+        return Origin()
 
 
 def first_problem(error: ValidationError) -> str:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from covaria.findings import Findings
 from covaria.messages.envelope import MAJOR, SOURCE
 from covaria.messages.work import JobId
+from covaria.request.origin import Origin
 from covaria.request.stages import StageName
 
 EventState = Literal["started", "succeeded", "retrying", "parked", "cancelled", "handed_back"]
@@ -38,6 +39,8 @@ class Event(BaseModel):
     """What went wrong, for a person."""
     next_stage: StageName | None = None
     """Where the job went from here."""
+    origin: Origin = Origin()
+    """As it was submitted."""
     headline: str = ""
     """What the job has found so far, in one sentence; with the next, of stages that succeeded."""
     findings: Findings | None = None
@@ -49,16 +52,17 @@ def event_type(stage: str, state: str) -> str:
     return f"covaria.{stage}.{state}.v{MAJOR}"
 
 
-def seal_event(event: Event, identifier: str) -> bytes:
-    """The event as a CloudEvents document."""
+def seal_event(kind: str, subject: str, data: BaseModel, identifier: str, traceparent: str = "") -> bytes:
+    """An event's data as a CloudEvents document of the type `kind`."""
     document = {
         "specversion": "1.0",
         "id": identifier,
         "source": SOURCE,
-        "type": event_type(event.stage, event.state),
-        "subject": event.job_id,
+        "type": kind,
+        "subject": subject,
         "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "datacontenttype": "application/json",
-        "data": event.model_dump(mode="json", exclude_none=True),
+        **({"traceparent": traceparent} if traceparent else {}),
+        "data": data.model_dump(mode="json", exclude_none=True),
     }
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()

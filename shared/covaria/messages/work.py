@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from covaria.request.model import Request
+from covaria.request.origin import Origin
 from covaria.request.stages import STAGES, StageName
 
 JobClass = Literal["live", "bulk"]
@@ -24,6 +25,8 @@ class Work(BaseModel):
     """The stages that are left, this one first, in the order of the data."""
     job_class: JobClass = "bulk"
     """live goes before bulk: data of a running session."""
+    origin: Origin = Origin()
+    """Whose it is: it comes back in every event."""
     command_line: Annotated[str, Field(max_length=8192)] = ""
     """How a person asked for it, for command.txt."""
 

@@ -60,7 +60,7 @@ class Outbox:
             except (CovariaError, OSError) as error:
                 self._set_aside(path, error)
                 continue
-            dispatch.submit(message, new_ticket())
+            dispatch.begin(message, new_ticket())
             path.unlink(missing_ok=True)
             sent += 1
         return sent

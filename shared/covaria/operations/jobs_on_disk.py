@@ -48,6 +48,8 @@ class JobView:
     submitted_at: str
     stages: tuple[StageView, ...]
     lease: LeaseState | None
+    origin: dict[str, Any]
+    """As it was submitted (covaria.request.origin)."""
 
     @property
     def current(self) -> StageView:
@@ -72,7 +74,7 @@ def view_job(out: Path) -> JobView:
         raise InvalidInput("holds no job of Covaria", file=out, hint="give the output folder of a job")
     books = Books(tree, request["job_id"])
     stages = tuple(_view_stage(tree, books, name, request) for name in request["stages"])
-    view = JobView(out, request["job_id"], "", request["submitted_at"], stages, latest(tree))
+    view = JobView(out, request["job_id"], "", request["submitted_at"], stages, latest(tree), request.get("origin", {}))
     return replace(view, status=view.current.status)
 
 

@@ -9,13 +9,20 @@ from covaria.messages.envelope import Message, new_message
 from covaria.messages.work import JobClass, Work
 from covaria.request.identity import job_identity
 from covaria.request.model import Request
+from covaria.request.origin import Origin
 from covaria.request.paths import INPUTS, absolute, named_paths
 from covaria.request.stages import planned_stages
 from covaria.tree import Tree, record
 
 
 def message_for(
-    request: Request, *, job_class: JobClass = "bulk", command_line: str = "", job_id: str | None = None
+    request: Request,
+    *,
+    job_class: JobClass = "bulk",
+    command_line: str = "",
+    job_id: str | None = None,
+    origin: Origin | None = None,
+    traceparent: str = "",
 ) -> Message:
     """The message that starts a job.
 
@@ -25,10 +32,9 @@ def message_for(
     if job_id is None:
         job_id = job_identity(request) + (f"-{secrets.token_hex(3)}" if request.overwrite else "")
     route = planned_stages(request)
-    work = Work.model_validate(
-        {"request": request, "route": route, "job_class": job_class, "command_line": command_line}
-    )
-    return new_message(job_id, work)
+    facts = {"job_class": job_class, "command_line": command_line, "origin": origin or Origin()}
+    work = Work.model_validate({"request": request, "route": route, **facts})
+    return new_message(job_id, work, traceparent)
 
 
 def check_before(message: Message) -> None:

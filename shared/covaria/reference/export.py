@@ -8,6 +8,7 @@ from typing import Any
 from covaria.bus.topology import DEAD, EVENTS, JOBS, RETRY, Topology, build_topology, job_queue
 from covaria.messages.envelope import MAJOR, MAX_BYTES, Envelope, message_type
 from covaria.messages.event import EVENT_STATES, Event
+from covaria.messages.job_event import JOB_STATES, REJECTED, JobEvent, Rejection, job_event_type
 from covaria.messages.work import Work
 from covaria.request.stages import STAGES
 from covaria.settings import Settings
@@ -26,6 +27,8 @@ def generated_files() -> dict[str, str]:
     return {
         "schemas/covaria.work.v1.schema.json": _json(work_schema()),
         "schemas/covaria.event.v1.schema.json": _json(event_schema()),
+        "schemas/covaria.job_event.v1.schema.json": _json(job_event_schema()),
+        "schemas/covaria.rejection.v1.schema.json": _json(rejection_schema()),
         "schemas/covaria.envelope.v1.schema.json": _json(envelope_schema()),
         "schemas/asyncapi.yaml": _yaml(asyncapi(topology)),
         "docs/messages.md": messages_page(topology),
@@ -44,6 +47,16 @@ def work_schema() -> dict[str, Any]:
 def event_schema() -> dict[str, Any]:
     """JSON Schema of an event's data."""
     return _titled(Event.model_json_schema(), "Event", f"Data of covaria.<stage>.<state>.v{MAJOR}. {GENERATED}")
+
+
+def job_event_schema() -> dict[str, Any]:
+    """JSON Schema of the data of an event about a whole job."""
+    return _titled(JobEvent.model_json_schema(), "JobEvent", f"Data of {job_event_type('<state>')}. {GENERATED}")
+
+
+def rejection_schema() -> dict[str, Any]:
+    """JSON Schema of the data of an event about bytes that are no job."""
+    return _titled(Rejection.model_json_schema(), "Rejection", f"Data of {REJECTED}. {GENERATED}")
 
 
 def envelope_schema() -> dict[str, Any]:
@@ -87,7 +100,7 @@ def asyncapi(topology: Topology) -> dict[str, Any]:
         "servers": {"rabbitmq": {"host": "rabbitmq:5671", "protocol": "amqps", "protocolVersion": "0.9.1"}},
         "channels": channels,
         "operations": operations,
-        "components": {"messages": _messages(), "schemas": {"Work": work_schema(), "Event": event_schema()}},
+        "components": {"messages": _messages(), "schemas": _schemas()},
     }
 
 
@@ -107,7 +120,25 @@ def _messages() -> dict[str, Any]:
         "summary": f"Something happened to a job; <state> is one of {', '.join(EVENT_STATES)}.",
         "payload": _cloud_event(None, "Event"),
     }
-    return {**requests, "event": event}
+    job_event = {
+        "name": job_event_type("<state>"),
+        "contentType": "application/cloudevents+json",
+        "summary": f"Something happened to a whole job; <state> is one of {', '.join(JOB_STATES)}.",
+        "payload": _cloud_event(None, "JobEvent"),
+    }
+    rejection = {
+        "name": REJECTED,
+        "contentType": "application/cloudevents+json",
+        "summary": "Bytes in a job queue were no job and were put aside.",
+        "payload": _cloud_event(REJECTED, "Rejection"),
+    }
+    return {**requests, "event": event, "jobEvent": job_event, "rejection": rejection}
+
+
+def _schemas() -> dict[str, Any]:
+    return {
+        "Work": work_schema(), "Event": event_schema(), "JobEvent": job_event_schema(), "Rejection": rejection_schema(),
+    }  # fmt: skip
 
 
 def _cloud_event(kind: str | None, data: str) -> dict[str, Any]:
@@ -128,7 +159,7 @@ def _cloud_event(kind: str | None, data: str) -> dict[str, Any]:
 
 
 def _exchange_channel(name: str, kind: str, meaning: str, message: str) -> dict[str, Any]:
-    refs = ["event"] if message == "event" else [f"{stage}Requested" for stage in STAGES]
+    refs = ["event", "jobEvent", "rejection"] if message == "event" else [f"{stage}Requested" for stage in STAGES]
     binding = {"is": "routingKey", "exchange": {"name": name, "type": kind, "durable": True, "autoDelete": False}}
     return {
         "address": None,

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from covaria.bus.topology import Topology, permissions
 from covaria.messages.envelope import MAX_BYTES, new_message, seal
 from covaria.messages.event import EVENT_STATES
+from covaria.messages.job_event import JOB_STATES, REJECTED_KEY
 from covaria.messages.ticket import ATTEMPT, FIRST_QUEUED, HOST, LAST_ERROR, MEMORY_SCALE, REASON, SEQUENCE
 from covaria.messages.work import Work
 from covaria.request.model import IngestOptions, Request
@@ -71,7 +72,13 @@ def messages_page(topology: Topology) -> str:
         + ", ".join(f"`{state}`" for state in EVENT_STATES)
         + ". Notification only: bind a queue of your own; nothing depends on them. Every job's end is told at least "
         "once, also of a message that is refused before any work (`parked`, with the reason), where its "
-        "job's id can be read.",
+        "job's id can be read.\n\nWho sends jobs needs only those about whole jobs, with the key `job.<state>`; state "
+        "is one of "
+        + ", ".join(f"`{state}`" for state in JOB_STATES)
+        + ". `finished` names the files that were made and what was found, `failed` the reason; a job that is sent "
+        "again after its end is told of again. Bytes in a job queue that are no job of ours are told of with the key "
+        f"`{REJECTED_KEY}` and their sha256. `origin` (proposal, visit, instrument, sample, correlation_id, metadata) "
+        "and `traceparent` come back as they were submitted.",
         "## What happens after a failure\n\n"
         + _table(
             ("class", "meaning", "then"),

@@ -19,7 +19,6 @@ from covaria.findings import Findings, together
 from covaria.opening import open_inside
 from covaria.plain import explain
 from covaria.request.model import Request
-from covaria.request.paths import input_files
 from covaria.request.stages import STAGES, in_order
 from covaria.tree import atomic
 from covaria.tree.atomic import json_bytes
@@ -30,7 +29,7 @@ from covaria.tree.paths import Tree
 from covaria.tree.readme import readme
 from covaria.tree.report import report
 from covaria.tree.shapes import DocumentShape, DocumentsShape, NotesShape, RequestShape, StageShape
-from covaria.tree.sums import describe_file
+from covaria.tree.sums import inputs_of
 
 SCHEMA_VERSION = 1
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
@@ -55,6 +54,7 @@ def write_request(
     command_line: str,
     stages: tuple[str, ...],
     request: Request,
+    origin: Mapping[str, Any] | None = None,
     renew: Collection[str] = (),
     generation: str = "",
     replaces: bool = False,
@@ -76,8 +76,9 @@ def write_request(
         "command_lines": lines,
         "stages": list(in_order(stages)),
         "submitted_at": submitted,
-        "inputs": inputs(request),
+        "inputs": inputs_of(request),
         "request": request.model_dump(mode="json"),
+        "origin": dict(origin or {}),
         "generations": (before or {}).get("generations", {}) | dict.fromkeys(renew, generation or secrets.token_hex(8)),
         "replaces": replaces or (before or {}).get("replaces", False),
     }
@@ -147,11 +148,6 @@ def read_findings(tree: Tree) -> Findings:
     return together(Findings.model_validate(part) for part in parts if part is not None)
 
 
-def inputs(request: Request) -> list[dict[str, Any]]:
-    """Each file that the request names as its input."""
-    return [describe_file(file.path) for file in input_files(request)]
-
-
 def write_notes(tree: Tree, stage: str, notes: Iterable[str]) -> None:
     """Record what a user should know of a stage's input or result."""
     write_book(tree, tree.stage_notes(stage), {"notes": list(notes)})
@@ -185,6 +181,7 @@ def job_document(tree: Tree, stages: list[str] | None = None, folder: Path | Non
         "submitted_at": request["submitted_at"],
         "parameters": request["request"],
         "inputs": request["inputs"],
+        "origin": request.get("origin", {}),
         "status": job_status(planned, known),
         "stages": {
             stage: {key: known.get(stage, {"status": "queued"}).get(key) for key in STAGE_KEYS} for stage in planned
@@ -284,4 +281,5 @@ def _request_of(document: Mapping[str, Any]) -> dict[str, Any]:
         "command_lines": [document["command_line"]],
         "stages": list(document["stages"]),
         "request": document["parameters"],
+        "origin": document.get("origin", {}),
     }

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from covaria.request.origin import Origin
 from covaria.request.stages import StageName
 from covaria.tree.book import Shape
 
@@ -36,6 +37,7 @@ class RequestShape(Shape):
     inputs: list[dict[str, Any]]
     request: dict[str, Any]
     generations: dict[StageName, Word] = Field(default_factory=dict)
+    origin: Origin = Origin()
 
 
 class DocumentShape(Shape):
@@ -47,6 +49,7 @@ class DocumentShape(Shape):
     submitted_at: Instant
     parameters: dict[str, Any]
     inputs: list[dict[str, Any]]
+    origin: Origin = Origin()
     stages: Annotated[dict[StageName, dict[str, Any]], Field(min_length=1)]
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from covaria.opening import ANYWHERE
+from covaria.request.model import Request
+from covaria.request.paths import input_files
 
 PIECE = 1 << 22
 MOST_SUMMED = 4 << 30
@@ -36,3 +38,8 @@ def describe_file(path: Path) -> dict[str, Any]:
         if path.suffix not in (".mrcs", ".mrc") and entry["size"] <= MOST_SUMMED:
             entry |= sum_of(path)
     return entry
+
+
+def inputs_of(request: Request) -> list[dict[str, Any]]:
+    """Each file that the request names as its input."""
+    return [describe_file(file.path) for file in input_files(request)]

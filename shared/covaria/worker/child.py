@@ -21,6 +21,7 @@ from rich.console import Console
 
 from covaria.errors import CovariaError
 from covaria.job.lease import held
+from covaria.messages.envelope import Message
 from covaria.opening import Roots
 from covaria.request.identity import stage_fingerprint
 from covaria.request.model import Request
@@ -30,6 +31,7 @@ from covaria.running.console import PatientStream
 from covaria.running.context import stage_context
 from covaria.running.devices import default_memory_bytes, resolve_device
 from covaria.running.stopper import Stopper
+from covaria.settings import Settings
 from covaria.stage import Job
 from covaria.tree import Tree
 from covaria.worker.faults import Faults
@@ -37,6 +39,7 @@ from covaria.worker.faults import Faults
 REPORT_EVERY_S = 0.2
 ORPHAN_GRACE_S = 30.0
 DEFECT = 1
+BYTES_PER_GB = 10**9
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,21 @@ class Order:
     memory_bytes: int | None
     memory_scale: float
     crash_at: str
+
+    @classmethod
+    def of(cls, message: Message, lease: int, settings: Settings, memory_scale: float) -> Order:
+        """For the stage that a message asks for, by the holder of the folder's lease."""
+        return cls(
+            stage=message.stage,
+            job_id=message.job_id,
+            request=message.data["request"],
+            lease=lease,
+            roots=tuple(map(str, settings.roots)),
+            device=settings.device,
+            memory_bytes=None if settings.memory_gb is None else int(settings.memory_gb * BYTES_PER_GB),
+            memory_scale=memory_scale,
+            crash_at=settings.crash_at,
+        )
 
 
 class Reporter:

@@ -26,6 +26,7 @@ from covaria.worker.effects import (
     SubmitNext,
     TakeLease,
     Tell,
+    TellRejected,
     Watch,
 )
 from covaria.worker.facts import Facts, Folder, LeaseFact
@@ -58,9 +59,11 @@ def refuse(error: BadMessage) -> Decision:
     """What to do about bytes that are no job: no envelope at all is rejected, the rest is parked with its reason."""
     why = f"refused ({error.reason}): {error.message}"
     if error.reason in ("size", "envelope"):
-        return Decision((Reject(),), Outcome.PARKED, why=why)
-    told = (Tell("parked", error.reason, error.message),) if error.job_id else ()
-    return Decision((SendToParking(error.reason, error.message), *told, Ack()), Outcome.PARKED, why=why)
+        return Decision((TellRejected(error.reason, error.message), Reject()), Outcome.PARKED, why=why)
+    told: Effect = TellRejected(error.reason, error.message)
+    if error.job_id:
+        told = Tell("parked", error.reason, error.message)
+    return Decision((SendToParking(error.reason, error.message), told, Ack()), Outcome.PARKED, why=why)
 
 
 # ---- the moments

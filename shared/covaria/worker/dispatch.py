@@ -12,7 +12,8 @@ import socket
 from covaria.bus.model import BrokerAway, Bus, BusError, Delivery, DeliveryLost, HeaderValue, Outgoing
 from covaria.bus.topology import DEAD, EVENTS, JOBS, Topology, job_key
 from covaria.messages.envelope import Message, message_id, seal
-from covaria.messages.event import Event, seal_event
+from covaria.messages.event import Event, event_type, seal_event
+from covaria.messages.job_event import REJECTED, REJECTED_KEY, JobEvent, Rejection, job_event_type
 from covaria.messages.ticket import HOST, LAST_ERROR, MAX_ERROR, REASON, Ticket, new_ticket
 from covaria.plain import printable
 
@@ -33,6 +34,15 @@ class Dispatch:
         identifier = message_id(message, ticket.attempt, ticket.sequence)
         key = job_key(message.stage, message.work.job_class)
         self.bus.publish(Outgoing(JOBS, key, seal(message, identifier), identifier, ticket.headers()))
+        return identifier
+
+    def begin(self, message: Message, ticket: Ticket | None = None) -> str:
+        """Queue a job and tell of it; returns the message's id. Raises BusError."""
+        identifier = self.submit(message, ticket)
+        work = message.work
+        out = str(work.request.out)
+        event = JobEvent(job_id=message.job_id, state="queued", out=out, origin=work.origin, stage=work.stage)
+        self.tell_of_job(event, message.traceparent)
         return identifier
 
     def send_later(self, delivery: Delivery, message: Message, ticket: Ticket, tier: int) -> None:
@@ -58,12 +68,27 @@ class Dispatch:
         except (DeliveryLost, BrokerAway) as error:
             log.warning("not acknowledged: %s", error)
 
-    def tell(self, event: Event) -> None:
-        """An event; nobody listening, or a broker that is away, is fine."""
+    def tell(self, event: Event, traceparent: str = "") -> None:
+        """What happened to a job's stage."""
         identifier = f"{event.job_id}/{event.stage}/{event.state}/{event.attempt}"
-        key = f"{event.stage}.{event.state}"
+        body = seal_event(event_type(event.stage, event.state), event.job_id, event, identifier, traceparent)
+        self._tell(f"{event.stage}.{event.state}", body, identifier)
+
+    def tell_of_job(self, event: JobEvent, traceparent: str = "") -> None:
+        """What happened to a whole job."""
+        identifier = f"{event.job_id}/job/{event.state}"
+        body = seal_event(job_event_type(event.state), event.job_id, event, identifier, traceparent)
+        self._tell(f"job.{event.state}", body, identifier)
+
+    def tell_of_rejection(self, rejection: Rejection) -> None:
+        """Bytes that are no job were put aside."""
+        body = seal_event(REJECTED, rejection.message_id, rejection, rejection.sha256)
+        self._tell(REJECTED_KEY, body, rejection.sha256)
+
+    def _tell(self, key: str, body: bytes, identifier: str) -> None:
+        """Nobody listening, or a broker that is away, is fine."""
         try:
-            self.bus.publish(Outgoing(EVENTS, key, seal_event(event, identifier), identifier, mandatory=False))
+            self.bus.publish(Outgoing(EVENTS, key, body, identifier, mandatory=False))
         except BusError as error:
             log.info("event %s not sent: %s", key, error)
 

@@ -161,6 +161,16 @@ class Tell(Effect):
 
 
 @dataclass(frozen=True)
+class TellRejected(Effect):
+    """An event about bytes that are no job."""
+
+    reason: str
+    message: str
+    point = "rejection_told"
+    best_effort = True
+
+
+@dataclass(frozen=True)
 class Ack(Effect):
     """The message is dealt with."""
 
@@ -190,5 +200,5 @@ class Decision:
 
 EFFECTS: tuple[type[Effect], ...] = (
     TakeLease, Claim, Settle, Note, NoteHandover, Release, Start, Watch, SubmitNext, SendLater, SendBack,
-    SendToParking, Tell, Ack, Reject,
+    SendToParking, Tell, TellRejected, Ack, Reject,
 )  # fmt: skip

@@ -81,13 +81,13 @@ class Handler:
         try:
             self.disk(lambda: refuse_outside(message.work.request, self.settings.roots), self.link.tick)
         except PathRefused as error:
-            out = printable(str(message.work.request.out))
-            raise BadMessage("path", error.message, job_id=message.job_id, out=out) from None
+            known = {"job_id": message.job_id, "out": printable(str(message.work.request.out))}
+            raise BadMessage("path", error.message, **known, origin=message.work.origin) from None
         return message
 
     def _refuse(self, delivery: Delivery, ticket: Ticket, error: BadMessage) -> Outcome:
         self.metrics.validation_failures.labels(error.reason).inc()
         decision = refuse(error)
         log.error("message %.200r %s", delivery.message_id, decision.why)
-        Settling(self, delivery, ticket, job_id=error.job_id, out=error.out).carry_out(decision)
+        Settling(self, delivery, ticket, job_id=error.job_id, out=error.out, origin=error.origin).carry_out(decision)
         return Outcome.PARKED

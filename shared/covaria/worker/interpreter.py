@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 from covaria.bus.model import BusError, Refused
@@ -17,8 +18,11 @@ from covaria.findings import Findings
 from covaria.job.books import Books
 from covaria.job.lease import Lease, LeaseKeeper, LeaseLost, is_valid, latest, take, watch
 from covaria.messages.envelope import Message, message_id
+from covaria.messages.job_event import MOST_RESULTS, Result
 from covaria.request.paths import input_files
+from covaria.request.stages import planned_stages
 from covaria.tree import Tree, record
+from covaria.tree.inventory import kind_of, listed
 from covaria.worker.child import Order
 from covaria.worker.decisions import decide
 from covaria.worker.dispatch import OWNER
@@ -51,8 +55,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-BYTES_PER_GB = 10**9
-
 
 @dataclass
 class Attempt(Settling):
@@ -76,7 +78,11 @@ class Attempt(Settling):
         self.books = Books(self.tree, self.message.job_id)
         self.onward = self.message.onward()
         self.job_id, self.out = self.message.job_id, str(self.tree.out)
+        work = self.message.work
+        self.origin, self.traceparent = work.origin, self.message.traceparent
+        self.first_stage = self.stage == planned_stages(work.request)[0]
         self.extra = {"job_id": self.job_id, "stage": self.stage, "attempt": self.ticket.attempt}
+        self.extra |= {"trace": self.message.trace_id, **work.origin.words}
 
     def run(self) -> Outcome:
         """Decide and act until the message is settled. Raises BusError: then it comes again."""
@@ -256,6 +262,10 @@ class Attempt(Settling):
     def _found(self, tell: Tell) -> Findings:
         return self._beside(lambda: record.read_findings(self.tree)) if tell.state == "succeeded" else Findings()
 
+    def _results(self) -> tuple[Result, ...]:
+        files = self._beside(lambda: {name: kind_of(row) for name, row in listed(self.tree.out).items()})
+        return tuple(Result(path=name, kind=kind) for name, kind in islice(sorted(files.items()), MOST_RESULTS))
+
     def _note(self, note: Note) -> None:
         facts = {"reason": note.reason, "error": note.error} if note.reason else {}
         self.books.note_delivery(self.stage, note.state, attempt=self.ticket.attempt, worker=OWNER, **facts)
@@ -267,17 +277,7 @@ class Attempt(Settling):
         sizes = self._beside(lambda: [size_of(file.path) for file in input_files(request)])
         self.metrics.input_bytes.labels(self.stage).inc(sum(sizes))
         self.metrics.job_last_progress.labels(stage=self.stage).set_to_current_time()
-        order = Order(
-            stage=self.stage,
-            job_id=self.message.job_id,
-            request=self.message.data["request"],
-            lease=self.keeper.lease.number,
-            roots=tuple(map(str, settings.roots)),
-            device=settings.device,
-            memory_bytes=None if settings.memory_gb is None else int(settings.memory_gb * BYTES_PER_GB),
-            memory_scale=self.ticket.memory_scale,
-            crash_at=settings.crash_at,
-        )
+        order = Order.of(self.message, self.keeper.lease.number, settings, self.ticket.memory_scale)
         self.process = self.handler.start_stage(order, settings.scratch)
         log.info("started, out %s", request.out, extra=self.extra)
 

@@ -8,7 +8,9 @@ import sys
 import traceback
 from datetime import UTC, datetime
 
-FIELDS = ("job_id", "stage", "attempt", "trace")
+from covaria.request.origin import Origin
+
+FIELDS = ("job_id", "stage", "attempt", "trace", *Origin.model_fields)
 
 
 class JsonFormatter(logging.Formatter):

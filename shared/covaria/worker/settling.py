@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -9,9 +10,12 @@ from typing import TYPE_CHECKING
 from covaria.bus.model import Delivery
 from covaria.findings import Findings
 from covaria.messages.event import Event
+from covaria.messages.job_event import JobEvent, Rejection, Result, job_state
 from covaria.messages.ticket import Ticket
+from covaria.plain import printable
+from covaria.request.origin import Origin
 from covaria.worker.dispatch import OWNER
-from covaria.worker.effects import Ack, Decision, Effect, Reject, SendToParking, Tell
+from covaria.worker.effects import Ack, Decision, Effect, Reject, SendToParking, Tell, TellRejected
 
 if TYPE_CHECKING:
     from covaria.worker.handler import Handler
@@ -32,6 +36,10 @@ class Settling:
     ticket: Ticket
     job_id: str = field(default="", kw_only=True)
     out: str = field(default="", kw_only=True)
+    origin: Origin = field(default=Origin(), kw_only=True)
+    traceparent: str = field(default="", kw_only=True)
+    first_stage: bool = field(default=False, kw_only=True)
+    """Whether the job begins with this message."""
 
     def __post_init__(self) -> None:
         self.dispatch, self.metrics = self.handler.dispatch, self.handler.metrics
@@ -60,6 +68,8 @@ class Settling:
                 self.dispatch.bus.reject(self.delivery)
             case Tell():
                 self._tell(effect)
+            case TellRejected(reason, message):
+                self._tell_rejected(reason, message)
             case _:
                 raise NotImplementedError(f"{effect} of a message that is no job")
 
@@ -70,6 +80,27 @@ class Settling:
     def _found(self, tell: Tell) -> Findings:
         """What there is to tell of a job's result: of what is no job, nothing."""
         return Findings()
+
+    def _results(self) -> tuple[Result, ...]:
+        """The files of a job that has finished."""
+        return ()
+
+    def _tell_rejected(self, reason: str, message: str) -> None:
+        digest = hashlib.sha256(self.delivery.body).hexdigest()
+        identifier = printable(self.delivery.message_id[:200])
+        queue = self.delivery.queue
+        self.dispatch.tell_of_rejection(
+            Rejection(message_id=identifier, queue=queue, reason=reason, message=message, sha256=digest)
+        )
+
+    def _tell_of_job(self, event: Event) -> None:
+        state = job_state(event, first=self.first_stage)
+        if state is None:
+            return
+        results = self._results() if state == "finished" else ()
+        known = event.model_dump(exclude={"state"})  # what a job's event does not have is left out
+        told = JobEvent.model_validate({**known, "state": state, "results": results})
+        self.dispatch.tell_of_job(told, self.traceparent)
 
     def _tell(self, tell: Tell) -> None:
         found = self._found(tell)
@@ -86,10 +117,12 @@ class Settling:
                 "reason": tell.reason,
                 "message": tell.message,
                 "next_stage": tell.next_stage,
+                "origin": self.origin,
                 "headline": found.headline() if known else "",
                 "findings": found.brief() if known else None,
             }
         )
         if known:
             self.metrics.count_findings(event.stage, found)
-        self.dispatch.tell(event)
+        self.dispatch.tell(event, self.traceparent)
+        self._tell_of_job(event)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from covaria.cli import options as o
 from covaria.cli.options import Chosen, takes
@@ -18,6 +19,10 @@ from covaria.cli.request import build_request
 from covaria.cli.stages import ALONE, WHOLE_RUN
 from covaria.cli.terminal import say
 from covaria.cli.together import look_at_inputs
+from covaria.errors import InvalidInput
+from covaria.messages.envelope import first_problem
+from covaria.plain import printable
+from covaria.request.origin import Origin
 
 SERVICES = "Services"
 WAIT_POLL_S = 1.0
@@ -38,6 +43,15 @@ class JobClassChoice(StrEnum):
 JobClass = Annotated[JobClassChoice, typer.Option("--class", help="live goes before bulk.", rich_help_panel=SERVICES)]
 
 
+Whose = Annotated[str, typer.Option(help="Whose the job is; comes back in every event.", rich_help_panel=SERVICES)]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metadata", metavar="NAME=VALUE", help="Anything else of yours, repeatable.", rich_help_panel=SERVICES
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add submit and watch."""
     for command in (submit, watch):
@@ -49,6 +63,13 @@ def submit(
     *, options: Chosen,
     config: o.Config = None,
     job_class: JobClass = JobClassChoice.bulk,
+    proposal: Whose = "", visit: Whose = "", instrument: Whose = "", sample: Whose = "", metadata: Labels = None,
+    correlation_id: Annotated[
+        str, typer.Option(help="Your own id of this job, for its events.", rich_help_panel=SERVICES)
+    ] = "",
+    traceparent: Annotated[
+        str, typer.Option(envvar="TRACEPARENT", help="W3C trace context, passed through.", rich_help_panel=SERVICES)
+    ] = "",
     job_id: Annotated[
         str | None, typer.Option(help="Your own id (default: a hash of inputs, options and OUT).",
                                  rich_help_panel=SERVICES),
@@ -69,7 +90,12 @@ def submit(
     request = build_request(options.values["out"], options)
     look_at_inputs(request, options.flags)
     line = shlex.join(["covaria", *sys.argv[1:]])
-    message = message_for(request, job_class=job_class.value, command_line=line, job_id=job_id)
+    origin = origin_of(
+        metadata, proposal=proposal, visit=visit, instrument=instrument, sample=sample, correlation_id=correlation_id
+    )
+    message = message_for(
+        request, job_class=job_class.value, command_line=line, job_id=job_id, origin=origin, traceparent=traceparent
+    )
     check_before(message)
     try:
         send(message)
@@ -97,8 +123,9 @@ def watch(
     every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often to look.")] = 10.0,
     once: Annotated[bool, typer.Option("--once", help="Look until nothing is settling or waiting, then end.")] = False,
     job_class: JobClass = JobClassChoice.live,
+    proposal: Whose = "", visit: Whose = "", instrument: Whose = "", sample: Whose = "", metadata: Labels = None,
     config: o.Config = None,
-) -> None:
+) -> None:  # fmt: skip
     """Submit each particle set that arrives in a folder, once, also across restarts.
 
     While the broker is away jobs are kept in COVARIA_SPOOL and sent later.
@@ -111,11 +138,12 @@ def watch(
     from covaria.settings import load_settings
     from covaria.worker.logs import set_up_logging
 
+    origin = origin_of(metadata, proposal=proposal, visit=visit, instrument=instrument, sample=sample)
     settings = load_settings()
     set_up_logging(settings.log_level, settings.log_format)
     watcher = Watcher(
         folder, pattern, into, settings.spool,
-        lambda path, out: _watched_message(path, out, options, job_class.value),
+        lambda path, out: _watched_message(path, out, options, job_class.value, origin),
         settle_s=settle, marker=done_marker,
     )  # fmt: skip
     bus = RabbitBus(settings)
@@ -133,13 +161,29 @@ def watch(
     bus.close()
 
 
-def _watched_message(particles: Path, out: Path, options: Chosen, job_class: str) -> Any:
+def _watched_message(particles: Path, out: Path, options: Chosen, job_class: str, origin: Origin) -> Any:
     from covaria.operations.submit import check_before, message_for
 
     request = build_request(out, replace(options, values={**options.values, "ingest.particles": particles}))
-    message = message_for(request, job_class=job_class, command_line=f"covaria submit {particles} -o {out}")  # type: ignore[arg-type]
+    line = f"covaria submit {particles} -o {out}"
+    message = message_for(request, job_class=job_class, command_line=line, origin=origin)  # type: ignore[arg-type]
     check_before(message)
     return message
+
+
+def origin_of(labels: list[str] | None, **words: str) -> Origin:
+    """Whose the jobs are, from the command line. Raises InvalidInput."""
+    pairs = [label.partition("=") for label in labels or ()]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise InvalidInput(f"--metadata {printable(name[:64])!r} has no value", hint="give NAME=VALUE")
+    try:
+        return Origin(metadata={name: value for name, _, value in pairs}, **words)
+    except ValidationError as error:
+        option = "--" + str(error.errors()[0]["loc"][0]).replace("_", "-")
+        raise InvalidInput(
+            f"{option}: {first_problem(error)}", hint="short words without control characters, 64 labels at most"
+        ) from None
 
 
 def send(message: Any) -> None:
@@ -153,7 +197,7 @@ def send(message: Any) -> None:
     bus = RabbitBus(settings)
     bus.open()
     try:
-        Dispatch(bus, build_topology(settings.retry_delays_s)).submit(message)
+        Dispatch(bus, build_topology(settings.retry_delays_s)).begin(message)
     finally:
         bus.close()
 
