@@ -10,8 +10,8 @@ from covaria.estimation.refinement.rounds import PoseRefinement, Refined
 from covaria.imaging.images import Images
 from covaria.particles.model import Particles
 from covaria.running.steps import once
-from covaria.selection.handoff import copies_of
 from covaria.selection.refined import Moves, PosedSource
+from covaria.selection.source import copies_of
 from covaria.stage import Job
 from covaria.tree import RefinedFiles
 

@@ -29,8 +29,8 @@ from covaria.running.again import Again
 from covaria.running.passes import Pass
 from covaria.running.room import require_room_for
 from covaria.running.steps import once
-from covaria.selection.handoff import copies_of
 from covaria.selection.refined import PosedSource
+from covaria.selection.source import copies_of
 from covaria.stage import Context, Job
 from covaria.tree import Tree, record
 from covaria_reconstruction.components import Components
