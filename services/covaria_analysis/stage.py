@@ -48,7 +48,7 @@ def run(job: Job, context: Context) -> None:
         context.log.info("only the mean was asked for: nothing to analyse")
         return
     tree = Tree(request.out, context.pen)
-    target = request.analysis.output or tree.analysis(request.analysis_zdim)
+    target = request.analysis.output or tree.analysis(request.analysis_zdim, request.analysis.name)
     _refuse_foreign(target)
     if request.analysis.output is not None:
         refuse_anothers(target, job, tree)

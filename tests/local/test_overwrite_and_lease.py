@@ -19,6 +19,7 @@ import pytest
 from rich.console import Console
 
 from covaria.errors import Interrupted, InvalidInput, RefusedOutput
+from covaria.job import ownership
 from covaria.job.lease import LeaseLost, held, latest, take
 from covaria.job.process import Process
 from covaria.operations import one_machine
@@ -28,6 +29,7 @@ from covaria.running import bookkeeping
 from covaria.stage import Context, Job
 from covaria.tree import AnalysisTree, DensityTree, Tree, record
 from covaria.tree.integrity import DOCUMENTS, verify
+from covaria.tree.inventory import inventory
 
 QUIET = Console(file=io.StringIO())
 Body = Callable[[Job, Context], None]
@@ -48,6 +50,7 @@ class Stages:
     def _run(self, name: str, job: Job, context: Context) -> None:
         self.ran.append(name)
         tree = Tree(job.request.out, context.pen)
+        analysis = tree.analysis(job.request.analysis_zdim, job.request.analysis.name)
         context.progress("images", 0, 10)
         self.before.get(name, lambda job, context: None)(job, context)
         with tree.staging(name) as folder:
@@ -56,7 +59,7 @@ class Stages:
                 "ingest": (made.downsampled_star(16), tree.downsampled),
                 "reconstruction": (made.params, tree.model),
                 "density": (DensityTree(made.density).knee, tree.density),
-                "analysis": (AnalysisTree(made.analysis(10)).centers_txt, tree.analysis(job.request.analysis_zdim)),
+                "analysis": (AnalysisTree(made.analysis(10)).centers_txt, analysis),
             }[name]
             path.parent.mkdir(parents=True)
             path.write_text(f"{name} {self.word}")
@@ -141,7 +144,7 @@ def test_what_the_new_run_does_not_make_goes_at_its_end(stages: Stages, asked: R
     run(asked)
     run(asked.model_copy(update={"analysis": AnalysisOptions(zdim=4)}), ("analysis",))
     (asked.out / "mine.txt").write_text("mine")
-    less = asked.model_copy(update={"overwrite": True, "density": DensityOptions(enabled=False)})
+    less = asked.model_copy(update={"overwrite": True, "seed": 5, "density": DensityOptions(enabled=False)})
     seen = []
 
     def look(job: Job, context: Context) -> None:
@@ -164,6 +167,62 @@ def test_the_same_run_with_overwrite_is_done_afresh(stages: Stages, asked: Reque
     run(asked.model_copy(update={"overwrite": True}))
     assert len(stages.ran) == 8
     assert all(value.endswith(b"second") for value in results(asked.out).values())
+
+
+def test_an_overwrite_keeps_stages_whose_options_are_unchanged(stages: Stages, asked: Request) -> None:
+    """And with the model all other analyses of it; the new state is one job's."""
+    run(asked)
+    run(asked.model_copy(update={"analysis": AnalysisOptions(zdim=4)}), ("analysis",))
+    old = results(asked.out)
+    stages.ran.clear()
+    stages.word = "second"
+    other = asked.model_copy(update={"overwrite": True, "analysis": AnalysisOptions(n_clusters=7)})
+    run(other)
+    assert stages.ran == ["analysis"]
+    found = results(asked.out)
+    assert {name for name in old if found[name] != old[name]} == {"analysis_10/kmeans/centers.txt"}
+    assert found.keys() == old.keys() and status(asked.out) == "succeeded"
+    sums = verify(Tree(asked.out))
+    assert sums.damaged == () == sums.without_sum
+
+    stages.ran.clear()
+    run(other.model_copy(update={"density": DensityOptions(dim=1)}))
+    assert stages.ran == ["density", "analysis"], "what comes after a changed stage is made again"
+
+
+def test_stages_of_another_version_are_made_again(
+    stages: Stages, asked: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(asked)
+    stages.ran.clear()
+    monkeypatch.setattr(ownership, "__version__", "9.9.9")
+    run(asked.model_copy(update={"overwrite": True, "analysis": AnalysisOptions(n_clusters=7)}))
+    assert stages.ran == ["ingest", "reconstruction", "density", "analysis"]
+
+
+def test_analyses_of_one_zdim_lie_side_by_side(stages: Stages, asked: Request) -> None:
+    run(asked)
+    with pytest.raises(RefusedOutput, match="--name NAME"):
+        run(asked.model_copy(update={"analysis": AnalysisOptions(n_clusters=3)}), ("analysis",))
+    for name in ("few", "many"):
+        stages.word = name
+        run(asked.model_copy(update={"analysis": AnalysisOptions(name=name)}), ("analysis",))
+    found = results(asked.out)
+    for folder, word in (("analysis_10", "first"), ("analysis_10_few", "few"), ("analysis_10_many", "many")):
+        assert found[f"{folder}/kmeans/centers.txt"] == f"analysis {word}".encode()
+    sums = verify(Tree(asked.out))
+    assert sums.damaged == () == sums.without_sum
+    assert "analysis_10_few/kmeans/centers.txt" in inventory(asked.out)["analysis_data"]
+
+
+def test_a_refusal_says_what_would_be_made_again(stages: Stages, asked: Request) -> None:
+    run(asked)
+    with pytest.raises(RefusedOutput, match="makes density and analysis again and keeps ingest and reconstruction"):
+        run(asked.model_copy(update={"density": DensityOptions(dim=1)}))
+    with pytest.raises(RefusedOutput, match="to make all of it again"):
+        run(asked)
+    with pytest.raises(RefusedOutput, match="made of it, density and analysis, is then to be made again"):
+        run(asked, ("reconstruction",))
 
 
 def test_a_refused_follow_up_changes_nothing(stages: Stages, asked: Request) -> None:

@@ -61,10 +61,10 @@ def test_every_line_says_who_writes_it_and_what_it_means() -> None:
         ("output/volumes/eigen_pos12.mrc", None),
         (
             "analysis_1/traj001/diagnostics/state002/params.json",
-            "analysis_{}/traj{:03d}/diagnostics/{name}/params.json",
+            "analysis_{}{label}/traj{:03d}/diagnostics/{name}/params.json",
         ),
-        ("analysis_10/kmeans/center1000_half2_unfil.mrc", "analysis_{}/kmeans/{name}_half{}_unfil.mrc"),
-        ("analysis_10/plots/PCA/PC_910.png", "analysis_{}/plots/PCA/PC_{}{}.{form}"),
+        ("analysis_10/kmeans/center1000_half2_unfil.mrc", "analysis_{}{label}/kmeans/{name}_half{}_unfil.mrc"),
+        ("analysis_10/plots/PCA/PC_910.png", "analysis_{}{label}/plots/PCA/PC_{}{}.{form}"),
         (".covaria/stages/density/state.json", ".covaria/stages/{stage}/state.json"),
         (".covaria/stages/evil/state.json", None),
         ("output/volumes/mean.mrc\n", None),

@@ -39,6 +39,7 @@ class RunOptions(TypedDict, total=False):
     density_dim: int | None
     density_zdim: int | None
     analysis_zdim: int | None
+    analysis_name: str | None
     n_clusters: int
     n_trajectories: int
     n_vols_along_path: int

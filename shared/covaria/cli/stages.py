@@ -82,7 +82,7 @@ def density(out: o.Finished, options: Chosen, memory_gb: o.MemoryGb = None, conf
     _execute("density", ("density",), request, options, "auto", memory_gb)
 
 
-@takes("analysis", "seed", "overwrite", renamed={"analysis.zdim": "zdim"})
+@takes("analysis", "seed", "overwrite", renamed={"analysis.zdim": "zdim", "analysis.name": "name"})
 def analyze(
     out: o.Finished,
     options: Chosen,
@@ -92,7 +92,7 @@ def analyze(
 ) -> None:
     """Clusters, volumes of states, paths and plots of a reconstructed OUT, in OUT/analysis_<zdim>."""
     stored = stored_with_motion(out)
-    stored["analysis"] = dict(stored.get("analysis", {})) | {"output": None}
+    stored["analysis"] = dict(stored.get("analysis", {})) | {"output": None, "name": None}
     request = build_request(out, options, stored, ("analysis",))
     _execute("analyze", ("analysis",), request, options, device, memory_gb)
 

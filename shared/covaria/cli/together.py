@@ -88,7 +88,7 @@ def _refuse_output_over_results(request: Request) -> None:
     from covaria.tree.paths import Tree
 
     out, folder = request.out.resolve(), output.resolve()
-    tops = {row.pattern.split("/")[0] for row in rows(Tree)} - {"analysis_{}"}
+    tops = {row.pattern.split("/")[0] for row in rows(Tree)} - {"analysis_{}{label}"}
     if out.is_relative_to(folder) or (folder.is_relative_to(out) and folder.relative_to(out).parts[0] in tops):
         raise InvalidInput("holds other results of this run", file=output, hint="give the analysis a folder of its own")
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from covaria import __version__
 from covaria.errors import RefusedOutput
+from covaria.request.identity import stage_fingerprint
 from covaria.request.model import Request
-from covaria.request.stages import STAGES
+from covaria.request.stages import STAGES, in_order
 from covaria.stage import Job
 from covaria.tree import Tree, record
 from covaria.tree.folders import Documents
@@ -41,11 +43,35 @@ def refuse_finished(tree: Tree, request: Request, stages: Sequence[str], *, whol
         finished = all(_is_finished(tree, stage, request) for stage in stages)
     if finished:
         what = "a finished run" if whole_run else f"a finished {stages[-1]}"
-        raise RefusedOutput(f"holds {what}", file=tree.out, hint="give another folder, or --overwrite to replace it")
+        hint = _instead(tree, request, stages, whole_run=whole_run)
+        raise RefusedOutput(f"holds {what}", file=tree.out, hint=hint)
+
+
+def _instead(tree: Tree, request: Request, stages: Sequence[str], *, whole_run: bool) -> str:
+    """What does what was meant."""
+    if not whole_run and stages[-1] == "analysis":
+        return "--name NAME (or -o DIR) puts another analysis beside it, --overwrite replaces it"
+    if not whole_run:
+        later = _words(STAGES[STAGES.index(stages[-1]) + 1 :])
+        return f"--overwrite replaces it: what was made of it, {later}, is then to be made again"
+    again = to_renew(tree, request.model_copy(update={"overwrite": True}), stages, "", whole_run=True)
+    kept = [stage for stage in stages if stage not in again]
+    if not kept:
+        return "give another folder, or --overwrite to make all of it again"
+    made = [stage for stage in stages if stage in again]
+    return f"give another folder, or --overwrite: it makes {_words(made)} again and keeps {_words(kept)}"
+
+
+def _words(stages: Sequence[str]) -> str:
+    return ", ".join(stages[:-1]) + (f" and {stages[-1]}" if stages[1:] else "".join(stages))
 
 
 def to_renew(tree: Tree, request: Request, stages: Sequence[str], job_id: str, *, whole_run: bool) -> tuple[str, ...]:
-    """Which stages an overwrite does afresh. One that was interrupted goes on: only what it has not done is left."""
+    """Which stages an overwrite does afresh. One that was interrupted goes on: only what it has not done is left.
+
+    Of a whole run, stages before the first that has other options, inputs or another version of Covaria are kept; where
+    none has, all are done afresh.
+    """
     if not request.overwrite:
         return ()
     before = record.read_request(tree)
@@ -54,7 +80,19 @@ def to_renew(tree: Tree, request: Request, stages: Sequence[str], job_id: str, *
     unfinished = whole_run and before["job_id"] == job_id and before.get("replaces", False)
     if unfinished and record.job_document(tree)["status"] != "succeeded":
         return ()
-    return STAGES[STAGES.index(stages[0]) :]
+    first = STAGES.index(stages[0])
+    if whole_run:
+        known = in_order({*stages, *before["stages"]})
+        changed = [STAGES.index(stage) for stage in known if not _is_unchanged(tree, stage, request)]
+        first = min(changed, default=first)
+    return STAGES[first:]
+
+
+def _is_unchanged(tree: Tree, stage: str, request: Request) -> bool:
+    state = record.read_stage_state(tree, stage)
+    if state is None or state.get("environment", {}).get("covaria") != __version__:
+        return False
+    return is_done(tree, stage, stage_fingerprint(stage, request))
 
 
 def prune(tree: Tree) -> None:
@@ -88,7 +126,7 @@ def stage_folder(stage: str, request: Request) -> Path | None:
     if stage == "density":
         return tree.density
     if stage == "analysis":
-        return request.analysis.output or tree.analysis(request.analysis_zdim)
+        return request.analysis.output or tree.analysis(request.analysis_zdim, request.analysis.name)
     return None
 
 

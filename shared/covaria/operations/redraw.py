@@ -15,6 +15,7 @@ from covaria.figures.movies import movies
 from covaria.figures.reconstruction import ReconstructionFigures
 from covaria.operations.one_machine import holding
 from covaria.request.model import Request
+from covaria.request.options import LABEL
 from covaria.results.density import density_of
 from covaria.running.console import patient_console
 from covaria.tree import AnalysisTree, DensityTree, Tree, record
@@ -86,17 +87,17 @@ def _groups(tree: Tree, staged: Tree) -> Iterator[tuple[str, str, Iterator[Drawi
             DensityFigures(tree, DensityTree(tree.density)).drawings(DensityTree(staged.density)),
         )
     for folder in sorted(tree.out.glob("analysis_*")):
-        match = re.fullmatch(r"analysis_(\d+)", folder.name)
+        match = re.fullmatch(rf"analysis_(\d+)(?:_({LABEL}))?", folder.name)
         if match and folder.is_dir():
-            yield "analysis", f"{folder.name}/plots", _of_analysis(tree, staged, int(match[1]))
+            yield "analysis", f"{folder.name}/plots", _of_analysis(tree, staged, int(match[1]), match[2])
 
 
-def _of_analysis(tree: Tree, staged: Tree, zdim: int) -> Iterator[Drawing]:
-    source = AnalysisTree(tree.analysis(zdim))
+def _of_analysis(tree: Tree, staged: Tree, zdim: int, name: str | None) -> Iterator[Drawing]:
+    source = AnalysisTree(tree.analysis(zdim, name))
     asked = record.read_request(tree)
     request = Request.model_validate((asked or {})["request"], extra="ignore")
     density = density_of(request, tree, min(read_component_sizes(tree).confirmed, zdim))
-    figures, target = AnalysisFigures(tree, source, zdim, density), AnalysisTree(staged.analysis(zdim))
+    figures, target = AnalysisFigures(tree, source, zdim, density), AnalysisTree(staged.analysis(zdim, name))
     yield from figures.drawings(target)
     yield from movies(figures, target)
 

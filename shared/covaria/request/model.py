@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Discriminator, Field, PlainSerializer, Tag,
 
 from covaria.request.options import (
     ENSEMBLE,
+    LABEL,
     MAX_PATH,
     MODEL,
     READING,
@@ -167,6 +168,11 @@ class AnalysisOptions(Part):
     zdim: Annotated[
         LatentDimension | None,
         Option("zdim to analyse (default: the largest up to 10).", ENSEMBLE, name="analysis_zdim"),
+    ] = None
+    name: Annotated[
+        str | None,
+        Field(max_length=64, pattern=f"^{LABEL}$", exclude_if=lambda value: value is None),
+        Option("Put it into OUT/analysis_<zdim>_<NAME>, beside others.", ENSEMBLE, name="analysis_name"),
     ] = None
     n_clusters: Annotated[int, Field(ge=1, le=1000), Option("k-means centres, a volume at each.", ENSEMBLE)] = 20
     n_trajectories: Annotated[int, Field(ge=0, le=100), Option("Paths between centres.", ENSEMBLE)] = 1

@@ -21,6 +21,9 @@ READING, MODEL, ENSEMBLE, RUNNING = "Reading the particles", "The model", "State
 MAX_PATH, MAX_NAME = 4096, 255
 """Characters of a path, bytes of one name in it: Linux's limits."""
 
+LABEL = "[A-Za-z][A-Za-z0-9.-]{0,63}"
+"""What a person may call one of several results."""
+
 
 class Kind(StrEnum):
     """What becomes of a path."""

@@ -85,13 +85,15 @@ def _record_folder(tree: Tree, stage: str, request: Request) -> None:
 
 
 def _files_kept(tree: Tree, stage: str, request: Request) -> dict[str, Any]:
-    """The sums of what this stage made in folders that it does not replace now: other analyses."""
+    """The sums of what this stage made in folders that it does not replace now: other analyses of the same model."""
     folder = stage_folder(stage, request)
     former = record.read_former_state(tree, stage)
     if former is None or stage != "analysis" or folder is None:
         return {}
-    replaces = (record.read_request(tree) or {}).get("replaces", False)
-    if replaces and record.read_stage_state(tree, stage) is None:
+    request_book = record.read_request(tree) or {}
+    model = record.read_stage_state(tree, "reconstruction") or {}
+    of_this_job = model.get("job_id") == request_book.get("job_id")
+    if request_book.get("replaces", False) and of_this_job and record.read_stage_state(tree, stage) is None:
         return {}
     replaced = name_of(tree, folder) + "/"
     return {name: known for name, known in former.get("files", {}).items() if not name.startswith(replaced)}

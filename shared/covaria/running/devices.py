@@ -10,6 +10,7 @@ from pathlib import Path
 from platform import node, python_version
 from typing import Any
 
+from covaria import __version__
 from covaria.errors import InvalidInput
 
 MEMORY_SHARE = 0.6
@@ -75,7 +76,7 @@ def peak_memory_bytes() -> int:
 
 
 def environment(device: str) -> dict[str, Any]:
-    """python, torch, device names and hostname, as job.json keeps them."""
+    """covaria, python, torch, device names and hostname, as job.json keeps them."""
     names = []
     torch = sys.modules.get("torch")
     if device.startswith("cuda") and torch is not None:
@@ -84,7 +85,13 @@ def environment(device: str) -> dict[str, Any]:
         torch_version: str | None = version("torch")
     except PackageNotFoundError:
         torch_version = None
-    return {"python": python_version(), "torch": torch_version, "devices": names, "hostname": node()}
+    return {
+        "covaria": __version__,
+        "python": python_version(),
+        "torch": torch_version,
+        "devices": names,
+        "hostname": node(),
+    }
 
 
 def _cuda_devices() -> int:

@@ -18,6 +18,7 @@ from pathlib import Path
 from string import Formatter
 from typing import ClassVar, Self, overload
 
+from covaria.request.options import LABEL
 from covaria.request.stages import STAGES
 
 WORDS = {
@@ -25,9 +26,10 @@ WORDS = {
     "group": r"(?:particles|(?:center|state)\d{3,})",
     "stage": f"(?:{'|'.join(STAGES)})",
     "form": "(?:png|svg|csv)",
+    "label": f"(?:_{LABEL})?",
 }
-DRAWN = {"form": "png"}
-"""Of a figure's three files, the one that its accessor names."""
+DRAWN = {"form": "png", "label": ""}
+"""Of a figure's three files, the one that its accessor names; of an analysis, the one that was given no name."""
 
 
 class Part:
@@ -89,7 +91,7 @@ class Entry:
             text += literal
             if field is not None:
                 number = f"{{:{width}}}".format(0) if width else "<n>"
-                text += DRAWN.get(field) or (f"<{field}>" if field in WORDS else number)
+                text += DRAWN.get(field, f"<{field}>" if field in WORDS else number)
         return text
 
 

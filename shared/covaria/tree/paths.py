@@ -152,7 +152,7 @@ class Tree(Documents):
 
     # ---- folders of one stage
     _density = Mount("density", DensityTree, "density")
-    _analysis = Mount("analysis_{}", AnalysisTree, "analysis")
+    _analysis = Mount("analysis_{}{label}", AnalysisTree, "analysis")
 
     # ---- Covaria's own state
     request = Entry(".covaria/request.json", "", "", "what was asked for")
@@ -216,8 +216,9 @@ class Tree(Documents):
     def density_knee(self) -> Path:
         return DensityTree(self.density).knee
 
-    def analysis(self, zdim: int) -> Path:
-        return self.out / f"analysis_{zdim}"
+    def analysis(self, zdim: int, name: str | None = None) -> Path:
+        """The folder of an analysis, of several the one of this name."""
+        return self.out / (f"analysis_{zdim}" if name is None else f"analysis_{zdim}_{name}")
 
     @property
     def state(self) -> Path:

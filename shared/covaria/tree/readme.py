@@ -55,7 +55,8 @@ def next_commands(document: Mapping[str, Any]) -> list[str]:
     if request.reconstruction.only_mean and "reconstruction" in document["stages"]:
         return [f"covaria reconstruct {_shell(out)} --no-only-mean --overwrite     # the motion too"]
     if "analysis" in document["stages"]:
-        return list(_more_volumes(out, zdim, AnalysisTree(request.analysis.output or out / f"analysis_{zdim}")))
+        name = "" if request.analysis.name is None else f"_{request.analysis.name}"
+        return list(_more_volumes(out, zdim, AnalysisTree(request.analysis.output or out / f"analysis_{zdim}{name}")))
     if "density" in document["stages"] or "reconstruction" in document["stages"]:
         return [f"covaria analyze {_shell(out)} --zdim {zdim}"]
     return [f"covaria reconstruct {_shell(out)}"]

@@ -33,7 +33,7 @@ def report(
     states_of_stages: what is known of each stage, with the files that it wrote: what has gone since is said.
     """
     request = Request.model_validate(document["parameters"], extra="ignore")
-    analysis = AnalysisTree(tree.analysis(request.analysis_zdim))
+    analysis = AnalysisTree(tree.analysis(request.analysis_zdim, request.analysis.name))
     shelf = _Shelf(tree.out)
     states = tuple(_state_rows(shelf, analysis, findings))
     gone = [name for state in states_of_stages for name in state.get("files", {}) if not (tree.out / name).is_file()]
