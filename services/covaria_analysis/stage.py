@@ -8,6 +8,7 @@ from shutil import copyfile
 
 import numpy as np
 
+from covaria import particles as particle_files
 from covaria.errors import InvalidInput, MissingFile, RefusedOutput
 from covaria.estimation.density.basins import find_basins
 from covaria.estimation.populations.intervals import Populations
@@ -105,7 +106,8 @@ def hand_out(tree: Tree, out: AnalysisTree, clusters: Clusters, context: Context
     parts = {number: out.center_particles(number) for number in range(len(clusters.centers))}
     notes = []
     try:
-        write_parts(source_of(tree, roots=context.roots), clusters.labels, parts, context.roots)
+        labels = clusters.labels[particle_files.load(tree.particles, context.roots).lead_of_row]
+        write_parts(source_of(tree, roots=context.roots), labels, parts, context.roots)
     except (InvalidInput, MissingFile) as error:
         notes = [f"the clusters' particles were not written: {error}"]
         context.log.warning("%s", notes[0])

@@ -39,8 +39,8 @@ def findings_of(
             for score, variance in zip(scores, variances, strict=True)
         )
     return Findings(
-        particles=len(particles),
-        used=len(images),
+        particles=particles.count,
+        used=len(images.leads),
         resolution_angstrom=resolution_at(mean.fsc, images.pixel_size_angstrom),
         tested=None if components is None else len(components.eigenvalues),
         components=found,

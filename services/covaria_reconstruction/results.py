@@ -106,8 +106,9 @@ def _write_model(
     own = (none, none) if components is None else (components.half1, components.half2)
     write_half_models(staged, (LinearModel(means[0], own[0], 1.0), LinearModel(means[1], own[1], 1.0)))
     for found in (embeddings or {}).values():
-        both = (one.in_input_order(images.rows, len(particles)) for one in (found.regularised, found.unregularised))
-        write_latents(staged, *both)
+        leads = images.leads  # a particle's results stand at its first image
+        both = (one.take(leads) for one in (found.regularised, found.unregularised))
+        write_latents(staged, *(one.in_input_order(images.rows[leads], len(particles)) for one in both))
     request = job.request.model_dump(mode="json")
     pixel = float(images.pixel_size_angstrom)
     atomic.write_json(staged.metadata, metadata(staged, request, images.box, pixel, record.now()))

@@ -115,11 +115,10 @@ def test_scale_and_b_factor_that_differ_within_groups_are_tilts(workshop):
         "_rlnCtfScalefactor": ["1.0", "0.97", "0.97", "1.0", "0.97", "0.9"],
         "_rlnCtfBfactor": ["0.0", "-12.0", "-24.0", "0.0", "-12.0", "-24.0"],
     }
-    with pytest.raises(InvalidInput, match=r"_rlnGroupName.*tilt series"):
-        read(workshop.star(particles=tilts))
+    np.testing.assert_array_equal(read(workshop.star(particles=tilts)).particle, [0, 0, 0, 1, 1, 1])
     refined = {**tilts, "_rlnCtfScalefactor": ["1.0", "1.1", "0.9", "1.2", "1.0", "0.8"],
                "_rlnCtfBfactor": ["10", "20", "5", "0", "7", "9"]}  # fmt: skip
-    assert len(read(workshop.star(particles=refined))) == ROWS  # RELION's own refinement of each particle
+    assert read(workshop.star(particles=refined)).particle is None  # RELION's own refinement of each particle
 
 
 def test_a_warp_series_and_a_general_table_are_named(workshop):

@@ -24,7 +24,9 @@ def states_at(simulated, targets):
         everyone.append(residual_map(completed(sums.everyone, 1)))
     shared = torch.stack(everyone)
     states = [
-        assemble(model, target, (residuals[0][t], residuals[1][t]), shared, near[t].sizes, images.scale, 1.0)
+        assemble(
+            model, target, (residuals[0][t], residuals[1][t]), shared, near[t].sizes, len(images), images.scale, 1.0
+        )
         for t, target in enumerate(targets)
     ]
     return states, residuals

@@ -26,6 +26,9 @@ class RunOptions(TypedDict, total=False):
     amplitude_contrast: float | None
     symmetry: str | None
     class_number: int | None
+    ntilts: int | None
+    dose_per_tilt: float | None
+    angle_per_tilt: float | None
     no_ctf: bool
     zdim: Sequence[int]
     mask: Literal["from_halfmaps", "sphere", "none"] | str | PathLike[str]

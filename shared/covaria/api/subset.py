@@ -44,7 +44,8 @@ class Subset:
     def mask(self) -> NDArray[np.bool_]:
         """(N,) over the rows of the run. Raises InvalidInput for a condition that names no column."""
         tree = Tree(self.out)
-        return selected(self.selection, RunColumns(tree, source_of(tree), self.analysis))
+        table = RunColumns(tree, source_of(tree), self.analysis)
+        return table.whole(selected(self.selection, table))
 
     @property
     def rows(self) -> NDArray[np.int64]:

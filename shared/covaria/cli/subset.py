@@ -67,7 +67,7 @@ def subset(
     table = RunColumns(Tree(out), ingest, analysis)
     said = Said(cluster, basin, where, box, polygon, near, along, nearest, within, index, selection)
     whole = _joined(list(said.conditions(table)), n_random, seed, invert=invert)
-    keep = source_rows(selected(whole, table), table.copies)
+    keep = source_rows(table.whole(selected(whole, table)), table.copies)
     if not keep.any():
         raise InvalidInput("no particle fulfils the conditions", hint="loosen them")
     new = NewFolder(

@@ -119,7 +119,7 @@ class ReconstructionFigures:
         return plots.plot_angular_distribution(path, self.particles.rotations[self.particles.used])
 
     def by_defocus(self, path: Path) -> object:
-        rows, ctf = self.particles.rows, self.particles.ctf
+        rows, ctf = self.particles.leads, self.particles.ctf
         defocus = 0.5 * (ctf.defocus_u_angstrom[rows] + ctf.defocus_v_angstrom[rows])
         contrasts = None if self.contrasts is None else self.contrasts[rows]
         return plots.plot_particles(path, defocus, self.particles.micrograph[rows], contrasts)

@@ -37,6 +37,11 @@ def wavelength_angstrom(voltage_kv: Float[np.ndarray, "*particle"]) -> Float[np.
     return np.asarray(12.2643247 / np.sqrt(volt * (1 + 0.978466e-6 * volt)))
 
 
+def critical_exposure(frequency: Float[np.ndarray, " pixel"]) -> Float[np.ndarray, " pixel"]:
+    """Nc(s) in e/A^2 at 300 kV: 0.245 s^-1.665 + 2.81 (Grant and Grigorieff, eLife 2015), s in 1/angstrom."""
+    return np.asarray(0.245 * frequency**-1.665 + 2.81)
+
+
 class CtfTable:
     """CTF coefficients of many particles, evaluated on the pixels of a half plane.
 
@@ -63,6 +68,8 @@ class CtfTable:
         if ctf.odd_phase is not None:
             self.odd = ctf.odd_phase * _powers(step, ctf.odd_phase.shape[1], odd=True)
         self.applied = ctf.applied
+        self.dose = ctf.dose
+        self._step = float(step)
         scale, b_factor = ctf.scale, ctf.b_factor_angstrom2
         self.envelope: np.ndarray | None = None
         """(N, 2): the scale, and what multiplies k^2 in the exponent; None where every image has 1 and 0."""
@@ -82,6 +89,10 @@ class CtfTable:
         if self.even:
             basis = np.concatenate([basis, monomials(kx, ky, self.even, odd=False)])
         values: torch.Tensor = -torch.sin(coefficients @ torch.as_tensor(basis, dtype=torch.float32, device=device))
+        if self.dose is not None:
+            frequency = self._step * np.maximum(np.sqrt(k2), 0.5)
+            rate = torch.as_tensor(0.5 / critical_exposure(frequency), dtype=torch.float32, device=device)
+            values *= torch.exp(-torch.as_tensor(self.dose[rows], dtype=torch.float32, device=device)[:, None] * rate)
         if self.envelope is None:
             return values
         scale, decay = torch.as_tensor(self.envelope[rows], dtype=torch.float32, device=device).T[..., None]

@@ -33,6 +33,7 @@ class Batch:
     ctf        (b, n)        sqrt(weight / Lambda) CTF
     rotations  (b, 3, 3)
     weight     (b,)          how far each image counts in sums; its pixels and CTF do not hold it
+    particle   (b,) int64    of a tilt series: 0, 0, .. 1, .. the particle of each image, whole particles only
     Plain sums over pixels are inner products of the whole plane.
     """
 
@@ -42,6 +43,7 @@ class Batch:
     rotations: torch.Tensor
     weight: torch.Tensor
     plane: HalfPlane
+    particle: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,7 @@ class Images:
     store   pixels of the images at `mine`, in that order
     sign    +1 for bright particles, -1 for dark ones: `batches` multiplies pixels by it
     scale   grey level of a DFT coefficient for each cache unit: volume densities are multiplied by it on the way out
+    particle (N,) of a tilt series: which particle each image shows; those of one are neighbours in `mine`
     power   (N, bands) mean power of each image's pixels in each of `imaging.bands`, 0 for the images of other ranks
     shift   (N, 2) pixels by which the images are moved beyond the translations that they were read with; None: 0
     """
@@ -71,6 +74,7 @@ class Images:
     power: np.ndarray
     sign: float = 1.0
     shift: torch.Tensor | None = None
+    particle: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -88,6 +92,30 @@ class Images:
         """How many optics groups there are."""
         return int(self.group.max()) + 1
 
+    @property
+    def leads(self) -> np.ndarray:
+        """The first image of each particle, ascending."""
+        every = np.arange(len(self))
+        return every if self.particle is None else np.sort(np.unique(self.particle, return_index=True)[1])
+
+    def by_particle(self, values: np.ndarray) -> np.ndarray:
+        """Sums of values (N, ...) over the images of each particle, given to every image of it: (N, ...)."""
+        if self.particle is None:
+            return values
+        sums = np.zeros((int(self.particle.max()) + 1, *values.shape[1:]))
+        np.add.at(sums, self.particle, values)
+        result: np.ndarray = sums[self.particle]
+        return result
+
+    def of_leads(self, values: np.ndarray) -> np.ndarray:
+        """Values (P, ...) of the `leads` given to every image of their particle: (N, ...)."""
+        if self.particle is None:
+            return values
+        place = np.empty(len(self.leads), np.int64)
+        place[self.particle[self.leads]] = np.arange(len(place))
+        result: np.ndarray = values[place[self.particle]]
+        return result
+
     def signed(self, sign: float) -> Images:
         """The same images with particles of the given sign made bright."""
         return replace(self, sign=float(sign))
@@ -102,13 +130,15 @@ class Images:
     ) -> Iterator[Batch]:
         """Whitened batches of the images in `subset` ((N,) bool), in the order of `mine`, up to `radius`.
 
-        The first `skip` images are left out: a walk that was broken off goes on behind them.
+        The first `skip` images are left out: a walk that was broken off goes on behind them. Tilts of one particle
+        are never parted: a batch may then be smaller, or as large as one particle.
         """
         plane = self.plane if radius is None else self.plane.prefix(radius)
         local = np.flatnonzero(subset[self.mine])
-        for start in range(skip, len(local), size):
-            slots = local[start : start + size]
+        for start, stop in self._pieces(self.mine[local], skip, size):
+            slots = local[start:stop]
             index = self.mine[slots]
+            particle = None if self.particle is None else self._places(self.particle[index])
             whitening = noise.whitening(index, self.group[index], plane, self.device)
             yield Batch(
                 index,
@@ -117,6 +147,7 @@ class Images:
                 self.rotations[torch.as_tensor(index, device=self.device)],
                 noise.weights(index, self.device),
                 plane,
+                particle,
             )
 
     def _pixels(self, slots: np.ndarray, index: np.ndarray, plane: HalfPlane) -> torch.Tensor:
@@ -125,6 +156,23 @@ class Images:
             return pixels
         ramp = plane.phase_ramp(self.shift[torch.as_tensor(index, device=self.device)])
         return torch.view_as_real(torch.view_as_complex(pixels.contiguous()) * ramp)
+
+    def _pieces(self, index: np.ndarray, skip: int, size: int) -> Iterator[tuple[int, int]]:
+        """Where batches of the images `index` begin and end, from `skip` on."""
+        if self.particle is None:
+            yield from ((start, min(start + size, len(index))) for start in range(skip, len(index), size))
+            return
+        of = self.particle[index]
+        ends = np.append(np.flatnonzero(of[1:] != of[:-1]) + 1, len(index))
+        start = skip
+        while start < len(index):
+            fitting = int(np.searchsorted(ends, start + size, side="right")) - 1
+            stop = int(ends[max(fitting, int(np.searchsorted(ends, start, side="right")))])
+            yield start, stop
+            start = stop
+
+    def _places(self, of: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(np.cumsum(np.append(0, of[1:] != of[:-1])), device=self.device)
 
 
 def read_images(
@@ -139,8 +187,8 @@ def read_images(
     """Read the used images of `particles`, in the order of the files; of several ranks, each its own share."""
     rows, plane = particles.rows, half_plane(particles.box)
     half = particles.half_set[rows].astype(np.int64)
-    share = np.array_split(np.arange(len(rows)), ranks)[rank]
-    order = np.lexsort((viewing_order(particles.rotations[rows[share], 2]), half[share]))
+    particle = None if particles.particle is None else np.unique(particles.particle[rows], return_inverse=True)[1]
+    share, order = _share_of(particles.rotations[rows, 2], half, particle, rank, ranks)
     slot = np.empty(len(share), np.int64)
     slot[order] = np.arange(len(share))
     store = PixelStore.within(memory_bytes, len(share), len(plane))
@@ -173,7 +221,26 @@ def read_images(
         torch.as_tensor(particles.rotations[rows], dtype=torch.float32, device=on),
         scale,
         power,
+        particle=particle,
     )
+
+
+def _share_of(
+    directions: np.ndarray, half: np.ndarray, particle: np.ndarray | None, rank: int, ranks: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The images of one rank, ascending, and the order in which they are kept: halves, then neighbours in direction.
+
+    Tilts of one particle are kept together, in the place of the first.
+    """
+    if particle is None:
+        share = np.array_split(np.arange(len(half)), ranks)[rank]
+        return share, np.lexsort((viewing_order(directions[share]), half[share]))
+    codes, first = np.unique(particle, return_index=True)
+    mine = np.array_split(codes, ranks)[rank]
+    share = np.flatnonzero(np.isin(particle, mine))
+    place = np.zeros(len(codes), np.int64)
+    place[mine] = viewing_order(directions[first[mine]])
+    return share, np.lexsort((particle[share], place[particle[share]], half[share]))
 
 
 def viewing_order(directions: np.ndarray) -> np.ndarray:

@@ -70,6 +70,7 @@ def assemble(described: Described, options: IngestOptions, roots: Roots = ANYWHE
         used=used,
         images=stacks.images(box, metadata.gain),
         together=together,
+        particle=metadata.particle,
         notes=(*metadata.notes, *dependent),
     )
 
@@ -146,7 +147,11 @@ def _required_ctf(metadata: Metadata) -> ContrastTransfer:
     columns = dict(metadata.ctf)
     columns.setdefault("phase_shift_rad", np.zeros(metadata.count))
     return ContrastTransfer(
-        **columns, odd_phase=metadata.odd_phase, even_phase=metadata.even_phase, applied=metadata.applied
+        **columns,
+        odd_phase=metadata.odd_phase,
+        even_phase=metadata.even_phase,
+        applied=metadata.applied,
+        dose=metadata.dose,
     )
 
 

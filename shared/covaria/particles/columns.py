@@ -42,10 +42,10 @@ _RELION: dict[tuple[Role, str], str] = {
     ("used", "the image is read at M^-1 k"): "MagMat00 MagMat01 MagMat10 MagMat11",
     ("neutral", "astigmatic magnification of RELION 2: refused unless 0"): "MagnificationCorrection",
     ("neutral", "refused unless 0: a sub-tomogram has a depth"): "OriginZAngst OriginZ",
-    ("neutral", "an image of a tilt series has its own dose"): "MicrographPreExposure",
+    ("used", "which images are tilts of one particle, and their dose"): "GroupName MicrographPreExposure",
     ("harmless", "name, number or bookkeeping"): """
         OpticsGroupName ImageId ImageOriginalName ReconstructImageName ParticleId ParticleName OriginalParticleName
-        GroupName GroupNumber MicrographId MicrographNameNoDW MicrographMovieName MicrographMetadata MicrographGainName
+        GroupNumber MicrographId MicrographNameNoDW MicrographMovieName MicrographMetadata MicrographGainName
         MicrographDefectFile MicrographStartFrame MicrographEndFrame MicrographFrameNumber NrOfFrames
         AverageNrOfFrames MovieFramesRunningAverage BeamTiltClass BeamTiltGroupName AreaId AreaName Comment Enabled
         CtfImage CtfPowerSpectrum MtfFileName MtfValue ResolutionInversePixel ParticleBoxFractionMask

@@ -21,6 +21,8 @@ def objects(metadata: Metadata, stacks: LocatedStacks, used: NDArray[np.bool_]) 
     """(N,) the object of each row, None where every row in use is one of its own; and notes that count."""
     groupings = {"images that several rows name": _images(stacks)}
     groupings |= {grouping.what: grouping.codes for grouping in metadata.objects}
+    if metadata.particle is not None:
+        groupings["particles of several tilts"] = metadata.particle
     picks = _picks(metadata, stacks.box, used)
     if picks is not None:
         groupings["particles picked more than once"] = picks
@@ -63,7 +65,7 @@ def _images(stacks: LocatedStacks) -> Codes:
 def _picks(metadata: Metadata, box: int, used: NDArray[np.bool_]) -> Codes | None:
     """One code for picks of one micrograph that lie within `CLOSE` of a box (of micrograph pixels, or larger ones)."""
     places, micrograph = metadata.places_pixels, metadata.micrograph
-    if places is None or micrograph is None:
+    if places is None or micrograph is None or metadata.particle is not None:
         return None
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components

@@ -114,9 +114,12 @@ class Metadata:
     places_pixels: NDArray[np.float64] | None = None
     """(N, 2) where in its micrograph each particle was picked, in micrograph pixels, NaN where unknown."""
     odd_phase: NDArray[np.float64] | None = None
-    """(N, T) as in `ContrastTransfer`, and so are the next two."""
+    """(N, T) as in `ContrastTransfer`, and so are the next three."""
     even_phase: NDArray[np.float64] | None = None
     applied: NDArray[np.int8] | None = None
+    dose: NDArray[np.float64] | None = None
+    particle: NDArray[np.int64] | None = None
+    """(N,) code of the particle that each image of a tilt series shows; None where each is a particle of its own."""
     aberrations: tuple[Aberration, ...] = ()
     """Those that the image model leaves out."""
     checks: tuple[RowCheck, ...] = ()
@@ -189,7 +192,7 @@ def _without_ctf(metadata: Metadata, options: IngestOptions) -> Metadata:
     columns |= {"amplitude_contrast": np.ones(metadata.count), "voltage_kv": np.full(metadata.count, 300.0)}
     kept = tuple(check for check in metadata.checks if check.about != "ctf")
     metadata = replace(
-        metadata, ctf=columns, odd_phase=None, even_phase=None, applied=None, aberrations=(), checks=kept
+        metadata, ctf=columns, odd_phase=None, even_phase=None, applied=None, dose=None, aberrations=(), checks=kept
     )
     return _with_geometry(metadata.with_notes(*notes), options)
 

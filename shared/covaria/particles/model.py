@@ -30,6 +30,7 @@ class ContrastTransfer:
 
     The whole is multiplied by scale x exp(-b_factor s^2 / 4); None stands for 1 and 0 throughout.
     odd_phase, even_phase  (N, T) radian: polynomials of the spatial frequency (`covaria.particles.phases`)
+    dose                   (N,) e/A^2 before the image: it is damped by exp(-dose / (2 Nc(s)))
     applied                (N,) what the images have been multiplied by: 0 nothing, 1 the CTF's sign, 2 the CTF
     """
 
@@ -45,6 +46,7 @@ class ContrastTransfer:
     odd_phase: NDArray[np.float64] | None = None
     even_phase: NDArray[np.float64] | None = None
     applied: NDArray[np.int8] | None = None
+    dose: NDArray[np.float64] | None = None
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """The columns that are there, by field name."""
@@ -80,6 +82,8 @@ class Particles:
     images: ImageStack
     together: NDArray[np.int64] | None = None
     """(N,) rows of one number share pixels or are one object: they belong into one half-set. None: all independent."""
+    particle: NDArray[np.int64] | None = None
+    """(N,) code of the particle that each image of a tilt series shows. None: each is a particle of its own."""
     notes: tuple[str, ...] = field(default=())
     """What a user should know: what was undone, images left out, which rule found the stacks."""
 
@@ -90,6 +94,29 @@ class Particles:
     def rows(self) -> NDArray[np.int64]:
         """The original rows in use, ascending."""
         return np.flatnonzero(self.used)
+
+    @property
+    def count(self) -> int:
+        """How many particles there are, used or not."""
+        return len(self) if self.particle is None else len(np.unique(self.particle))
+
+    @property
+    def leads(self) -> NDArray[np.int64]:
+        """The first row in use of each particle, ascending: there its results stand."""
+        leads: NDArray[np.int64] = self.rows[self.lead_of_row[self.rows] == self.rows]
+        return leads
+
+    @property
+    def lead_of_row(self) -> NDArray[np.int64]:
+        """(N,) the row of `leads` that each row's particle has; its own where no row of it is in use."""
+        own = np.arange(len(self))
+        if self.particle is None:
+            return own
+        first = np.full(int(self.particle.max()) + 1, -1)
+        first[self.particle[self.rows[::-1]]] = self.rows[::-1]
+        lead = first[self.particle]
+        result: NDArray[np.int64] = np.where(lead < 0, own, lead)
+        return result
 
     def with_images(self, images: ImageStack, pixel_size_angstrom: float) -> Particles:
         """The same particles on another (downsampled) stack: box, pixel size and translations in pixels follow."""

@@ -20,6 +20,7 @@ from covaria.particles.stacks.locate import LocatedStacks, plain_stacks
 from covaria.particles.stacks.mrc import COMPRESSED
 from covaria.particles.star.relion import CLASS, read_relion
 from covaria.particles.symmetry import point_group
+from covaria.particles.tilts import with_tilts
 from covaria.request.model import IngestOptions
 
 STACK_SUFFIXES = (".mrcs", ".mrc", ".txt")
@@ -69,7 +70,8 @@ def read_metadata(options: IngestOptions, *, roots: Roots = ANYWHERE) -> Describ
         stacks = stacks.checked(used)
     metadata = _with_pickles(settled(metadata, used), used, options, roots, stacks)
     star = options.particles if kind == "star" and _says_all(metadata, options) else None
-    return Described(_of_classes(fill_from_options(metadata, options), used, options), used, stacks, star)
+    metadata, used = with_tilts(fill_from_options(metadata, options), used, options)
+    return Described(_of_classes(metadata, used, options), used, stacks, star)
 
 
 def _of_kind(kind: str, options: IngestOptions, roots: Roots, stacks: LocatedStacks | None) -> Metadata:

@@ -19,7 +19,8 @@ from covaria.tree.pen import FREE, Pen
 VERSION = 3
 READABLE = (1, 2, VERSION)
 """Version 1, of Covaria 0.1.0, has no gain, no B-factors, and reads bytes as signed; 2 has no aberrations and
-one box for all."""
+one box for all,
+and each image is a particle."""
 ARRAYS = ("rotations", "translations", "optics_group", "half_set", "micrograph", "used")
 
 
@@ -37,6 +38,8 @@ def save(path: Path, particles: Particles, pen: Pen = FREE) -> None:
     arrays |= {f"ctf_{name}": values for name, values in particles.ctf.columns().items()}
     if images.gain is not None:
         arrays["gain"] = images.gain
+    if particles.particle is not None:
+        arrays["particle"] = particles.particle
     if images.resampling is not None:
         arrays |= {f"resampling_{entry.name}": getattr(images.resampling, entry.name) for entry in fields(Resampling)}
     arrays |= {
@@ -86,6 +89,7 @@ def load(path: Path, roots: Roots = ANYWHERE) -> Particles:
                 }
             ),
             images=images,
+            particle=arrays.get("particle"),
             notes=tuple(str(note) for note in arrays["notes"]),
             **{name: arrays[name] for name in ARRAYS},
         )

@@ -78,9 +78,16 @@ def expand(particles: Particles, name: str) -> Particles:
         micrograph=particles.micrograph[rows],
         used=particles.used[rows],
         images=particles.images.take(rows),
+        particle=None if particles.particle is None else _copied(particles.particle, order),
         together=None if particles.together is None else particles.together[rows],
         notes=(*particles.notes, note),
     )
+
+
+def _copied(codes: NDArray[np.int64], order: int) -> NDArray[np.int64]:
+    """Codes of every copy: copy g of a particle is a particle of its own."""
+    count = int(codes.max()) + 1
+    return np.concatenate([codes + number * count for number in range(order)])
 
 
 def _about(axis: tuple[float, float, float], angle: float) -> NDArray[np.float64]:

@@ -100,6 +100,21 @@ class IngestOptions(Part):
         Field(ge=0, le=10**6, exclude_if=lambda value: value is None),
         Option("Only the particles of this 3-D class, with its poses.", READING, flags=("--class", "--class-number")),
     ] = None
+    ntilts: Annotated[
+        int | None,
+        Field(ge=1, le=1000, exclude_if=lambda value: value is None),
+        Option("Of a tilt series, use only the N images of each particle that were exposed first.", READING),
+    ] = None
+    dose_per_tilt: Annotated[
+        float | None,
+        Field(gt=0, le=100, exclude_if=lambda value: value is None),
+        Option("Of a tilt series, e/A^2, where the file does not say.", READING),
+    ] = None
+    angle_per_tilt: Annotated[
+        float | None,
+        Field(gt=0, le=45, exclude_if=lambda value: value is None),
+        Option("Of a dose-symmetric tilt series, in degrees, where the file does not say.", READING),
+    ] = None
     no_ctf: Annotated[
         bool,
         Field(exclude_if=lambda value: not value),

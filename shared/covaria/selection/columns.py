@@ -39,7 +39,14 @@ class RunColumns:
 
     @cached_property
     def used(self) -> NDArray[np.bool_]:
-        return self.particles.used
+        """One row of each particle: of a tilt series its first in use."""
+        found = np.zeros(len(self.particles), bool)
+        found[self.particles.leads] = True
+        return found
+
+    def whole(self, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(N,) every row of the particles whose row in `used` is kept (N,)."""
+        return np.asarray(keep[self.particles.lead_of_row])
 
     @cached_property
     def source_rows(self) -> int:

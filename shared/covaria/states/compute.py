@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,10 +96,14 @@ def compute_state_groups(
     context.log.info("states: %d targets, %d in each pass over %d images", len(wanted), together, len(run.images))
     paths: list[list[Path]] = [[] for _ in groups]
     everyone: torch.Tensor | None = None
-    latents, precision = leading(run.model.latents.coordinates, run.model.latents.precision, run.confirmed)
+    leads = run.images.leads
+    known = run.model.latents.take(leads)
+    latents, precision = leading(known.coordinates, known.precision, run.confirmed)
+    of = run.images.of_leads
     for number, part in enumerate(passes):
         neighbours = [neighbourhoods(t.point[: run.confirmed], latents, precision) for t in part]
-        residuals, found = _accumulate(run, neighbours, context, number, len(passes), with_everyone=everyone is None)
+        of_images = [replace(n, distance=of(n.distance), ring=of(n.ring)) for n in neighbours]
+        residuals, found = _accumulate(run, of_images, context, number, len(passes), with_everyone=everyone is None)
         everyone = found if everyone is None else everyone
         if not context.ranks.first:
             continue
@@ -111,6 +115,7 @@ def compute_state_groups(
                 pair,
                 everyone,
                 neighbours[index].sizes,
+                len(leads),
                 run.images.scale,
                 run.images.pixel_size_angstrom,
             )
@@ -154,7 +159,7 @@ def targets_together(run: Run, memory_bytes: int) -> int:
     """
     images, box = run.images, run.images.box
     cells = int(np.prod(padded_shape(box // 2 - 1, 1)))
-    candidates = len(neighbourhood_sizes(len(images))) + 1
+    candidates = len(neighbourhood_sizes(len(images.leads))) + 1
     maps = 4 * box**3
     held = 12 * box**2 * (box // 2 + 1)
     each = 4 * CHANNELS * cells * (candidates - 1) + 2 * (candidates - 1) * maps + 2 * held

@@ -39,7 +39,7 @@ def write_state(
     write_volume(files.local_resolution, state.local_resolution, pixel)
     np.savetxt(files.latent_coords, target[None])
     distances = np.full(run.total, np.nan)
-    distances[run.images.rows] = neighbours.distance
+    distances[run.images.rows[run.images.leads]] = neighbours.distance
     np.savetxt(files.distances, distances, fmt="%.6g")
     atomic.save_npy(files.chosen_bandwidth, state.choice.strongest(run.images.box))
     atomic.write_json(files.params, _parameters(state, target, neighbours, run, b_factor))

@@ -74,6 +74,8 @@ def read_known(tree: Tree, zdim: int, context: Context) -> Known:
         )
     particles = with_refined_poses(tree, particles)
     half_set = read_half_sets(tree, len(particles))
+    if particles.particle is not None:
+        latents = latents.take(particles.lead_of_row)
     used = particles.used & (half_set >= 0) & latents.used & np.isfinite(latents.contrasts)
     return Known(parameters, particles, latents, half_set, used)
 

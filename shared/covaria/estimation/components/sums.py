@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import torch
 
-from covaria.estimation.latents.posterior import posterior, statistics
+from covaria.estimation.latents.posterior import statistics
+from covaria.estimation.latents.tilts import posterior_of
 from covaria.estimation.linear_model import LinearModel, slices_of
 from covaria.imaging import volumes
 from covaria.imaging.images import Batch
@@ -50,7 +51,7 @@ class ComponentSums(Sums):
         first = 1 + self._errors
         slices = slices_of(batch, self._padded, self._pose_spread)
         stats = statistics(slices, self._errors)
-        found = posterior(stats, self._sd)
+        found = posterior_of(stats, self._sd, batch.particle)
         weights, mean, covariance = found.weights.float(), found.mean.float(), found.covariance.float()
         coefficients = weights * mean
         coefficients[:, 0] += 1
@@ -64,7 +65,8 @@ class ComponentSums(Sums):
         self.second_moment += torch.einsum("b,bkl->kl", batch.weight, moment).double()
         counted = batch.weight.double()
         self.scalars[0] += counted @ found.log_likelihood
-        null = posterior(stats.leading(0), self._sd, found.weights[:, -1])  # the same contrast: searched for once
+        contrast = found.weights[:, -1]  # searched for once
+        null = posterior_of(stats.leading(0), self._sd, batch.particle, contrast)
         self.scalars[1] += counted @ null.log_likelihood
         self.scalars[2] += counted.sum()
         variance = found.covariance.diagonal(dim1=1, dim2=2)[:, 1:first]

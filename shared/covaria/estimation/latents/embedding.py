@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from covaria.estimation.latents.model import Latents
-from covaria.estimation.latents.posterior import ImageStatistics, best_contrast, posterior, statistics
+from covaria.estimation.latents.posterior import ImageStatistics, best_contrast, statistics
+from covaria.estimation.latents.tilts import posterior_of
 from covaria.estimation.linear_model import LinearModel, residual_of, slices_of
 from covaria.estimation.pose_errors.spread import PoseSpread
 from covaria.imaging.bands import band_freedom, band_sums
@@ -42,7 +43,7 @@ class Embedding:
 class ImageRows:
     """What the embedding's pass says of each of N images.
 
-    statistics    inner products under noise that holds the pose errors
+    statistics    inner products under noise that holds the pose errors; of a tilt series those of its whole particle
     pose_mean, pose_sd (N, 5)  posterior of the pose errors: shift x, y in pixels, rotation about x, y, z in radians
     residual      (N, bands) mean power of what the whole model leaves, over the image's own noise
     """
@@ -75,7 +76,7 @@ class EmbeddingRows(Rows):
         slices = slices_of(batch, self._padded, spread)
         found = statistics(slices, errors)
         contrast = torch.as_tensor(self._contrasts[batch.index], dtype=torch.float64, device=slices.device)
-        z = posterior(found.scaled(self._deviations), self._model.contrast_sd)
+        z = posterior_of(found.scaled(self._deviations), self._model.contrast_sd, batch.particle)
         coefficients = z.weights * self._deviations * z.mean
         coefficients[:, 0] += 1
         residual = residual_of(slices, coefficients.float())
@@ -101,7 +102,8 @@ def embedding_rows(
     """
     rows = EmbeddingRows(images, noise, model.in_units_of(images.scale), eigenvalues, contrasts)
     table = passes.named("embedding").rows(images, rows)
-    gram, overlap, energy = (torch.as_tensor(table[name]) for name in ("gram", "overlap", "energy"))
+    whole = (images.by_particle(table[name]).astype(np.float32, copy=False) for name in ("gram", "overlap", "energy"))
+    gram, overlap, energy = (torch.as_tensor(values) for values in whole)
     return ImageRows(ImageStatistics(gram, overlap, energy), table["pose_mean"], table["pose_sd"], table["residual"])
 
 

@@ -69,13 +69,17 @@ def first_contrasts(
         pose = PoseSpread.fitted(gram, overlap, np.ones(len(gram)), 0.0, trust)
         nothing = FirstContrasts.ones(len(gram))
         return FirstContrasts(nothing.contrasts, nothing.empty, nothing.spread, np.array(astuple(pose)))
-    energy = np.maximum(gram[:, 0, 0], 1e-12)
-    raw = overlap[:, 0] / energy
-    raw /= np.average(raw, weights=energy * trust)
-    found = contrast_mixture(raw, 1 / np.sqrt(energy), trust)
+    leads = images.leads
+    tilts = images.by_particle(np.ones(len(images)))
+    energy = np.maximum(images.by_particle(gram[:, 0, 0]), 1e-12)[leads]
+    believed = (images.by_particle(trust) / tilts)[leads]
+    raw = images.by_particle(overlap[:, 0])[leads] / energy
+    raw /= np.average(raw, weights=energy * believed)
+    found = contrast_mixture(raw, 1 / np.sqrt(energy), believed)
     raw, variance = raw / found.mean, max(found.variance / found.mean**2, LEAST_VARIANCE)
     contrasts = np.clip(1 + (raw - 1) * variance / (variance + 1 / energy), *CONTRAST_RANGE)
     contrasts /= np.average(contrasts, weights=1 - found.probability)
+    contrasts, empty = (images.of_leads(values) for values in (contrasts, found.probability))
     spread = float(np.sqrt(variance))
-    pose = PoseSpread.fitted(gram, overlap, contrasts, spread, trust * (1 - found.probability))
-    return FirstContrasts(contrasts.astype(np.float32), found.probability, np.array(spread), np.array(astuple(pose)))
+    pose = PoseSpread.fitted(gram, overlap, contrasts, spread, trust * (1 - empty))
+    return FirstContrasts(contrasts.astype(np.float32), empty, np.array(spread), np.array(astuple(pose)))

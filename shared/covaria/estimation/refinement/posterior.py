@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from covaria.estimation.latents.posterior import posterior, statistics
+from covaria.estimation.latents.posterior import statistics
+from covaria.estimation.latents.tilts import posterior_of
 from covaria.estimation.linear_model import LinearModel, slices_of
 from covaria.imaging.images import Batch
 from covaria.imaging.noise import Noise
@@ -33,7 +34,7 @@ class ErrorRows(Rows):
     def of(self, batch: Batch) -> dict[str, torch.Tensor]:
         errors = self._model.errors
         slices = slices_of(batch, self._padded, self._spread)
-        found = posterior(statistics(slices, errors), self._model.contrast_sd)
+        found = posterior_of(statistics(slices, errors), self._model.contrast_sd, batch.particle)
         scale = self._spread.columns.to(found.mean)
         middle = -torch.as_tensor(self._moved[batch.index]).to(found.mean) / scale
         held = slice(1, 1 + errors)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from covaria.estimation.latents.posterior import posterior, statistics
+from covaria.estimation.latents.posterior import statistics
+from covaria.estimation.latents.tilts import posterior_of
 from covaria.estimation.linear_model import LinearModel, residual_of, slices_of
 from covaria.estimation.reliability.bands import DEAD, BandNoise, band_noise
 from covaria.imaging.bands import band_freedom, band_sums
@@ -26,7 +27,7 @@ class ResidualRows(Rows):
     def of(self, batch: Batch) -> dict[str, torch.Tensor]:
         model = self._model
         slices = slices_of(batch, self._padded, model.pose_spread)
-        found = posterior(statistics(slices, model.errors), model.contrast_sd)
+        found = posterior_of(statistics(slices, model.errors), model.contrast_sd, batch.particle)
         coefficients = (found.weights * found.mean).float()
         coefficients[:, 0] += 1
         residual = residual_of(slices, coefficients).view_as(batch.pixels)

@@ -50,13 +50,14 @@ def assemble(
     residuals: tuple[ResidualMaps, ResidualMaps],
     everyone: Float[torch.Tensor, "2 d d d"],
     sizes: Int[np.ndarray, " neighbourhood"],
+    count: int,
     scale: float,
     pixel_size_angstrom: float,
 ) -> State:
     """x_h(z*) = mu_h + U_h z* + the chosen residual of half-set h, for both halves, and their filtered average.
 
     residuals  of half-set 0 and of half-set 1, maps in units of the cache (density / scale)
-    sizes      (K,) images in each neighbourhood
+    sizes      (K,) particles in each neighbourhood, of `count`
     everyone   (2, D, D, D) the map of all images' residuals: the widest candidate, and what undoes the regularisation
                of the linear model where the filter needs unbiased halves
     """
@@ -66,7 +67,7 @@ def assemble(
     maps = torch.stack([torch.cat([residuals[h].maps.to(device), everyone[h][None]]) for h in (0, 1)])
     offset = torch.as_tensor((linear[1] - linear[0]) / np.float32(scale), device=device)
     held = (residuals[0].held_out, residuals[1].held_out)
-    choice = choose(damped(maps * mask), held, offset, mask, prior_losses(sizes, len(model.latents)))
+    choice = choose(damped(maps * mask), held, offset, mask, prior_losses(sizes, count))
     halves = (linear + choice.residuals.cpu().numpy() * scale).astype(np.float32)
     unbiased = linear + everyone.cpu().numpy() * np.float32(scale)
     filtered, resolution = local_filter(

@@ -19,7 +19,7 @@ from covaria.particles.star import optics as optics_groups
 from covaria.particles.star.grammar import read_star
 from covaria.particles.star.optics import Optics, applied, magnification, phases, read_optics
 from covaria.particles.star.table import StarTable, shorten
-from covaria.particles.star.tilts import EXPOSURE, refuse_tilts, refuse_tomography
+from covaria.particles.star.tilts import EXPOSURE, PARTICLE, refuse_tomography, tilt_series
 
 ANGLES = ("_rlnAngleRot", "_rlnAngleTilt", "_rlnAnglePsi")
 ORIGINS_ANGSTROM = ("_rlnOriginXAngst", "_rlnOriginYAngst")
@@ -50,11 +50,12 @@ COLUMNS = {
     "box": optics_groups.BOX,
 }
 """How the file calls our fields."""
-TEXTS = (IMAGE, MICROGRAPH, "_rlnGroupName")
+TEXTS = (IMAGE, MICROGRAPH, PARTICLE)
 NUMBERS = (
     *ANGLES, *ORIGINS_ANGSTROM, *ORIGINS_PIXEL, *CTF_COLUMNS.values(), *optics_groups.IN_PARTICLES, SUBSET, CLASS, NORM,
     EXPOSURE,
 )  # fmt: skip
+LOOKED_AT = 1 << 16
 AGAIN = "correct it, or leave these rows out with --ind"
 
 
@@ -93,12 +94,12 @@ def read_relion(source: Path, roots: Roots = ANYWHERE) -> Metadata:
     count = len(columns[IMAGE])
     if count == 0:
         raise InvalidInput("holds no particles", file=source, hint="the selection that wrote it was empty")
-    refuse_tilts(table, columns, source)
     optics = read_optics(found.optics, columns, count, source)
     odd_phase, even_phase = phases(optics, source)
     stacks = _image_names(columns[IMAGE], source)
     rotations, shifts, pose_checks, pose_notes = _poses(columns, source)
     ctf = _ctf(columns, optics)
+    tilts = tilt_series(columns, ctf, source)
     half_set, half_checks = _half_sets(columns.get(SUBSET), source)
     micrograph, micrograph_names = codes_of(columns[MICROGRAPH]) if MICROGRAPH in columns else (None, ())
     gain, gain_checks = _gain(columns.get(NORM), source)
@@ -130,20 +131,24 @@ def read_relion(source: Path, roots: Roots = ANYWHERE) -> Metadata:
         odd_phase=odd_phase,
         even_phase=even_phase,
         applied=applied(optics),
+        dose=tilts.dose if tilts else None,
+        particle=tilts.particle if tilts else None,
         magnification=magnification(optics),
         checks=(
             *faults, *optics.checks, stacks.check, *pose_checks,
             *ctf_checks(ctf, source, CTF_COLUMNS, angles="degree"), *half_checks, *gain_checks,
+            *(tilts.checks if tilts else ()),
         ),
         notes=(*optics.notes, *pose_notes, *unknown_note(unknown_relion(labels), source.name)),
     )  # fmt: skip
 
 
 def _texts(table: StarTable) -> list[str]:
-    """The group names matter only where dose and tilt could differ within a group."""
+    """The group names matter only where they may be those of particles that were tilted."""
     wanted = [label for label in TEXTS if label in table]
-    if not all(CTF_COLUMNS[name] in table for name in ("b_factor_angstrom2", "scale")):
-        wanted = [label for label in wanted if label != "_rlnGroupName"]
+    weighed = EXPOSURE in table or all(CTF_COLUMNS[name] in table for name in ("b_factor_angstrom2", "scale"))
+    if not weighed and b".tomostar" not in table.body[:LOOKED_AT]:
+        wanted = [label for label in wanted if label != PARTICLE]
     return wanted
 
 
