@@ -70,18 +70,56 @@ def statistics(slices: torch.Tensor, errors: int = 0) -> ImageStatistics:
     return ImageStatistics(products[:, :-1, :-1], products[:, :-1, -1], products[:, -1, -1], errors)
 
 
-def marginal_cost(stats: ImageStatistics, contrast: torch.Tensor) -> torch.Tensor:
-    """-2 log p(y | c) up to a constant, prior covariance of z = 1, for contrasts (b, m): (b, m)."""
-    plain = stats.energy[:, None] - 2 * contrast * stats.overlap[:, :1] + contrast**2 * stats.gram[:, 0, 0][:, None]
-    if stats.gram.shape[1] == 1:
-        return plain
-    values, vectors = torch.linalg.eigh(stats.gram[:, 1:, 1:])
-    y = torch.einsum("bkj,bk->bj", vectors, stats.overlap[:, 1:])[:, None]
-    mean = torch.einsum("bkj,bk->bj", vectors, stats.gram[:, 1:, 0])[:, None]
-    c = contrast[..., None]
-    spread = 1 + c**2 * values.clamp_min(0)[:, None]
-    result: torch.Tensor = plain + (spread.log() - c**2 * (y - c * mean) ** 2 / spread).sum(-1)
-    return result
+def grid_costs(stats: ImageStatistics, grid: torch.Tensor) -> torch.Tensor:
+    """-2 log p(y | c) up to a constant, prior covariance of z = 1, at every contrast of `grid` (m,): (b, m)."""
+    if stats.energy.device.type == "cpu":
+        from covaria.estimation.latents.kernels import costs
+
+        out = torch.empty((len(stats.energy), len(grid)), dtype=torch.float64)
+        gram, overlap, energy = (part.double().numpy() for part in (stats.gram, stats.overlap, stats.energy))
+        costs(gram, overlap, energy, grid.numpy(), out.numpy())
+        return out
+    return plain_grid_costs(stats, grid)
+
+
+def plain_grid_costs(stats: ImageStatistics, grid: torch.Tensor) -> torch.Tensor:
+    """`grid_costs` in plain torch: for devices without a loop of its own.
+
+    Householder's reduction makes gram tridiagonal once; then log det(1 + c^2 gram) and the quadratic form are one
+    elimination for all contrasts. No eigenvector is needed, and batched eigensolvers are slow.
+    """
+    plain = stats.energy[:, None] - 2 * grid * stats.overlap[:, :1] + grid**2 * stats.gram[:, 0, 0][:, None]
+    vectors = torch.stack([stats.overlap[:, 1:], stats.gram[:, 1:, 0]], 2)
+    diagonal, beside, vectors = _tridiagonal(stats.gram[:, 1:, 1:], vectors)
+    pivot, left = torch.ones_like(plain), torch.zeros_like(plain)
+    for k in range(vectors.shape[1]):
+        off = grid**2 * beside[:, k, None]
+        step = off / pivot
+        left = vectors[:, k, :1] - grid * vectors[:, k, 1:] - step * left
+        pivot = 1 + grid**2 * diagonal[:, k, None] - step * off
+        plain += pivot.log() - (grid * left) ** 2 / pivot
+    return plain
+
+
+def _tridiagonal(matrices: torch.Tensor, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Householder's reduction of symmetric matrices (b, n, n): diagonal (b, n), what stands beside it ((b, n); entry i
+    at (i, i - 1)), and vectors (b, n, m) turned with them."""
+    a, turned = matrices.clone(), vectors.clone()
+    beside = a.new_zeros(a.shape[:2])
+    for k in range(a.shape[1] - 2):
+        column = a[:, k + 1 :, k].clone()
+        length = column.norm(dim=1)
+        beside[:, k + 1] = -torch.copysign(length, column[:, 0])
+        column[:, 0] -= beside[:, k + 1]
+        v = column / column.norm(dim=1, keepdim=True).clamp_min(1e-150)
+        part = a[:, k + 1 :, k + 1 :]
+        w = 2 * torch.bmm(part, v[..., None])[..., 0]
+        w = w - (w * v).sum(1, keepdim=True) * v
+        part -= v[:, :, None] * w[:, None] + w[:, :, None] * v[:, None]
+        turned[:, k + 1 :] -= 2 * v[:, :, None] * torch.einsum("bk,bkm->bm", v, turned[:, k + 1 :])[:, None]
+    if a.shape[1] > 1:
+        beside[:, -1] = a[:, -1, -2]
+    return a.diagonal(dim1=1, dim2=2), beside, turned
 
 
 def best_contrast(stats: ImageStatistics, sd: float, centre: float = 1.0) -> torch.Tensor:
@@ -93,7 +131,7 @@ def best_contrast(stats: ImageStatistics, sd: float, centre: float = 1.0) -> tor
     if sd == 0:
         return torch.full_like(stats.energy, centre)
     grid = _GRID.to(stats.energy.device)
-    cost = marginal_cost(stats, grid.expand(len(stats.energy), -1)) + ((grid - centre) / sd) ** 2
+    cost = grid_costs(stats, grid) + ((grid - centre) / sd) ** 2
     best = cost.argmin(1).clamp(1, len(grid) - 2)
     left, middle, right = (cost.gather(1, (best + d)[:, None])[:, 0] for d in (-1, 0, 1))
     curvature = (left - 2 * middle + right).clamp_min(1e-30)
