@@ -20,6 +20,7 @@ MODULES = (
     "states",
     "subset",
     "outliers",
+    "mask",
     "postprocess",
     "export",
     "verify",

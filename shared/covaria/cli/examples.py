@@ -14,6 +14,7 @@ EXAMPLES = {
     "trajectory": "covaria trajectory out --zdim 4 --from 0 --to 5 -o path",
     "subset": 'covaria subset out --cluster 0,2 --where "contrast > 0.7" -o open_state',
     "outliers": "covaria outliers out -o outliers --rerun --rounds 2",
+    "mask": "covaria mask model.pdb --chains A --like out/output/volumes/mean.mrc -o arm",
     "verify": "covaria verify out",
     "postprocess": "covaria postprocess states/state000_half1_unfil.mrc states/state000_half2_unfil.mrc -o sharp",
     "export": "covaria export out --layout recovar-0.4.5 -o out-recovar",

@@ -89,3 +89,17 @@ def read_volume(path: str | Path, roots: Roots = ANYWHERE) -> tuple[NDArray[np.f
             hint="Resample the map to cubic voxels.",
         )
     return volume, max(sizes[0], 0.0)
+
+
+def read_origin(path: Path, roots: Roots = ANYWHERE) -> NDArray[np.float64]:
+    """Where the first voxel lies, angstrom (x, y, z): the header's origin, else its start in voxels, as ChimeraX reads.
+
+    Of a file that `read_volume` has read.
+    """
+    with warnings.catch_warnings(), roots.open(path) as stream:
+        warnings.simplefilter("ignore")
+        with mrcfile.open(f"/dev/fd/{stream.fileno()}", mode="r", header_only=True) as file:
+            header, voxel = file.header, file.voxel_size
+            origin = np.array([float(header.origin[axis]) for axis in "xyz"])
+            start = np.array([int(header[f"n{axis}start"]) * float(voxel[axis]) for axis in "xyz"])
+    return origin if origin.any() else start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -112,13 +113,14 @@ def _surfaces(
 def plot_mask(path: Path, mean: ArrayLike, masks: Mapping[str, ArrayLike], pixel_size: float) -> style.Sheet:
     """The outlines (at 0.5) of masks (D, D, D) over central slices of the mean map (D, D, D); name -> mask."""
     average = np.asarray(mean, dtype=float)
-    middle, colours = len(average) // 2, (style.ORANGE, style.SKY, style.GREEN)
+    middle, colours = len(average) // 2, cycle((style.ORANGE, style.SKY, style.GREEN, *style.CYCLE))
+    known = [(name, np.asarray(mask, dtype=float), next(colours)) for name, mask in masks.items()]
     with style.figure(path, 11.0, 4.4) as figure:
         panels = figure.subplots(1, 3)
         for axis, axes in enumerate(panels):
             _slice(axes, np.take(average, middle, axis=axis), "gray", _limits(average))
-            for (name, mask), colour in zip(masks.items(), colours, strict=False):
-                cut = np.take(np.asarray(mask, dtype=float), middle, axis=axis)
+            for name, mask, colour in known:
+                cut = np.take(mask, middle, axis=axis)
                 if cut.min() < 0.5 < cut.max():
                     axes.contour(cut, levels=[0.5], colors=[colour], linewidths=1.6)
                 axes.plot([], [], color=colour, label=name)

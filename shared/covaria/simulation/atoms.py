@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ RN FR RA AC TH PA U
 """
 ATOMIC_NUMBER = {name: number for number, name in enumerate(ELEMENTS.split(), start=1)} | {"D": 1}
 WATER = {"HOH", "DOD", "WAT"}
+Row = tuple[float, float, float, float, str]
+"""x, y, z, weight, chain."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,14 @@ def read_structures(paths: Sequence[Path]) -> list[Atoms]:
     Waters are left out; of alternative locations the first is taken; a weight is atomic number x occupancy.
     Raises MissingFile, InvalidInput.
     """
-    states = [_read(path) for path in paths]
+    states = [read_structure(path) for path in paths]
     total = sum(atoms.weights.sum() for atoms in states)
     moment = np.sum([atoms.weights @ atoms.positions_angstrom for atoms in states], axis=0)
     return [atoms.moved(-moment / total) for atoms in states]
 
 
-def _read(path: Path) -> Atoms:
+def read_structure(path: Path, chains: Collection[str] = ()) -> Atoms:
+    """One file's atoms where it says, of all chains or those named. Raises MissingFile, InvalidInput."""
     if not path.is_file():
         raise MissingFile("no such structure file", file=path, hint="give a .pdb or .cif file")
     kind = path.suffix.lower()
@@ -62,11 +65,15 @@ def _read(path: Path) -> Atoms:
     rows = list(_pdb_rows(path, lines) if kind in (".pdb", ".ent") else _cif_rows(path, lines))
     if not rows:
         raise InvalidInput("holds no atoms", file=path, hint="expected ATOM or HETATM records")
-    table = np.array(rows, dtype=np.float64)
+    there = dict.fromkeys(row[-1] for row in rows)
+    unknown = [name for name in chains if name not in there]
+    if unknown:
+        raise InvalidInput(f"has no chain {', '.join(unknown)}", file=path, hint=f"its chains: {', '.join(there)}")
+    table = np.array([row[:-1] for row in rows if not chains or row[-1] in chains], dtype=np.float64)
     return Atoms(table[:, :3], table[:, 3])
 
 
-def _pdb_rows(path: Path, lines: list[str]) -> Iterator[tuple[float, float, float, float]]:
+def _pdb_rows(path: Path, lines: list[str]) -> Iterator[Row]:
     for number, line in enumerate(lines, start=1):
         if line.startswith("ENDMDL"):
             return
@@ -79,10 +86,10 @@ def _pdb_rows(path: Path, lines: list[str]) -> Iterator[tuple[float, float, floa
         except ValueError as error:
             hint = "a PDB record is fixed-width"
             raise InvalidInput("coordinates are not numbers", file=path, row=number, hint=hint) from error
-        yield x, y, z, _weight(path, number, element) * occupancy
+        yield x, y, z, _weight(path, number, element) * occupancy, line[21].strip()
 
 
-def _cif_rows(path: Path, lines: list[str]) -> Iterator[tuple[float, float, float, float]]:
+def _cif_rows(path: Path, lines: list[str]) -> Iterator[Row]:
     names: list[str] = []
     for number, line in enumerate(lines, start=1):
         text = line.strip()
@@ -109,7 +116,8 @@ def _cif_rows(path: Path, lines: list[str]) -> Iterator[tuple[float, float, floa
                 column="_atom_site.Cartn_x, y, z",
                 hint="check the loop",
             ) from error
-        yield x, y, z, _weight(path, number, values.get("type_symbol", "C")) * occupancy
+        chain = values.get("auth_asym_id", values.get("label_asym_id", ""))
+        yield x, y, z, _weight(path, number, values.get("type_symbol", "C")) * occupancy, chain
 
 
 def _weight(path: Path, row: int, element: str) -> int:

@@ -27,6 +27,14 @@ class OutliersTree(SubsetTree):
     covariates_plot = Entry("plots/covariates.{form}", "", "plots", "the dependences that are confirmed")
 
 
+class MaskTree(Folder, Documents):
+    """What `covaria mask` makes."""
+
+    mask = Entry("mask.mrc", "", "masks", "the soft mask: for --mask, --focus-mask")
+    segment = Numbered("segment{:03d}.mrc", "", "masks", "a part of it, the largest first")
+    plot = Entry("mask.{form}", "", "plots", "the mask and its parts over the map")
+
+
 class RecovarTree(Folder, Documents):
     """What `covaria export --layout recovar-0.4.5` writes."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from covaria.tree.entry import Entry, Part, find, owned
 from covaria.tree.folders import AnalysisTree, ChosenStatesTree, DensityTree, PostprocessTree
-from covaria.tree.handed_over import OutliersTree, RecovarTree, SubsetTree
+from covaria.tree.handed_over import MaskTree, OutliersTree, RecovarTree, SubsetTree
 from covaria.tree.paths import STATE, Tree
 
 
@@ -61,6 +61,7 @@ FOLDERS: tuple[type[Part], ...] = (
     ChosenStatesTree,
     SubsetTree,
     OutliersTree,
+    MaskTree,
     PostprocessTree,
     RecovarTree,
 )
