@@ -21,6 +21,10 @@ def test_correlations_and_shells_are_those_of_maps():
     assert shells.spread(means)[0, 0, 0, 3] == means[0, 3].float()
 
 
+def test_the_axis_of_a_single_component_is_a_tensor_like_any_other():
+    torch.testing.assert_close(torch.as_tensor(principal_axes(torch.ones(1, 4, 4, 4))).abs(), torch.ones(1, 1).double())
+
+
 def test_principal_axes_are_orthogonal_and_largest_first():
     volumes = torch.as_tensor(np.random.default_rng(0).normal(size=(3, 8, 8, 8)).astype(np.float32))
     volumes[2] += 3 * volumes[0]

@@ -101,7 +101,7 @@ def principal_axes(components: Float[torch.Tensor, "k d d d"]) -> np.ndarray:
     """The rotation (K, K) that makes volumes orthogonal, largest first."""
     flat = components.flatten(1).double()
     axes = np.linalg.eigh((flat @ flat.T).cpu().numpy())[1]
-    return np.ascontiguousarray(axes[:, ::-1].T)
+    return axes[:, ::-1].T.copy()  # a single axis would stay a view of negative stride
 
 
 def correlations(pair: Float[torch.Tensor, "2 k d d d"]) -> Float[torch.Tensor, "k d//2"]:
