@@ -7,10 +7,12 @@ import numpy as np
 from covaria.estimation.mean.model import MeanModel
 from covaria.estimation.pose_errors.spread import PoseSpread
 from covaria.estimation.refinement.rounds import Refined
+from covaria.estimation.sensitivity.survey import Sensitivity
 from covaria.findings import Component, Findings, PoseRefined
 from covaria.imaging.images import Images
 from covaria.maps import resolution_at
 from covaria.particles.model import Particles
+from covaria.results.sensitivity import motions_of
 from covaria_reconstruction.components import Components
 
 UNEVEN = 1.5
@@ -26,9 +28,14 @@ WRONG_SHIFT_PIXELS, WRONG_ROTATION_DEG = 0.3, 1.3
 
 
 def findings_of(
-    particles: Particles, images: Images, mean: MeanModel, components: Components | None, refined: Refined | None = None
+    particles: Particles,
+    images: Images,
+    mean: MeanModel,
+    components: Components | None,
+    refined: Refined | None = None,
+    seen: Sensitivity | None = None,
 ) -> Findings:
-    """The reconstruction's part: particles, resolution, confirmed components, what deserves a warning."""
+    """The reconstruction's part: particles, resolution, confirmed components, what could have been, warnings."""
     confirmed = 0 if components is None else int(components.confirmed)
     found: tuple[Component, ...] = ()
     if components is not None and confirmed:
@@ -44,6 +51,7 @@ def findings_of(
         resolution_angstrom=resolution_at(mean.fsc, images.pixel_size_angstrom),
         tested=None if components is None else len(components.eigenvalues),
         components=found,
+        sensitivity=() if seen is None else motions_of(seen),
         poses=_poses(refined),
         warnings=tuple(_warnings(images, mean)),
     )

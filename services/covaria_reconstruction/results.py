@@ -10,6 +10,7 @@ from covaria.estimation.latents.embedding import Embedding, ImageRows
 from covaria.estimation.linear_model import LinearModel
 from covaria.estimation.mean.model import MeanModel
 from covaria.estimation.refinement.rounds import Refined
+from covaria.estimation.sensitivity.survey import Sensitivity
 from covaria.figures.drawing import draw_all
 from covaria.figures.reconstruction import ReconstructionFigures
 from covaria.imaging.images import Images
@@ -20,6 +21,7 @@ from covaria.results.model import write_half_models, write_half_sets
 from covaria.results.parameters import Parameters, write_parameters
 from covaria.results.particle_table import write_particle_table
 from covaria.results.recovar import LAYOUT, metadata, noise_keys, variance_fsc, with_option_names
+from covaria.results.sensitivity import write_sensitivity
 from covaria.selection.refined import PosedSource
 from covaria.stage import Job
 from covaria.tree import Tree, atomic, record
@@ -42,6 +44,7 @@ def write_results(
     rows: ImageRows | None,
     refined: Refined | None = None,
     source: PosedSource | None = None,
+    seen: Sensitivity | None = None,
 ) -> None:
     """Publish OUT/output and then OUT/model (whose params.pkl completes the stage)."""
     with tree.staging("reconstruction") as folder:
@@ -50,6 +53,8 @@ def write_results(
             path.mkdir(parents=True)
         _write_maps(staged, images, mean, components)
         _write_model(staged, job, particles, images, mean, components, embeddings, rows, refined)
+        if seen is not None:
+            write_sensitivity(staged, seen)
         if refined is not None and source is not None and refined.rounds:
             write_refined(source, job, particles, images, refined, staged.refined)
         draw_all(ReconstructionFigures(staged, tree.particles).drawings(staged))

@@ -20,6 +20,7 @@ from covaria.estimation.pose_errors.spread import PoseSpread
 from covaria.estimation.refinement.rounds import Refined
 from covaria.estimation.reliability.bands import BandNoise
 from covaria.estimation.reliability.residuals import noise_of_residuals
+from covaria.estimation.sensitivity.survey import Sensitivity, sensitivity
 from covaria.imaging import volumes
 from covaria.imaging.images import Images, read_images
 from covaria.maps.masks import refuse_elsewhere
@@ -84,12 +85,16 @@ def run(job: Job, context: Context) -> None:
     components: Components | None = None
     embeddings: dict[int, Embedding] | None = None
     rows: ImageRows | None = None
+    seen: Sensitivity | None = None
     if not options.only_mean:
         count = components_asked(request)
         problem = problem_of(images, mean, passes)
         make = partial(find_components, problem, count, request.seed)
         components = once(passes.context, "components", Components, make)
         context.log.info(f"components: {components.confirmed} confirmed of {count}")
+        if options.sensitivity:
+            survey = partial(sensitivity, problem, mean.mask, images.pixel_size_angstrom, test_radius(images.box))
+            seen = once(passes.context, "sensitivity", Sensitivity, survey)
         mean = judged_anew(mean, components)
         rows = embedding_rows_of(images, mean, components, passes)
         spread, weight = float(mean.contrast_sd), mean.noise.weight
@@ -97,8 +102,8 @@ def run(job: Job, context: Context) -> None:
             q: embed(rows.statistics, components.eigenvalues, q, spread, weight) for q in sorted(set(options.zdim))
         }
     if context.ranks.first:
-        write_results(tree, job, particles, images, mean, components, embeddings, rows, refined, source)
-        record.write_findings(tree, "reconstruction", findings_of(particles, images, mean, components, refined))
+        write_results(tree, job, particles, images, mean, components, embeddings, rows, refined, source, seen)
+        record.write_findings(tree, "reconstruction", findings_of(particles, images, mean, components, refined, seen))
 
 
 def settled_mean(images: Images, options: ReconstructionOptions, passes: Pass) -> tuple[MeanModel, Images]:
@@ -126,6 +131,11 @@ def refined_poses(images: Images, mean: MeanModel, request: Request, total: int,
 def components_asked(request: Request) -> int:
     """How many components are looked for."""
     return max(4, *request.reconstruction.zdim)
+
+
+def test_radius(box: int) -> int:
+    """The shell up to which the half-sets are compared."""
+    return min(COARSE_RADIUS, box // 2 - 1)
 
 
 def refuse_no_images(images: Images, source: Path) -> None:
@@ -174,7 +184,7 @@ def find_components(problem: Problem, count: int, seed: int) -> Components:
 
     Before they are refined, images are judged anew by what the confirmed components leave of them.
     """
-    radius = min(COARSE_RADIUS, problem.images.box // 2 - 1)
+    radius = test_radius(problem.images.box)
     tested = tested_components(problem, count, seed)
     problem.log(f"components: held-out z-scores {np.round(tested.z_score, 1).tolist()}")
     coarse = "components.coarse"
@@ -195,7 +205,7 @@ def find_components(problem: Problem, count: int, seed: int) -> Components:
 
 def tested_components(problem: Problem, count: int, seed: int) -> Significance:
     """Each half-set's own, up to a coarse radius, as the other half-set confirms them."""
-    return significant_components(problem, count, min(COARSE_RADIUS, problem.images.box // 2 - 1), seed)
+    return significant_components(problem, count, test_radius(problem.images.box), seed)
 
 
 def confirmed(found: Components, tested: Significance) -> Components:

@@ -6,11 +6,15 @@ README.txt, job.json, the report and the events show what this module says, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+SURE = 0.9
+"""Probability from which a motion would have been seen."""
+USUAL_MASS, USUAL_POPULATION = 0.15, 0.3
+"""Of the motion that is spoken of, where it would have been seen."""
 Share = Annotated[float, Field(ge=0, le=1)]
 MOST_IN_BRIEF, MOST_OF_A_WARNING = 20, 300
 """States and warnings of an event, characters of each warning."""
@@ -70,6 +74,21 @@ class PoseRefined(BaseModel):
         )
 
 
+class Motion(BaseModel):
+    """A motion that was not looked for but reckoned with: would it have been confirmed?"""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    mass: Share
+    """Share of the particle's mass that moves."""
+    way_angstrom: Annotated[float, Field(gt=0)] | None = None
+    """How far the centre of that part goes; None: the part is there or not."""
+    population: Share
+    """Share of the particles in the second of two states."""
+    probability: Share
+    """That both half-sets confirm it."""
+
+
 class Findings(BaseModel):
     """What is known so far; None or empty where no stage has said."""
 
@@ -84,6 +103,8 @@ class Findings(BaseModel):
     """How many components were looked for; None: none were asked for."""
     components: tuple[Component, ...] = ()
     """The confirmed ones, strongest first."""
+    sensitivity: tuple[Motion, ...] = ()
+    """What these images would have shown; empty where that was not reckoned."""
     states: tuple[State, ...] = ()
     poses: PoseRefined | None = None
     set_aside: dict[str, Annotated[int, Field(ge=0)]] = {}
@@ -123,6 +144,8 @@ class Findings(BaseModel):
                 "To try: more particles; a mask or --focus-mask around the part that moves; a cleaner set. "
                 "No clusters, paths or densities of noise were made."
             )
+        if self.sensitivity:
+            found.append(visible_words(self.sensitivity))
         if self.particles is not None and self.used is not None:
             found.append(f"{self.used:,} of {self.particles:,} particles used.")
         found += [f"{count:,} particles set aside: {reason}." for reason, count in self.set_aside.items() if count]
@@ -153,6 +176,38 @@ def together(parts: Iterable[Findings]) -> Findings:
         said["set_aside"] = whole.set_aside | part.set_aside
         whole = whole.model_copy(update=said)
     return whole
+
+
+def visible_words(motions: Sequence[Motion]) -> str:
+    """What would have been seen: the smallest way of a middling part in a third of the particles, the smallest part
+    that is there or not; where that is not enough, of a larger part or in half of the particles."""
+    seen = [one for one in motions if one.probability >= SURE]
+    moving = min((one for one in seen if one.way_angstrom), key=_asks_most, default=None)
+    missing = min((one for one in seen if not one.way_angstrom), key=_asks_most, default=None)
+    words = (
+        [f"{_part(moving)} that moves by {moving.way_angstrom:g} Å in {_percent(moving.population)} of the particles"]
+        if moving
+        else []
+    )
+    words += [f"{_part(missing)} that is missing in {_percent(missing.population)} of them"] if missing else []
+    if not words:
+        return (
+            "None of the motions that were tried would have been seen with these images, not even of a third of the "
+            "particle in half of the particles: more of them are needed, or less noise."
+        )
+    return f"Would have been seen, were it there: {'; '.join(words)} (9 of 10 times; more in model/sensitivity.csv)."
+
+
+def _asks_most(motion: Motion) -> tuple[float, float, float]:
+    return abs(motion.population - USUAL_POPULATION), abs(motion.mass - USUAL_MASS), motion.way_angstrom or 0.0
+
+
+def _part(motion: Motion) -> str:
+    return f"a part of {_percent(motion.mass)} of the mass"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def population_words(state: State) -> str:

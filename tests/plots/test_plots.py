@@ -34,6 +34,7 @@ def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(style, "SVG_DPI", 40)
 
 
+MOTIONS = np.array([(m, w, p, m, 9 * m * p, m + p / 2) for m in (0.1, 0.3) for w in (0.0, 4, 8) for p in (0.1, 0.5)])
 CASES = {
     "eigenvalues": lambda p: plots.plot_eigenvalues(p, [9.0, 4, 0.1], 2, RNG.random((3, 15)), 3.0, 32, [9, 5, -1.0]),
     "eigenvalues_alone": lambda p: plots.plot_eigenvalues(p, [9.0], 0, None, 3.0, 32),
@@ -67,6 +68,7 @@ CASES = {
     "l_curve_flat": lambda p: plots.plot_l_curve(p, ALPHAS, np.zeros(11), np.zeros(11), 0, np.zeros(11), np.zeros(11)),
     "state_fsc": lambda p: plots.plot_state_fsc(p, [np.ones(15), np.zeros(15)], ["a", "b"], 3.0, 32),
     "state_resolution_none": lambda p: plots.plot_state_resolution(p, [np.zeros(0)], ["center000"]),
+    "sensitivity": lambda p: plots.plot_sensitivity(p, MOTIONS),
     "one_state": lambda p: plots.plot_states(p, [PICTURE], ["center000"], [1], [None]),
 }
 

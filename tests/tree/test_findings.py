@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from covaria.findings import Component, Findings, State, together
+from covaria.findings import Component, Findings, Motion, State, together
 from covaria.tree import Tree, record
 
 
@@ -48,6 +48,24 @@ def test_every_number_has_its_line() -> None:
     ):  # fmt: skip
         assert words in text
     assert "aside: none" not in text
+
+
+def reckoned(*seen: tuple[float, float | None, float]) -> Findings:
+    """Of all motions tried, those of (mass, way, population) would have been seen."""
+    tried = [(m, w, p) for m in (0.05, 0.15, 0.3) for w in (None, 2.0, 6.0) for p in (0.1, 0.3, 0.5)]
+    return found(0, sensitivity=tuple(
+        Motion(mass=m, way_angstrom=w, population=p, probability=0.95 if (m, w, p) in seen else 0.2)
+        for m, w, p in tried
+    ))  # fmt: skip
+
+
+def test_it_says_what_would_have_been_seen() -> None:
+    words = "\n".join(reckoned((0.15, 6.0, 0.3), (0.15, 2.0, 0.5), (0.3, 2.0, 0.3), (0.3, None, 0.3)).lines())
+    assert "a part of 15 % of the mass that moves by 6 Å in 30 % of the particles" in words
+    assert "a part of 30 % of the mass that is missing in 30 % of them" in words
+    assert "in 50 % of the particles" in reckoned((0.3, 6.0, 0.5)).lines()[2]
+    assert "None of the motions that were tried would have been seen" in "\n".join(reckoned().lines())
+    assert "would have been seen" not in "\n".join(found(0).lines())
 
 
 def test_stages_add_their_parts(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ class RunOptions(TypedDict, total=False):
     correct_contrast: bool
     refine_poses: bool
     only_mean: bool
+    sensitivity: bool
     density: bool
     density_dim: int | None
     density_zdim: int | None

@@ -17,6 +17,7 @@ from covaria.particles.model import Particles
 from covaria.results.latents import read_latents
 from covaria.results.parameters import Parameters, read_parameters
 from covaria.results.particle_table import with_refined_poses
+from covaria.results.sensitivity import read_sensitivity
 from covaria.tree import Tree
 
 SHOWN = 6
@@ -46,6 +47,8 @@ class ReconstructionFigures:
         if len(self.parameters.s):
             yield Drawing(target.eigenvalues_plot, self.eigenvalues)
             yield Drawing(target.overview_plot, self.overview)
+        if self.source.sensitivity.is_file():
+            yield Drawing(target.sensitivity_plot, self.sensitivity)
         if self.drawn_components:
             yield Drawing(target.latent_pairs_plot, self.pairs)
 
@@ -132,6 +135,9 @@ class ReconstructionFigures:
         return plots.plot_eigenvalues(
             path, known.s, self.confirmed, known.component_fsc, self.pixel, self.box, known.component_z_score
         )
+
+    def sensitivity(self, path: Path) -> object:
+        return plots.plot_sensitivity(path, read_sensitivity(self.source))
 
     def overview(self, path: Path) -> object:
         count = len(self.parameters.s)

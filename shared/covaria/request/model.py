@@ -161,6 +161,11 @@ class ReconstructionOptions(Part):
         bool,
         Option("Stop after the mean map.", MODEL, off="--no-only-mean", off_help="Go on from a run that did."),
     ] = False
+    sensitivity: Annotated[
+        bool,
+        Field(exclude_if=lambda value: value),
+        Option("", MODEL, off="--no-sensitivity", off_help="Do not say which motions would have been seen."),
+    ] = True
 
 
 class DensityOptions(Part):

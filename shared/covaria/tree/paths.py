@@ -63,6 +63,7 @@ class Tree(Documents):
         "model/particles.parquet", "reconstruction", "model",
         "a row for each particle: contrast, noise, probabilities of being empty or an outlier, pose error, weight",
     )  # fmt: skip
+    sensitivity = Entry("model/sensitivity.csv", "reconstruction", "model", "which motions would have been confirmed")
     halfsets = Entry("model/halfsets.pkl", "reconstruction", "model", "two arrays of rows: the half-sets")
     particle_halfsets = Entry(
         "model/particles_halfsets.pkl", "reconstruction", "model", "the same by particle: each has one image"
@@ -128,6 +129,9 @@ class Tree(Documents):
         "output/plots/eigenvalues.{form}", "reconstruction", "plots",
         "the held-out z-score that decides about each component, the eigenvalues, the components' FSC",
     )  # fmt: skip
+    sensitivity_plot = Entry(
+        "output/plots/sensitivity.{form}", "reconstruction", "plots", "which motions these images would have shown"
+    )
     overview_plot = Entry(
         "output/plots/mean_variance_eigenvolumes.{form}", "reconstruction", "plots",
         "mean, deviation and components: slices through the largest variance, surfaces at -2 and +2 sd",

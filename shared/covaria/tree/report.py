@@ -50,6 +50,7 @@ def _chapters(tree: Tree, analysis: AnalysisTree) -> Iterator[tuple[str, Wanted]
                 tree.eigenvalues_plot,
                 "The z-score that decides, the variance, and how finely each component is found again.",
             ),
+            (tree.sensitivity_plot, "Motions that these images would have shown, were they there."),
             (tree.overview_plot, "Slices through the largest variance, and surfaces at the ends of each component."),
             *((analysis.component_movie(k), f"The mean along component {k + 1}, -2 to 2 sd.") for k in range(6)),
             (tree.latent_pairs_plot, "Where the particles lie along the confirmed components."),
