@@ -10,6 +10,7 @@ from covaria.estimation.refinement.rounds import Refined
 from covaria.estimation.sensitivity.survey import Sensitivity
 from covaria.findings import Component, Findings, PoseRefined
 from covaria.imaging.images import Images
+from covaria.imaging.recorded import contradictions
 from covaria.maps import resolution_at
 from covaria.particles.model import Particles
 from covaria.results.sensitivity import motions_of
@@ -53,7 +54,7 @@ def findings_of(
         components=found,
         sensitivity=() if seen is None else motions_of(seen),
         poses=_poses(refined),
-        warnings=tuple(_warnings(images, mean)),
+        warnings=(*_warnings(images, mean), *contradictions(particles)),
     )
 
 

@@ -9,6 +9,7 @@ from microscope import Microscope, Specimen, radial, wavelength, write_set
 
 from covaria.errors import InvalidInput
 from covaria.imaging.images import read_images
+from covaria.imaging.recorded import contradictions
 from covaria.particles import read_particles
 from covaria.request.model import IngestOptions
 
@@ -167,3 +168,23 @@ def test_flipped_and_premultiplied_contradict(specimen, tmp_path):
     star = write_set(tmp_path / "set", [(specimen, Microscope(columns=said), specimen.images(Microscope()))])
     with pytest.raises(InvalidInput, match="phase-flipped and multiplied"):
         read_particles(IngestOptions(particles=star))
+
+
+def test_a_name_that_the_power_contradicts_is_spoken_of(tmp_path):
+    """Plain images said to be multiplied, multiplied ones said to be plain, and both as they are."""
+    many = Specimen.drawn(40)
+    rng = np.random.default_rng(7)
+    plain = many.images(Microscope()) + rng.normal(0, 3, (40, 64, 64)).astype(np.float32)
+    x, y = np.meshgrid(np.arange(33) / 128, np.fft.fftfreq(64) / 2)
+    ctf = np.stack([many._ctf(row, Microscope(), x, y) for row in range(40)])
+    multiplied = np.fft.irfft2(np.fft.rfft2(plain) * ctf, s=(64, 64)).astype(np.float32)
+    for images, flag, words in (
+        (plain, "0", None),
+        (multiplied, "1", None),
+        (plain, "1", "are said to be multiplied by their CTF"),
+        (multiplied, "0", "as if they had been multiplied by it"),
+    ):
+        optics = Microscope(columns=(("CtfDataAreCtfPremultiplied", flag),))
+        found = contradictions(read_particles(IngestOptions(particles=write_set(tmp_path, [(many, optics, images)]))))
+        assert len(found) == (words is not None), (flag, found)
+        assert words is None or words in found[0]
