@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import covaria.cli
 from covaria.cli.examples import EXAMPLES, add_examples
+from covaria.cli.services.slurm import ALLOWED
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 APPLICATION = get_command(covaria.cli.application())
@@ -72,6 +73,8 @@ def test_commands_in_documents_and_hints_exist_with_their_options() -> None:
     for where, line in lines:
         words = line.split()[1:]
         words = words[: next((place for place, word in enumerate(words) if word in ENDS), len(words))]
+        if words[0] == "sbatch":  # what follows is another command with its own options
+            words = words[: next((place for place, word in enumerate(words) if word in ALLOWED), len(words))]
         name = next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]).rstrip(",") in COMMANDS), None)
         if name is None:
             group = getattr(APPLICATION, "commands", {}).get(words[0])

@@ -39,6 +39,8 @@ EXAMPLES = {
     "parking show": "covaria parking show 3f0c9a5e2b7d4c61",
     "parking replay": "covaria parking replay --all",
     "parking drop": "covaria parking drop 3f0c9a5e2b7d4c61",
+    "sbatch": "covaria sbatch --partition gpu --gpus 1 run particles.star -o out --downsample 128",
+    "launcher slurm": "covaria launcher slurm reconstruction --partition gpu --gpus 1 --most 8",
     "worker": "covaria worker reconstruction --class both",
     "exporter": "covaria exporter /data --once",
     "doctor": "covaria doctor",

@@ -81,7 +81,7 @@ def _load(path: Path, roots: Roots) -> Any:
 
 def _from_text(path: Path, roots: Roots) -> NDArray[Any]:
     """One column of numbers or of true and false; a first line of other words is a heading, # begins a comment."""
-    with roots.open(path, most_bytes=MAX_TEXT_BYTES, hint="one row number a line") as file:
+    with roots.open(path, most_bytes=MAX_TEXT_BYTES) as file:
         text = file.read().decode("utf-8", errors="replace").replace("\t", ",").replace(";", ",")
     lines = [
         (number, [word.strip() for word in words if word.strip()])

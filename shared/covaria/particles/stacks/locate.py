@@ -253,7 +253,7 @@ def plain_stacks(options: IngestOptions, roots: Roots = ANYWHERE) -> LocatedStac
 
 
 def _lines(path: Path, roots: Roots) -> list[str]:
-    with roots.open(path, most_bytes=MOST_LIST_BYTES, hint="one stack path a line") as file:
+    with roots.open(path, most_bytes=MOST_LIST_BYTES) as file:
         try:
             return file.read().decode("utf-8").splitlines()
         except UnicodeDecodeError:

@@ -20,7 +20,7 @@ Keywords = list[tuple[int, bytes]]
 
 def read_star(path: Path, roots: Roots = ANYWHERE) -> list[StarTable]:
     """Every table of a STAR file, in file order. Raises InvalidInput for what is not STAR."""
-    with roots.open(path, most_bytes=MAX_BYTES, hint="split it") as file:
+    with roots.open(path, most_bytes=MAX_BYTES) as file:
         data = file.read()
     return parse_star(data, path)
 

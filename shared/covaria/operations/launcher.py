@@ -1,0 +1,75 @@
+"""Workers under Slurm for as many messages as wait: what KEDA does on Kubernetes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from covaria.bus.model import Bus, BusError
+from covaria.bus.topology import job_queue
+from covaria.errors import CovariaError
+from covaria.operations.slurm import Resources, Slurm, SlurmRefused
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Launcher:
+    """Keeps as many jobs in Slurm as one stage's messages need."""
+
+    bus: Bus
+    stage: str
+    classes: Sequence[str]
+    resources: Resources
+    most: int
+    """Jobs at a time, waiting and running."""
+    jobs_each: int = 1
+    """Messages that one job deals with before it ends."""
+    idle_exit_s: float = 60.0
+    log_file: str = "slurm-%j.out"
+    slurm: Slurm = field(default_factory=Slurm)
+    _said: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of its jobs in Slurm: by it they are counted, also after a restart."""
+        return f"covaria-{self.stage}-{'-'.join(self.classes)}"
+
+    def command(self) -> list[str]:
+        """What each job runs."""
+        job_class = "both" if len(self.classes) > 1 else self.classes[0]
+        ends = ["--max-jobs", str(self.jobs_each), "--idle-exit", f"{self.idle_exit_s:g}"]
+        return ["covaria", "worker", self.stage, "--class", job_class, *ends]
+
+    def step(self) -> list[str]:
+        """Look once; the numbers of the jobs that were queued. Raises BusError, SlurmRefused."""
+        ready = sum(self.bus.depth(job_queue(self.stage, job_class)) for job_class in self.classes)
+        if not ready:
+            return []
+        jobs = self.slurm.jobs(self.name)
+        if jobs.stuck:
+            raise SlurmRefused(str(jobs), hint=f"`squeue --name {self.name} --long`; cancel them, or ask for less")
+        missing = wanted(ready, jobs.waiting, jobs.running, self.most, self.jobs_each)
+        found = [self.slurm.submit(self.name, self.command(), self.resources, self.log_file) for _ in range(missing)]
+        if found:
+            log.info("%d messages wait for %s: queued Slurm jobs %s", ready, self.stage, ", ".join(found))
+        return found
+
+    def patient_step(self) -> None:
+        """The same; what fails is said once, and tried again at the next look."""
+        try:
+            if not self.bus.is_open:
+                self.bus.open()
+            self.step()
+            self._said = ""
+        except (BusError, CovariaError, OSError) as error:
+            if str(error) != self._said:
+                log.error("%s", error)
+            self._said = str(error)
+
+
+def wanted(ready: int, waiting: int, running: int, most: int, jobs_each: int) -> int:
+    """How many jobs to add for `ready` messages that no worker holds yet."""
+    needed = -(-ready // jobs_each) - waiting
+    return max(0, min(needed, most - waiting - running))

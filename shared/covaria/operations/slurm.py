@@ -1,0 +1,157 @@
+"""Slurm: a batch script, its submission, and how many of ours wait and run. Slurm's own commands do the work."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from covaria.errors import CovariaError, InvalidInput
+from covaria.plain import printable
+
+PATIENCE_S = 60.0
+STOP_BEFORE_S = 120
+"""Slurm asks a job to stop this long before its time ends: a step of a run takes less."""
+INTERRUPTED = 75
+"""covaria's exit code for a run that was asked to stop and can be resumed."""
+WAITING = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "RESIZING", "SPECIAL_EXIT"})
+ORDINARY = re.compile(
+    r"None|Priority|Resources|BeginTime|Dependency|Cleaning|Job(Held|Array)|Licenses|Prolog|Reservation$"
+)
+"""Why a job waits that starts by itself, or was held on purpose."""
+REMEDIES = {
+    "partition": "`sinfo` lists the partitions; give one with --partition",
+    "account": "`sacctmgr show associations user=$USER` lists your accounts; give one with --account",
+    "qos": "`sacctmgr show qos` lists them; give one with --option=--qos=NAME",
+    "time limit": "`sinfo -o '%P %l'` shows the longest time of each partition; give less with --time",
+    "node configuration": "no node has so much; `sinfo -o '%P %c %m %G'` shows CPUs, memory and GPUs",
+    "gres": "the partition has no such GPUs; `sinfo -o '%P %G'` shows what it has",
+}
+
+Run = Callable[[Sequence[str], str], "subprocess.CompletedProcess[str]"]
+
+
+class SlurmRefused(CovariaError):
+    """Slurm does not take a job as it was asked for."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What each job gets, and in which container its command runs."""
+
+    partition: str | None = None
+    gpus: int = 0
+    cpus: int = 4
+    memory_gb: int = 32
+    time: str | None = None
+    """None: the partition's own."""
+    account: str | None = None
+    image: Path | None = None
+    """An Apptainer image; None: the `covaria` on the node's PATH."""
+    binds: tuple[Path, ...] = ()
+    """Folders that are visible in the container under their own names."""
+    options: tuple[str, ...] = ()
+    """More options of sbatch, as they are."""
+
+    def __post_init__(self) -> None:
+        for option in self.options:
+            if not re.fullmatch(r"--[a-z-]+(=.*)?", option):
+                raise InvalidInput(f"--option {option!r} is no option of sbatch", hint="give it as --option=--qos=high")
+        if self.time is not None and not re.fullmatch(r"\d+|(\d+-)?\d+(:\d+){1,2}|\d+-\d+", self.time):
+            raise InvalidInput(f"--time {self.time!r} is no time of Slurm", hint="D-HH:MM:SS, HH:MM:SS or minutes")
+        if self.image is not None and not self.image.is_file():
+            raise InvalidInput("is not there", file=self.image, hint="build it: docs/slurm.md")
+
+    def arguments(self, name: str, log: str) -> list[str]:
+        """Those of sbatch."""
+        given = {
+            "job-name": name, "ntasks": 1, "cpus-per-task": self.cpus, "mem": f"{self.memory_gb}G", "time": self.time,
+            "partition": self.partition, "account": self.account, "gpus": self.gpus or None, "output": log,
+            "open-mode": "append", "signal": f"B:TERM@{STOP_BEFORE_S}",
+        }  # fmt: skip
+        options = [f"--{name}={value}" for name, value in given.items() if value is not None]
+        return ["sbatch", "--parsable", "--requeue", *options, *self.options]
+
+    def wrapped(self, command: Sequence[str]) -> list[str]:
+        """The command as the node runs it."""
+        if self.image is None:
+            return list(command)
+        binds = [word for folder in self.binds for word in ("--bind", str(folder))]
+        return ["apptainer", "exec", *(["--nv"] if self.gpus else []), *binds, str(self.image), *command]
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """How many wait and run, and why those wait that will not start by waiting."""
+
+    waiting: int
+    running: int
+    stuck: Counter[str]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} not started: {reason}" for reason, count in self.stuck.items())
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """Slurm's commands."""
+
+    run: Run = field(default_factory=lambda: _run)
+
+    def submit(self, name: str, command: Sequence[str], resources: Resources, log: str = "slurm-%j.out") -> str:
+        """Queue a job; returns its number. Raises SlurmRefused with what Slurm said and the remedy."""
+        done = self._called(resources.arguments(name, log), script_of(resources.wrapped(command)))
+        found = re.match(r"\d+", done.stdout)
+        if not found:
+            raise SlurmRefused(f"sbatch answered {printable(done.stdout[:200])!r}", hint="a job's number was expected")
+        return found.group()
+
+    def jobs(self, name: str) -> Jobs:
+        """Those of this user that are called `name`."""
+        done = self._called(["squeue", "--noheader", "--me", f"--name={name}", "--format=%T %r"], "")
+        lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line.strip()]
+        reasons = [(reason or ["None"])[0].strip() for state, *reason in lines if state in WAITING]
+        stuck = Counter(reason for reason in reasons if not ORDINARY.match(reason))
+        return Jobs(len(reasons), len(lines) - len(reasons), stuck)
+
+    def _called(self, words: Sequence[str], text: str) -> subprocess.CompletedProcess[str]:
+        try:
+            done = self.run(words, text)
+        except FileNotFoundError:
+            raise SlurmRefused(f"{words[0]} is not there", hint="run this on a login node of the cluster") from None
+        except subprocess.TimeoutExpired:
+            raise SlurmRefused(f"{words[0]} gave no answer within {PATIENCE_S:.0f} s", hint="`scontrol ping`") from None
+        if done.returncode:
+            said = printable(" ".join(done.stderr.split())[:400]) or f"exit code {done.returncode}"
+            found = (remedy for word, remedy in REMEDIES.items() if word in said.lower())
+            hint = next(found, "`sinfo`, `scontrol ping`")
+            raise SlurmRefused(f"{words[0]}: {said}", hint=hint)
+        return done
+
+
+def script_of(command: Sequence[str]) -> str:
+    """A batch script that passes Slurm's request to stop on, and queues itself again where its command can resume."""
+    return f"""#!/bin/sh
+{shlex.join(command)} &
+child=$!
+trap 'kill -TERM "$child"' TERM
+wait "$child"
+code=$?
+while kill -0 "$child" 2>/dev/null; do
+    wait "$child"
+    code=$?
+done
+if [ "$code" -eq {INTERRUPTED} ]; then
+    scontrol requeue "$SLURM_JOB_ID" && sleep 60
+fi
+exit "$code"
+"""
+
+
+def _run(words: Sequence[str], text: str) -> subprocess.CompletedProcess[str]:
+    # No shell; every word is an option of ours or was checked.
+    return subprocess.run(words, input=text, capture_output=True, text=True, timeout=PATIENCE_S, check=False)  # nosec B603

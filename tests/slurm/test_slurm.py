@@ -1,0 +1,162 @@
+"""Slurm by its commands: workers for messages, one run as a job, what is refused, and a job that is asked to stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import fake_slurm
+import pytest
+from typer.testing import CliRunner
+
+import covaria.cli
+from covaria.bus.memory import MemoryBroker, MemoryBus
+from covaria.bus.model import Outgoing
+from covaria.bus.topology import CLASSES, JOBS, build_topology
+from covaria.errors import InvalidInput
+from covaria.operations.launcher import Launcher, wanted
+from covaria.operations.slurm import INTERRUPTED, Resources, Slurm, SlurmRefused, script_of
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = fake_slurm.install(tmp_path / "slurm")
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder
+
+
+def jobs(cluster: Path) -> list[dict[str, Any]]:
+    book = cluster / "jobs.json"
+    return json.loads(book.read_text()) if book.exists() else []
+
+
+def launcher(messages: int, **changes: Any) -> Launcher:
+    topology = build_topology((1.0,))
+    broker = MemoryBroker(time.monotonic)
+    broker.declare(topology)
+    bus = MemoryBus(broker, time.sleep)
+    bus.open()
+    for number in range(messages):
+        bus.publish(Outgoing(JOBS, "density.bulk", b"{}", str(number), {}))
+    values: dict[str, Any] = {"resources": Resources(), "most": 4, **changes}
+    return Launcher(bus, "density", CLASSES, **values)
+
+
+@pytest.mark.parametrize(
+    ("ready", "waiting", "running", "most", "each", "added"),
+    [(0, 0, 0, 4, 1, 0), (3, 0, 0, 4, 1, 3), (3, 2, 0, 4, 1, 1), (9, 1, 2, 4, 1, 1), (9, 0, 4, 4, 1, 0),
+     (9, 0, 0, 8, 4, 3), (1, 3, 0, 4, 1, 0)],
+)  # fmt: skip
+def test_as_many_jobs_as_messages_need(
+    ready: int, waiting: int, running: int, most: int, each: int, added: int
+) -> None:
+    assert wanted(ready, waiting, running, most, each) == added
+
+
+def test_a_job_for_each_message_that_nobody_holds(cluster: Path, tmp_path: Path) -> None:
+    (cluster / "full").touch()
+    (tmp_path / "covaria.sif").touch()
+    resources = Resources(
+        "main", 2, 8, 64, "0-12:00:00", None, tmp_path / "covaria.sif", (Path("/data"),), ("--qos=a",)
+    )
+    found = launcher(3, resources=resources)
+    assert found.step() == ["1", "2", "3"]
+    assert found.step() == [], "those that wait will take them"
+    options = jobs(cluster)[0]["options"]
+    for option in ("--partition=main", "--gpus=2", "--mem=64G", "--time=0-12:00:00", "--requeue", "--qos=a"):
+        assert option in options
+    script = (cluster / "1.sh").read_text()
+    assert f"apptainer exec --nv --bind /data {tmp_path}/covaria.sif covaria worker density --class both" in script
+
+
+def test_what_slurm_refuses_is_said_with_the_remedy(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SlurmRefused, match=r"(?s)invalid partition.*sinfo"):
+        launcher(1, resources=Resources("nowhere")).step()
+    stuck = launcher(1, resources=Resources(time="99-0"))
+    stuck.step()
+    with pytest.raises(SlurmRefused, match="1 not started: PartitionTimeLimit"):
+        stuck.step()
+    assert len(jobs(cluster)) == 1, "no more of what will not start"
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(SlurmRefused, match="squeue is not there"):
+        launcher(1).step()
+
+
+def test_a_fault_is_said_once_and_the_next_look_goes_on(
+    cluster: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    found, path = launcher(1), os.environ["PATH"]
+    monkeypatch.setenv("PATH", "/nowhere")
+    for _ in range(3):
+        found.patient_step()
+    assert len(caplog.records) == 1
+    monkeypatch.setenv("PATH", path)
+    found.patient_step()
+    assert len(jobs(cluster)) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"options": ("-p",)}, {"options": ("--x y",)}, {"time": "soon"}, {"image": Path("/no.sif")}]
+)
+def test_resources_that_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        Resources(**wrong)
+
+
+def test_a_run_is_looked_through_before_it_is_queued(
+    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = covaria.cli.application()
+    refused = CliRunner().invoke(app, ["sbatch", "run", "nothing.star", "-o", "out"])
+    assert isinstance(refused.exception, InvalidInput) and "nothing.star" in str(refused.exception)
+    other = CliRunner().invoke(app, ["sbatch", "cancel", "out"])
+    assert isinstance(other.exception, InvalidInput)
+    assert not jobs(cluster)
+    queued = CliRunner().invoke(app, ["sbatch", "--time", "99-0", "density", "out", "--density-dim", "2"])
+    assert queued.exit_code == 0 and "Slurm job 1" in queued.output
+    assert "not started: PartitionTimeLimit" in queued.output
+    assert "covaria density out --density-dim 2 &" in (cluster / "1.sh").read_text()
+
+
+def test_a_job_that_is_asked_to_stop_queues_itself_again(cluster: Path, tmp_path: Path) -> None:
+    (cluster / "run").touch()
+    program = f"trap 'exit {INTERRUPTED}' TERM; touch begun; while :; do sleep 0.05; done"
+    (tmp_path / "script.sh").write_text(script_of(["sh", "-c", program]).replace("sleep 60", "true"))
+    process = subprocess.Popen(["sh", "script.sh"], cwd=tmp_path, env=os.environ | {"SLURM_JOB_ID": "7"})
+    while not (tmp_path / "begun").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == INTERRUPTED
+    assert (cluster / "requeued").read_text() == "requeue 7"
+    assert subprocess.run(["sh", "-c", script_of(["sh", "-c", "exit 3"])], check=False).returncode == 3
+
+
+def test_slurm_counts_by_name(cluster: Path) -> None:
+    slurm = Slurm()
+    slurm.submit("a", ["true"], Resources())
+    (cluster / "full").touch()
+    slurm.submit("a", ["true"], Resources())
+    slurm.submit("b", ["true"], Resources())
+    found = slurm.jobs("a")
+    assert (found.waiting, found.running, dict(found.stuck)) == (1, 1, {})
+
+
+def test_the_analysis_image_holds_what_every_stage_needs() -> None:
+    def names(*files: str) -> set[str]:
+        lines = [
+            line for file in files for line in (REPOSITORY / f"docker/requirements/{file}.txt").read_text().splitlines()
+        ]
+        return {line.partition("==")[0] for line in lines if "==" in line}
+
+    held = names("common", "torch", "reconstruction", "analysis")
+    assert names("ingest", "density") <= held
+    assert "covaria-analysis" in (REPOSITORY / "deploy/apptainer/covaria.def").read_text()
