@@ -24,6 +24,7 @@ MODULES = (
     "postprocess",
     "export",
     "verify",
+    "replay",
     "report",
     "view",
     "inspect",

@@ -16,6 +16,7 @@ EXAMPLES = {
     "outliers": "covaria outliers out -o outliers --rerun --rounds 2",
     "mask": "covaria mask model.pdb --chains A --like out/output/volumes/mean.mrc -o arm",
     "verify": "covaria verify out",
+    "replay": "covaria replay out -o again",
     "postprocess": "covaria postprocess states/state000_half1_unfil.mrc states/state000_half2_unfil.mrc -o sharp",
     "export": "covaria export out --layout recovar-0.4.5 -o out-recovar",
     "report": "covaria report out",

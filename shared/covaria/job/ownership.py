@@ -17,7 +17,7 @@ from covaria.request.stages import STAGES, in_order
 from covaria.stage import Job
 from covaria.tree import Tree, record
 from covaria.tree.folders import Documents
-from covaria.tree.paths import STATE
+from covaria.tree.own_state import STATE
 
 
 def refuse_foreign(tree: Tree) -> None:

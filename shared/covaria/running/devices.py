@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import sys
@@ -15,6 +16,8 @@ from covaria.errors import InvalidInput
 
 MEMORY_SHARE = 0.6
 """Of what is available, where no budget is given."""
+IMAGE = "COVARIA_IMAGE"
+"""Which container image this is, with its digest, where whoever starts it says so."""
 GPU_NODES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 
 
@@ -76,7 +79,7 @@ def peak_memory_bytes() -> int:
 
 
 def environment(device: str) -> dict[str, Any]:
-    """covaria, python, torch, device names and hostname, as job.json keeps them."""
+    """covaria, python, torch, device names, hostname and the container's image, as job.json keeps them."""
     names = []
     torch = sys.modules.get("torch")
     if device.startswith("cuda") and torch is not None:
@@ -85,7 +88,9 @@ def environment(device: str) -> dict[str, Any]:
         torch_version: str | None = version("torch")
     except PackageNotFoundError:
         torch_version = None
+    image = os.environ.get(IMAGE, "")
     return {
+        **({"image": image} if image else {}),
         "covaria": __version__,
         "python": python_version(),
         "torch": torch_version,

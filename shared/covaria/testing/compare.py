@@ -24,7 +24,18 @@ from covaria.maps.volume import read_volume
 from covaria.pickles import load_pickle
 
 CORRELATION, DISTANCE = 0.99999, 3e-3
-LEFT_OUT = (".png", ".svg", ".csv", ".gif", ".html", ".log", "command.txt", "README.txt", "particles.npz")
+LEFT_OUT = (
+    ".png",
+    ".svg",
+    ".csv",
+    ".gif",
+    ".html",
+    ".log",
+    "command.txt",
+    "README.txt",
+    "ro-crate-metadata.json",
+    "particles.npz",
+)
 SENSITIVE = re.compile(r".*(umap_embedding|chosen_bandwidth|share_in_mask|shares_by_band|all_densities|roughness).*")
 ABOUT_THE_RUN = re.compile(
     r"job_id|.*_at|seconds|images_per_second|peak_memory_bytes|environment|command.*|hostname|out|fingerprint|source"

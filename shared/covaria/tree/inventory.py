@@ -8,7 +8,8 @@ from pathlib import Path
 from covaria.tree.entry import Entry, Part, find, owned
 from covaria.tree.folders import AnalysisTree, ChosenStatesTree, DensityTree, PostprocessTree
 from covaria.tree.handed_over import MaskTree, OutliersTree, RecovarTree, SubsetTree
-from covaria.tree.paths import STATE, Tree
+from covaria.tree.own_state import STATE
+from covaria.tree.paths import Tree
 
 
 @dataclass(frozen=True)

@@ -18,18 +18,18 @@ from typing_extensions import override
 from covaria.opening import is_own_folder
 from covaria.tree import publish as publishing
 from covaria.tree.atomic import json_bytes
-from covaria.tree.entry import Entry, Mount, Numbered, OfStage, Part, owned
+from covaria.tree.entry import Entry, Mount, Numbered, Part, owned
 from covaria.tree.folders import AnalysisTree, DensityTree, Documents
+from covaria.tree.own_state import STATE, OwnState
 from covaria.tree.pen import FREE, Pen
 from covaria.tree.refined import RefinedFiles
 
 _MAP, _MASK = "maps", "masks"
 _LATENT = "latent_coordinates"
-STATE = ".covaria"
 
 
 @dataclass(frozen=True)
-class Tree(Documents):
+class Tree(OwnState, Documents):
     """An output directory OUT: every documented path, and Covaria's own state beneath OUT/.covaria."""
 
     out: Path
@@ -44,6 +44,9 @@ class Tree(Documents):
     def root(self) -> Path:
         return self.out
 
+    crate = Entry(
+        "ro-crate-metadata.json", "", "", "the run as an RO-Crate: inputs, options, versions and files with their sums"
+    )
     report = Entry("report.html", "", "report", "what was found, on one page: figures, states, the command, warnings")
 
     # ---- downsampled/
@@ -157,27 +160,6 @@ class Tree(Documents):
     # ---- folders of one stage
     _density = Mount("density", DensityTree, "density")
     _analysis = Mount("analysis_{}{label}", AnalysisTree, "analysis")
-
-    # ---- Covaria's own state
-    request = Entry(".covaria/request.json", "", "", "what was asked for")
-    documents = Entry(".covaria/documents.json", "", "", "sums of what is made from the books")
-    particles = Entry(".covaria/particles.npz", "ingest", "", "the particles as the later stages read them")
-    stage_state = OfStage(".covaria/stages/{stage}/state.json", "", "", "what is known of the stage")
-    stage_log = OfStage(".covaria/stages/{stage}/log", "", "", "its lines of run.log")
-    stage_findings = OfStage(
-        ".covaria/stages/{stage}/findings.json", "", "", "what the stage found: its part of `findings`"
-    )
-    stage_notes = OfStage(".covaria/stages/{stage}/notes.json", "", "", "what a user should know of it: {notes: [...]}")
-    cancel = Entry(".covaria/cancel", "", "", "its presence cancels the job")
-    submission = Entry(".covaria/submission.json", "", "", "services: the job as it was submitted")
-    superseded = Entry(".covaria/superseded.json", "", "", "services: the jobs that this one replaced")
-    delivery = OfStage(".covaria/stages/{stage}/delivery.json", "", "", "services: what became of the message")
-    stage_progress = OfStage(".covaria/stages/{stage}/progress.json", "", "", "services: how far the stage is")
-    handover = OfStage(".covaria/stages/{stage}/handover.json", "", "", "services: the next message is safe")
-    request_copy = Entry(".covaria/request.json.copy", "", "", "its copy, read where it is damaged")
-    stage_state_copy = OfStage(".covaria/stages/{stage}/state.json.copy", "", "", "the same of state.json")
-    submission_copy = Entry(".covaria/submission.json.copy", "", "", "the same of submission.json")
-    lease = Numbered(".covaria/lease.{}", "", "", "who may write here")
 
     # ---- folders
     @property

@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,14 @@ from covaria.request.stages import STAGES, in_order
 from covaria.tree import atomic
 from covaria.tree.atomic import json_bytes
 from covaria.tree.book import DamagedBook, read_book, read_if_sound, write_book
+from covaria.tree.crate import crate
 from covaria.tree.history import environment, job_status, timing
 from covaria.tree.inventory import inventory
 from covaria.tree.paths import Tree
 from covaria.tree.readme import readme
 from covaria.tree.report import report
 from covaria.tree.shapes import DocumentShape, DocumentsShape, NotesShape, RequestShape, StageShape
-from covaria.tree.sums import inputs_of
+from covaria.tree.sums import inputs_of, sum_of_bytes
 
 SCHEMA_VERSION = 1
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
@@ -204,14 +204,16 @@ def job_document(tree: Tree, stages: list[str] | None = None, folder: Path | Non
 
 
 def refresh(tree: Tree) -> None:
-    """Regenerate OUT's job.json, command.txt, run.log, README.txt and report.html from .covaria/ and the figures."""
+    """Regenerate OUT's job.json, command.txt, run.log, README.txt, report.html and ro-crate-metadata.json."""
     request = read_request(tree)
     document = job_document(tree)
     lines = document["command_line"] if request is None else "\n".join(request["command_lines"])
     contents = _documents(tree, document, lines, _run_log(tree, STAGES))
-    contents[tree.report] = report(
-        tree, document, read_findings(tree), [read_stage_state(tree, stage) or {} for stage in STAGES]
-    ).encode()
+    states = [read_stage_state(tree, stage) or {} for stage in STAGES]
+    contents[tree.report] = report(tree, document, read_findings(tree), states).encode()
+    files = {name: known for state in states for name, known in state.get("files", {}).items()}
+    files |= {path.relative_to(tree.out).as_posix(): sum_of_bytes(content) for path, content in contents.items()}
+    contents[tree.crate] = json_bytes(crate(document, files))
     _write_documents(tree, contents)
 
 
@@ -265,7 +267,7 @@ def _write_documents(tree: Tree, contents: dict[Path, bytes]) -> None:
         tree.write_bytes(path, content)
     contents |= {tree.stage_log(stage): read_stage_log(tree, stage) for stage in STAGES}
     sums = {
-        path.relative_to(tree.out).as_posix(): {"size": len(content), "sha256": sha256(content).hexdigest()}
+        path.relative_to(tree.out).as_posix(): sum_of_bytes(content)
         for path, content in contents.items()
         if path.is_relative_to(tree.out) and path.is_file()
     }

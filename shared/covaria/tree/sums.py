@@ -30,6 +30,11 @@ def sum_of_open(file: BinaryIO) -> dict[str, Any]:
     return {"size": size, "sha256": digest.hexdigest()}
 
 
+def sum_of_bytes(content: bytes) -> dict[str, Any]:
+    """The same of a file that is about to be written."""
+    return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
 def describe_file(path: Path) -> dict[str, Any]:
     """path, size and sha256 of an input file (not of maps and image stacks: they are large)."""
     entry: dict[str, Any] = {"path": str(path.absolute())}

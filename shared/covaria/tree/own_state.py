@@ -1,0 +1,31 @@
+"""What Covaria keeps for itself in an output directory."""
+
+from __future__ import annotations
+
+from covaria.tree.entry import Entry, Numbered, OfStage, Part
+
+STATE = ".covaria"
+
+
+class OwnState(Part):
+    """OUT/.covaria: what was asked for, what has finished, who may write."""
+
+    request = Entry(".covaria/request.json", "", "", "what was asked for")
+    documents = Entry(".covaria/documents.json", "", "", "sums of what is made from the books")
+    particles = Entry(".covaria/particles.npz", "ingest", "", "the particles as the later stages read them")
+    stage_state = OfStage(".covaria/stages/{stage}/state.json", "", "", "what is known of the stage")
+    stage_log = OfStage(".covaria/stages/{stage}/log", "", "", "its lines of run.log")
+    stage_findings = OfStage(
+        ".covaria/stages/{stage}/findings.json", "", "", "what the stage found: its part of `findings`"
+    )
+    stage_notes = OfStage(".covaria/stages/{stage}/notes.json", "", "", "what a user should know of it: {notes: [...]}")
+    cancel = Entry(".covaria/cancel", "", "", "its presence cancels the job")
+    submission = Entry(".covaria/submission.json", "", "", "services: the job as it was submitted")
+    superseded = Entry(".covaria/superseded.json", "", "", "services: the jobs that this one replaced")
+    delivery = OfStage(".covaria/stages/{stage}/delivery.json", "", "", "services: what became of the message")
+    stage_progress = OfStage(".covaria/stages/{stage}/progress.json", "", "", "services: how far the stage is")
+    handover = OfStage(".covaria/stages/{stage}/handover.json", "", "", "services: the next message is safe")
+    request_copy = Entry(".covaria/request.json.copy", "", "", "its copy, read where it is damaged")
+    stage_state_copy = OfStage(".covaria/stages/{stage}/state.json.copy", "", "", "the same of state.json")
+    submission_copy = Entry(".covaria/submission.json.copy", "", "", "the same of submission.json")
+    lease = Numbered(".covaria/lease.{}", "", "", "who may write here")
