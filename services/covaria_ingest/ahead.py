@@ -32,8 +32,8 @@ def refuse_useless_masks(options: ReconstructionOptions, box: int, pixel_size_an
     solvent mask.
     """
     inside = sphere_mask(box)
-    for path in (options.mask, options.focus_mask):
+    for path in (options.mask, *options.focus_files):
         if isinstance(path, Path):
             mask = binary_from_file(path, box, pixel_size_angstrom, roots=roots).astype(np.float32)
             refuse_elsewhere(mask, inside, path)
-            inside = mask
+            inside = mask if path == options.mask else inside

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from covaria.estimation.mean.model import MeanModel
@@ -15,6 +17,7 @@ from covaria.maps import resolution_at
 from covaria.particles.model import Particles
 from covaria.results.sensitivity import motions_of
 from covaria_reconstruction.components import Components
+from covaria_reconstruction.parts import NO_PARTS, motion_by_part
 
 UNEVEN = 1.5
 """Ratio of the half-sets' sizes above which a word is due."""
@@ -35,6 +38,7 @@ def findings_of(
     components: Components | None,
     refined: Refined | None = None,
     seen: Sensitivity | None = None,
+    parts: Mapping[str, np.ndarray] = NO_PARTS,
 ) -> Findings:
     """The reconstruction's part: particles, resolution, confirmed components, what could have been, warnings."""
     confirmed = 0 if components is None else int(components.confirmed)
@@ -42,9 +46,14 @@ def findings_of(
     if components is not None and confirmed:
         variances = components.eigenvalues[:confirmed]
         scores = components.z_score[:confirmed]
+        motion = motion_by_part(components, parts)
         found = tuple(
-            Component(z_score=float(score), share=float(variance / variances.sum()))
-            for score, variance in zip(scores, variances, strict=True)
+            Component(
+                z_score=float(score),
+                share=float(variance / variances.sum()),
+                parts={one.part: min(one.share, 1.0) for one in motion if one.component == number},
+            )
+            for number, (score, variance) in enumerate(zip(scores, variances, strict=True))
         )
     return Findings(
         particles=particles.count,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from covaria.stage import Job
 from covaria.tree import Tree, atomic, record
 from covaria_reconstruction.components import Components
 from covaria_reconstruction.particles import particle_table_of
+from covaria_reconstruction.parts import NO_PARTS, motion_by_part, write_motion
 from covaria_reconstruction.poses import write_refined
 
 VARIANCES = (4, 10, 20)
@@ -45,6 +47,7 @@ def write_results(
     refined: Refined | None = None,
     source: PosedSource | None = None,
     seen: Sensitivity | None = None,
+    parts: Mapping[str, np.ndarray] = NO_PARTS,
 ) -> None:
     """Publish OUT/output and then OUT/model (whose params.pkl completes the stage)."""
     with tree.staging("reconstruction") as folder:
@@ -52,6 +55,10 @@ def write_results(
         for path in (staged.volumes, staged.plots, staged.model):
             path.mkdir(parents=True)
         _write_maps(staged, images, mean, components)
+        for number, part in enumerate(parts.values()):
+            write_volume(staged.focus_part(number), part, images.pixel_size_angstrom)
+        if parts and components is not None:
+            write_motion(staged.motion_by_part, motion_by_part(components, parts), int(components.confirmed))
         _write_model(staged, job, particles, images, mean, components, embeddings, rows, refined)
         if seen is not None:
             write_sensitivity(staged, seen)

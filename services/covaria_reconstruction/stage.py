@@ -23,7 +23,7 @@ from covaria.estimation.reliability.residuals import noise_of_residuals
 from covaria.estimation.sensitivity.survey import Sensitivity, sensitivity
 from covaria.imaging import volumes
 from covaria.imaging.images import Images, read_images
-from covaria.maps.masks import refuse_elsewhere
+from covaria.maps.masks import load_focus_mask, refuse_elsewhere
 from covaria.particles.halves import LEAST_IMAGES
 from covaria.request.model import ReconstructionOptions, Request
 from covaria.running.again import Again
@@ -36,6 +36,7 @@ from covaria.stage import Context, Job
 from covaria.tree import Tree, record
 from covaria_reconstruction.components import Components
 from covaria_reconstruction.findings import findings_of
+from covaria_reconstruction.parts import parts_of
 from covaria_reconstruction.poses import refine_poses
 from covaria_reconstruction.results import write_results
 
@@ -102,16 +103,19 @@ def run(job: Job, context: Context) -> None:
             q: embed(rows.statistics, components.eigenvalues, q, spread, weight) for q in sorted(set(options.zdim))
         }
     if context.ranks.first:
-        write_results(tree, job, particles, images, mean, components, embeddings, rows, refined, source, seen)
-        record.write_findings(tree, "reconstruction", findings_of(particles, images, mean, components, refined, seen))
+        parts = parts_of(options, images, context.roots)
+        write_results(tree, job, particles, images, mean, components, embeddings, rows, refined, source, seen, parts)
+        found = findings_of(particles, images, mean, components, refined, seen, parts)
+        record.write_findings(tree, "reconstruction", found)
 
 
 def settled_mean(images: Images, options: ReconstructionOptions, passes: Pass) -> tuple[MeanModel, Images]:
     """All that is settled before components, and the images with their particles made bright."""
     context = passes.context
     mean = once(context, "mean", MeanModel, partial(estimate_mean_model, images, options, passes))
-    if options.focus_mask is not None:
-        refuse_elsewhere(mean.component_mask, mean.dilated_mask, options.focus_mask)
+    for path in options.focus_files:
+        part = load_focus_mask(path, images.box, images.pixel_size_angstrom, context.roots)
+        refuse_elsewhere(part, mean.dilated_mask, path)
     images = images.signed(float(mean.data_sign))
     context.log.info(
         f"mean map: data sign {int(images.sign):+d}, contrast spread {float(mean.contrast_sd):.3f}, "

@@ -31,6 +31,13 @@ class Component(BaseModel):
     """Held-out log likelihood that it adds, over its standard error: the smaller of the two half-sets'."""
     share: Share
     """Of the variance of all confirmed components."""
+    parts: dict[str, Share] = {}
+    """Of several focus masks: name -> share of this component's motion that lies in it."""
+
+    def where(self) -> str:
+        """The parts in which it moves, most first."""
+        parts = sorted(self.parts.items(), key=lambda part: -part[1])
+        return ", ".join(f"{100 * share:.0f} % in {name}" for name, share in parts)
 
 
 class State(BaseModel):
@@ -156,6 +163,11 @@ class Findings(BaseModel):
         if self.components:
             shares = ", ".join(f"{100 * one.share:.0f} % (z = {one.z_score:.1f})" for one in self.components)
             found.append(f"Share of the confirmed variance by component: {shares}.")
+            found += [
+                f"Motion of component {number}: {one.where()}."
+                for number, one in enumerate(self.components, 1)
+                if one.parts
+            ]
         if self.states:
             found.append(f"{len(self.states)} maps at centres of the latent cloud, {_range(self.states)}.")
         known = sorted(

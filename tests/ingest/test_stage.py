@@ -185,7 +185,7 @@ def test_one_particle_is_too_few(stack, tmp_path):
         ingest(tmp_path / "out", stack(n_images=1))
 
 
-@pytest.mark.parametrize("option", ["mask", "focus_mask"])
+@pytest.mark.parametrize("option", ["mask", "focus_mask", "focus_parts"])
 @pytest.mark.parametrize(
     ("inside", "side", "found"),
     [
@@ -200,7 +200,8 @@ def test_masks_are_looked_at_before_the_images(stack, tmp_path, option, inside, 
     values = np.zeros((side,) * 3, np.float32)
     values[inside, inside, inside] = 1
     write_volume(tmp_path / "mask.mrc", values, 1.5 * BOX / side if side != 20 else 7.0)
-    request = Request(out=tmp_path / "out", ingest=stack(), reconstruction={option: tmp_path / "mask.mrc"})
+    given = (tmp_path / "mask.mrc",) if option == "focus_parts" else tmp_path / "mask.mrc"
+    request = Request(out=tmp_path / "out", ingest=stack(), reconstruction={option: given})
     context = MemoryContext()
     if found is None:
         load_stage("ingest")(Job("job", request), context)

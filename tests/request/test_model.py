@@ -19,7 +19,7 @@ from covaria.request.paths import absolute, input_files, named_paths
 from covaria.tree.sums import inputs_of
 
 GOLDEN = Path(__file__).parent / "golden"
-NEWER = {"class_number", "no_ctf", "path_spacing", "name", "refine_poses", "sensitivity"}
+NEWER = {"class_number", "focus_parts", "name", "no_ctf", "path_spacing", "refine_poses", "sensitivity"}
 """Options since then; a request that does not use them is what it was."""
 REQUESTS: dict[str, Any] = json.loads((GOLDEN / "0.1.0-requests.json").read_text())
 EVERY = Request.model_validate(REQUESTS["every_option"]["given"])
@@ -58,9 +58,11 @@ def test_the_schema_differs_from_the_first_release_by_bounds_alone() -> None:
 # ---- paths
 def test_the_walk_finds_every_path_with_its_kind() -> None:
     kinds = {name: path_kind(field) for name, field in declared(Request).items()}
-    assert {name for name, kind in kinds.items() if kind is not None} == {named.option for named in named_paths(EVERY)}
-    assert {(named.option, named.kind) for named in named_paths(EVERY)} <= set(kinds.items())
-    assert [named.option for named in named_paths(EVERY) if named.kind is Kind.OUTPUT] == ["out", "analysis.output"]
+    newer = EVERY.reconstruction.model_copy(update={"focus_parts": (Path("/data/part.mrc"),)})
+    every = named_paths(EVERY.model_copy(update={"reconstruction": newer}))
+    assert {name for name, kind in kinds.items() if kind is not None} == {named.option for named in every}
+    assert {(named.option, named.kind) for named in every} <= set(kinds.items())
+    assert [named.option for named in every if named.kind is Kind.OUTPUT] == ["out", "analysis.output"]
 
 
 def _part(annotation: Any) -> type[Part]:

@@ -33,6 +33,7 @@ class RunOptions(TypedDict, total=False):
     zdim: Sequence[int]
     mask: Literal["from_halfmaps", "sphere", "none"] | str | PathLike[str]
     focus_mask: str | PathLike[str] | None
+    focus_parts: Sequence[str | PathLike[str]]
     mask_dilate_iter: int
     uninvert_data: Literal["automatic", "true", "false"]
     correct_contrast: bool

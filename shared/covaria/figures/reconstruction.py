@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,10 @@ class ReconstructionFigures:
         if self.source.focus_mask.is_file():
             focus = read_volume(self.source.focus_mask)[0]
             masks |= {} if np.array_equal(focus, masks["used (dilated)"]) else {"focus": focus}
+        for number in count():
+            if not self.source.focus_part(number).is_file():
+                break
+            masks[f"part {number + 1}"] = read_volume(self.source.focus_part(number))[0]
         return plots.plot_mask(path, read_volume(self.source.mean)[0], masks, self.pixel)
 
     def local_resolution(self, path: Path) -> object:

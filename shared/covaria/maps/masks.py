@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -166,6 +167,16 @@ def load_focus_mask(
 ) -> NDArray[np.float32]:
     """The region where heterogeneity is looked for, prepared like a solvent mask file: (D, D, D)."""
     return soft_edge(binary_from_file(path, box, pixel_size_angstrom, roots=roots))
+
+
+def joint_focus_mask(
+    paths: Sequence[Path], box: int, pixel_size_angstrom: float, roots: Roots = ANYWHERE
+) -> NDArray[np.float32]:
+    """Several such regions as one: (D, D, D), the largest value of any."""
+    joint: NDArray[np.float32] = np.max(
+        [load_focus_mask(path, box, pixel_size_angstrom, roots) for path in paths], axis=0
+    )
+    return joint
 
 
 def solvent_mask(

@@ -141,6 +141,12 @@ class ReconstructionOptions(Part):
             off_help="Everywhere, after a run that did not.",
         ),
     ] = None
+    focus_parts: Annotated[
+        tuple[InputFile, ...],
+        Field(max_length=32, exclude_if=lambda value: not value),
+        Option("One of several parts to look for motion in (repeatable); each one's share is told.", MODEL,
+               flags=("--focus-part",)),
+    ] = ()  # fmt: skip
     mask_dilate_iter: Annotated[int, Field(ge=0, le=256), Option("Dilate the mask by this many voxels.", MODEL)] = 0
     uninvert_data: Annotated[
         Literal["automatic", "true", "false"],
@@ -166,6 +172,11 @@ class ReconstructionOptions(Part):
         Field(exclude_if=lambda value: value),
         Option("", MODEL, off="--no-sensitivity", off_help="Do not say which motions would have been seen."),
     ] = True
+
+    @property
+    def focus_files(self) -> tuple[Path, ...]:
+        """The masks in which motion is looked for, in all of them together; none: everywhere."""
+        return (*(() if self.focus_mask is None else (self.focus_mask,)), *self.focus_parts)
 
 
 class DensityOptions(Part):

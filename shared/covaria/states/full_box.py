@@ -142,7 +142,7 @@ def _half_models(
 def _as_in_the_run(tree: Tree, known: Known) -> ReconstructionOptions:
     """How the mean is found: inside OUT's own mask, with its sign."""
     asked = _asked(tree).reconstruction
-    changes = {"mask": tree.mask, "mask_dilate_iter": 0, "focus_mask": None}
+    changes = {"mask": tree.mask, "mask_dilate_iter": 0, "focus_mask": None, "focus_parts": ()}
     return asked.model_copy(update=changes | {"uninvert_data": known.parameters.uninvert_data})
 
 

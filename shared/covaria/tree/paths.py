@@ -112,6 +112,10 @@ class Tree(OwnState, Documents):
         _MASK,
         "where the components were looked for: without --focus-mask the mask that was used",
     )
+    focus_part = Numbered("output/volumes/focus_part{:03d}.mrc", "reconstruction", _MASK, "one of several focus masks")
+    motion_by_part = Entry(
+        "output/motion_by_part.csv", "reconstruction", "model", "of several focus masks: each component's share in each"
+    )
     eigenvolume = Numbered(
         "output/volumes/eigen_pos{:04d}.mrc", "reconstruction", "eigenvolumes", "a principal component, strongest first"
     )

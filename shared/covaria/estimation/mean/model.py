@@ -18,7 +18,8 @@ from covaria.estimation.reliability.bands import band_noise
 from covaria.imaging.bands import band_freedom
 from covaria.imaging.images import Images
 from covaria.imaging.noise import Noise
-from covaria.maps import load_focus_mask, solvent_mask
+from covaria.maps import solvent_mask
+from covaria.maps.masks import joint_focus_mask
 from covaria.request.model import ReconstructionOptions
 from covaria.running.passes import Pass
 from covaria.running.steps import once
@@ -89,8 +90,8 @@ def estimate_mean_model(images: Images, options: ReconstructionOptions, passes: 
         roots=context.roots,
     )
     component_mask = masks.dilated_mask
-    if options.focus_mask is not None:
-        component_mask = load_focus_mask(options.focus_mask, images.box, images.pixel_size_angstrom, context.roots)
+    if options.focus_files:
+        component_mask = joint_focus_mask(options.focus_files, images.box, images.pixel_size_angstrom, context.roots)
     unmasked = mean.fsc
     found = FirstContrasts.ones(len(images))
     window, measured = outside_window(masks.dilated_mask), NoiseFound.nothing(noise, power)
