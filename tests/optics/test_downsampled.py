@@ -11,6 +11,8 @@ from covaria.imaging.images import read_images
 from covaria.particles import read_particles
 from covaria.particles.shrink import shrink
 from covaria.request.model import IngestOptions
+from covaria.selection.refined import Moves, PosedSource
+from covaria.tree import RefinedFiles
 
 ODD = {(-1, 1): 1.0, (1, 1): 2.0, (-3, 3): 60.0, (-1, 3): -50.0, (1, 3): 40.0, (3, 3): 30.0}
 MATRIX = ((1.03, 0.04), (-0.01, 0.98))
@@ -62,3 +64,21 @@ def test_cryosparcs_beam_tilt_is_written_as_relions(workshop_of_cs, tmp_path, ti
     done = shrink(IngestOptions(particles=source), 24, tmp_path / "small", progress=lambda *_: None)
     after = read_particles(IngestOptions(particles=done.star)).ctf.odd_phase
     np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6 * np.abs(before).max())
+
+
+def test_poses_go_back_as_those_of_the_recorded_images(tmp_path):
+    """Not moved, the origins of a magnified mix are written as they were read; moved by M^-T d, they change by d."""
+    specimen = Specimen.drawn(6, spread=8.0)
+    said = SAID[:4]
+    neutral = tuple((label, str(int(label[-1] == label[-2]))) for label, _ in said)
+    kinds = (Microscope(66, 1.9, matrix=MATRIX, columns=said), Microscope(64, 2.0, columns=neutral))
+    parts = [specimen.take(slice(0, 3)), specimen.take(slice(3, 6))]
+    star = write_set(tmp_path / "mix", [(s, o, s.images(o)) for s, o in zip(parts, kinds, strict=True)])
+    source = PosedSource.read(IngestOptions(particles=star))
+    moved = np.linalg.solve(np.array(MATRIX).T, [1.0, -2.0])
+    rows, shifts = np.arange(3), np.stack([moved, 0 * moved, moved])
+    extent = source.metadata.box * source.metadata.pixel_size_angstrom
+    source.write(Moves(rows, np.zeros((3, 3)), shifts), extent, RefinedFiles(tmp_path))
+    text = (tmp_path / "refined_particles.star").read_text().splitlines()
+    found = np.array([line.split()[5:7] for line in text if "@g" in line], float)
+    np.testing.assert_allclose(found - specimen.origins, [[1, -2], [0, 0], [1, -2], [0, 0], [0, 0], [0, 0]], atol=2e-6)

@@ -58,7 +58,7 @@ def posed(content: str, folder: Path, rows: list[int], **poses: NDArray[np.float
     target = io.BytesIO()
     rotations = poses.get("rotations", np.tile(np.eye(3), (len(rows), 1, 1)))
     shifts = poses.get("shifts", np.full((len(rows), 2), 1.5))
-    write_star_poses(StarRows(source), np.array(rows), rotations, shifts, 2.0, target)
+    write_star_poses(StarRows(source), np.array(rows), rotations, shifts, np.full(len(rows), 2.0), target)
     return target.getvalue().decode()
 
 
@@ -130,7 +130,7 @@ def test_every_form_of_cs(tmp_path: Path, form: str) -> None:
     else:
         main |= {name: value for name, value in own.items() if form != "no shift" or "shift" not in name}
     source = CsRows(cs_file(tmp_path / "main.cs", main), others)
-    found, rest = with_poses(source, prefix, classes, np.array([1, 3]), rotations, shifts, 2.0)
+    found, rest = with_poses(source, prefix, classes, np.array([1, 3]), rotations, shifts, np.full(2, 2.0))
     for name in source.main.dtype.names:
         if not name.endswith(("pose", "shift")):
             np.testing.assert_array_equal(found[name], source.main[name])

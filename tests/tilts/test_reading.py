@@ -12,6 +12,7 @@ from covaria.imaging.images import read_images
 from covaria.imaging.noise import Noise
 from covaria.particles import read_particles
 from covaria.particles.halves import with_half_sets
+from covaria.particles.shrink import shrink
 from covaria.particles.store import load, save
 from covaria.particles.symmetry import expand
 from covaria.request.model import IngestOptions
@@ -152,3 +153,22 @@ def test_a_batch_holds_whole_particles(series, size, ranks):
             assert np.all(np.unique(whole, return_counts=True)[1] == TILTS)
             seen += whole.tolist()
     assert sorted(seen) == sorted(series.particle.tolist())
+
+
+def test_a_smaller_set_says_the_same_of_its_tilts(series, tmp_path):
+    """Also where the source is of RELION 3.0's form, and its STAR is written anew."""
+    text = series.star.read_text()
+    labels = re.findall(r"_rln(\w+) #\d+", text[text.index("data_particles") :])
+    added = {"Voltage": "300", "SphericalAberration": "2.7", "AmplitudeContrast": "0.1", "ImagePixelSize": "5.0"}
+    head = "".join(f"_rln{label} #{number}\n" for number, label in enumerate([*labels, *added], start=1))
+    rows = "".join(f"{line} {' '.join(added.values())}\n" for line in text[text.index("000001@") :].splitlines())
+    (tmp_path / "tilts.mrcs").symlink_to(series.star.parent / "tilts.mrcs")
+    star = tmp_path / "particles.star"
+    star.write_text("data_\n\nloop_\n" + head + rows)
+    before = read(star)
+    for source, folder in ((star, "old"), (series.star, "new")):
+        done = shrink(IngestOptions(particles=source), 16, tmp_path / folder, progress=lambda *_: None)
+        after = read(done.star)
+        np.testing.assert_array_equal(after.particle, before.particle)
+        np.testing.assert_allclose(after.ctf.b_factor_angstrom2, before.ctf.b_factor_angstrom2)
+        np.testing.assert_allclose(after.ctf.scale, before.ctf.scale, atol=1e-6)

@@ -95,6 +95,14 @@ def common_shifts(metadata: Metadata, shifts: Shifts) -> Shifts:
     return Shifts(values, "angstrom")
 
 
+def recorded_shifts(metadata: Metadata, angstrom: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Origins (N, 2) on the common grid as those of the recorded images, in angstrom: M^T origin."""
+    if metadata.magnification is None:
+        return angstrom
+    moved: NDArray[np.float64] = np.einsum("nji,nj->ni", metadata.magnification, angstrom)
+    return moved
+
+
 def _kinds(
     metadata: Metadata, boxes: NDArray[np.float64], pixel_sizes: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

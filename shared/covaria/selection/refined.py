@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from covaria.opening import ANYWHERE, Roots
+from covaria.particles.common_grid import recorded_shifts
 from covaria.particles.cryosparc.poses import with_poses
 from covaria.particles.cryosparc.subset import CsRows, group_file
 from covaria.particles.metadata import Metadata
@@ -62,7 +63,10 @@ class PosedSource:
             raise ValueError("particles of no pixel size were refined")
         box = round(extent_angstrom / pixel)
         rotations, shifts = self._poses(moves, box, pixel)
-        of_rows = (moves.rows, rotations[moves.rows], shifts[moves.rows], pixel)
+        own = self.metadata.pixel_sizes_angstrom
+        pixels = np.full(len(shifts), pixel) if self.metadata.resampling is None or own is None else own
+        recorded = recorded_shifts(self.metadata, shifts * pixel) / pixels[:, None]
+        of_rows = (moves.rows, rotations[moves.rows], recorded[moves.rows], pixels[moves.rows])
         if isinstance(self.rows, StarRows):
             with files.star.open("wb") as file:
                 write_star_poses(self.rows, *of_rows, file)

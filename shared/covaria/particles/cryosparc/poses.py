@@ -19,10 +19,10 @@ def with_poses(
     rows: NDArray[np.int64],
     rotations: NDArray[np.float64],
     shifts_pixels: NDArray[np.float64],
-    pixel_size_angstrom: float,
+    pixel_sizes_angstrom: NDArray[np.float64],
 ) -> tuple[NDArray[Any], list[NDArray[Any]]]:
     """The main table and the passthrough tables; `rows` (n,) of the main one have rotations (n, 3, 3) and shifts (n, 2)
-    in pixels of the images, in the alignment `prefix` that the run took, of each row's class where it took several.
+    in the images' pixels (n,), in the alignment `prefix` that the run took, of each row's class where it took several.
     """
     tables = [np.array(table) for table in (source.main, *source.others)]
     poses = Rotation.from_matrix(rotations.transpose(0, 2, 1)).as_rotvec()
@@ -37,8 +37,8 @@ def with_poses(
         table[f"{name}/pose"][inside] = poses[mine]
         column = f"{name}/psize_A"
         own = table[column] if column in (table.dtype.names or ()) else None
-        scale = 1.0 if own is None else pixel_size_angstrom / own[inside[: own.ndim]][:, None]
-        table[f"{name}/shift"][inside] = shifts_pixels[mine] * scale
+        scale = np.ones(int(mine.sum())) if own is None else pixel_sizes_angstrom[mine] / own[inside[: own.ndim]]
+        table[f"{name}/shift"][inside] = shifts_pixels[mine] * scale[:, None]
     return tables[0], tables[1:]
 
 

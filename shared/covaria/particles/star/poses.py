@@ -19,15 +19,15 @@ def write_star_poses(
     rows: NDArray[np.int64],
     rotations: NDArray[np.float64],
     shifts_pixels: NDArray[np.float64],
-    pixel_size_angstrom: float,
+    pixel_sizes_angstrom: NDArray[np.float64],
     target: BinaryIO,
 ) -> None:
-    """rotations (n, 3, 3) and origins (n, 2) in pixels of the images, of the particle table's `rows` (n,), from 0.
+    """rotations (n, 3, 3) and origins (n, 2) in pixels (n,) of the images, of the particle table's `rows` (n,), from 0.
 
     Origins in angstrom and in pixels are both written where both are there; where neither is, in angstrom.
     """
     columns = {label: values for label, values in zip(ANGLES, euler_from_matrices(rotations).T, strict=True)}
-    origins = {ORIGINS_ANGSTROM: shifts_pixels * pixel_size_angstrom, ORIGINS_PIXEL: shifts_pixels}
+    origins = {ORIGINS_ANGSTROM: shifts_pixels * pixel_sizes_angstrom[:, None], ORIGINS_PIXEL: shifts_pixels}
     there = [labels for labels in origins if labels[0] in star.labels] or [ORIGINS_ANGSTROM]
     columns |= {label: values for labels in there for label, values in zip(labels, origins[labels].T, strict=True)}
     changed = {label: [f"{value:.6f}" for value in values.tolist()] for label, values in columns.items()}

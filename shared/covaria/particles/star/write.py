@@ -17,6 +17,7 @@ from covaria.particles.star.grammar import read_star
 from covaria.particles.star.optics import APPLIED, EVEN_ZERNIKE, MAGNIFICATION_MATRIX, ODD_ZERNIKE
 from covaria.particles.star.relion import CTF_COLUMNS, NORM, ORIGINS_ANGSTROM, ORIGINS_PIXEL, find_tables
 from covaria.particles.star.table import StarTable
+from covaria.particles.star.tilts import EXPOSURE, PARTICLE
 
 OPTICS_LABELS = (
     "_rlnOpticsGroup", "_rlnOpticsGroupName", "_rlnAmplitudeContrast", "_rlnSphericalAberration", "_rlnVoltage",
@@ -183,9 +184,16 @@ def _columns(
         "_rlnDefocusAngle": np.rad2deg(ctf.defocus_angle_rad),
         "_rlnPhaseShift": np.rad2deg(ctf.phase_shift_rad),
     }
-    envelope = {"b_factor_angstrom2": ctf.b_factor_angstrom2, "scale": ctf.scale}
+    b_factor = ctf.b_factor_angstrom2
+    if b_factor is not None and particles.particle is not None:
+        b_factor = -b_factor  # as Warp writes those of tilts
+    envelope = {"b_factor_angstrom2": b_factor, "scale": ctf.scale}
     numbers |= {CTF_COLUMNS[name]: values for name, values in envelope.items() if values is not None}
     columns |= {label: [f"{value:.6f}" for value in values.tolist()] for label, values in numbers.items()}
+    if particles.particle is not None:
+        columns[PARTICLE] = [f"particle{code:07d}" for code in particles.particle.tolist()]
+    if ctf.dose is not None:
+        columns[EXPOSURE] = [f"{value:.6f}" for value in ctf.dose.tolist()]
     columns["_rlnOpticsGroup"] = [str(code + 1) for code in group.tolist()]
     if np.all(particles.half_set >= 0):
         columns["_rlnRandomSubset"] = [str(half + 1) for half in particles.half_set.tolist()]
