@@ -28,6 +28,9 @@ UNEVEN_NOISE = 6.0
 """Ratio of noise variances."""
 AGREEING = 0.3
 """Mean FSC of the first shells below which the map is noise."""
+COARSE_SHELL, WORTH_TELLING = 8, 0.05
+"""Where views are looked at, and from which share of unseen places on a word is due."""
+PLACES, MOST_AT_ONCE = 1000, 5000
 WRONG_SHIFT_PIXELS, WRONG_ROTATION_DEG = 0.3, 1.3
 
 
@@ -92,7 +95,34 @@ def _warnings(images: Images, mean: MeanModel) -> list[str]:
     if float(mean.contrast_sd) > WIDE_CONTRAST:
         percent = 100 * float(mean.contrast_sd)
         found.append(f"the contrast varies by {percent:.0f} % between particles: look for empty or bad images")
-    return [*found, *_about_images(images, mean), *_about_poses(mean)]
+    return [*found, *_about_views(images, mean), *_about_images(images, mean), *_about_poses(mean)]
+
+
+def _about_views(images: Images, mean: MeanModel) -> list[str]:
+    counted = images.rotations.cpu().numpy()[mean.noise.weight > LIKELY]
+    unseen = unseen_share(counted, min(COARSE_SHELL, images.box // 2 - 1))
+    if unseen < WORTH_TELLING:
+        return []
+    return [
+        f"{100 * unseen:.0f} % of Fourier space (shell {min(COARSE_SHELL, images.box // 2 - 1)}) is not seen from any "
+        "direction of view: maps are smeared, and motion along what is not seen is not found"
+    ]
+
+
+def unseen_share(rotations: np.ndarray, shell: int) -> float:
+    """Share of a shell of Fourier space in which no slice lies, of images with these rotations (N, 3, 3).
+
+    A slice is one frequency thick and holds what is perpendicular to the direction of view, the rotation's last row.
+    """
+    number = np.arange(PLACES) + 0.5
+    height, turn = 1 - number / PLACES, np.pi * (1 + 5**0.5) * number  # half a sphere suffices: slices have both ends
+    around = np.sqrt(1 - height**2)
+    places = np.stack([around * np.cos(turn), around * np.sin(turn), height])
+    seen = np.zeros(PLACES, bool)
+    for first in range(0, len(rotations), MOST_AT_ONCE):
+        views = rotations[first : first + MOST_AT_ONCE, 2]
+        seen |= (np.abs(views @ places) < 0.5 / shell).any(0)
+    return float(1 - seen.mean())
 
 
 def _about_images(images: Images, mean: MeanModel) -> list[str]:

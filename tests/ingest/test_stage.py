@@ -116,6 +116,23 @@ def test_images_that_hold_nothing_are_left_out_and_listed(stack, tmp_path, image
         assert np.isfinite(written).all() and not written[[2, 5, 6]].any()
 
 
+def test_saturated_images_are_left_out_and_where_they_are_many_told(stack, tmp_path, images):
+    images[4] = np.clip(images[4], -1, 2)
+    particles = ingest(tmp_path / "few", stack(images))
+    np.testing.assert_array_equal(particles.rows, [0, 1, 2, 3, 5, 6, 7, 8])
+    assert any("1 images seem saturated" in note and "rows (from 0) 4" in note for note in particles.notes)
+    particles = ingest(tmp_path / "many", stack(np.clip(images, -1, 2)))
+    assert particles.used.all()
+    assert any("9 of 9 images seem saturated" in note for note in particles.notes)
+
+
+def test_half_a_stack_of_zeros_is_left_out_and_listed(stack, tmp_path, images):
+    images[5:] = 0
+    particles = ingest(tmp_path / "out", stack(images))
+    np.testing.assert_array_equal(particles.rows, np.arange(5))
+    assert any("4 images are constant" in note and "5, 6, 7, 8" in note for note in particles.notes)
+
+
 def test_nothing_left_is_refused(stack, tmp_path, images):
     with pytest.raises(InvalidInput, match="every image"):
         ingest(tmp_path / "out", stack(np.zeros_like(images)))

@@ -1,12 +1,14 @@
 """Stacks that hold nothing to find end in words, not in states."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from covaria.errors import InvalidInput
-from covaria_reconstruction.findings import findings_of
+from covaria.estimation.components.confirmation import significant_components
+from covaria_reconstruction.findings import findings_of, unseen_share
 from covaria_reconstruction.stage import refuse_no_images
 
 
@@ -38,6 +40,24 @@ def test_a_set_that_is_all_noise_says_so(rigid, solve_set):
     solved = solve_set(rigid.with_pixels(rng.normal(size=shape).astype(np.float32)))
     words = findings_of(rigid.particles, solved.images, solved.mean, None).warnings
     assert any("half-maps do not agree" in word for word in words)
+    assert significant_components(solved.problem, 2, 8, seed=0).count == 0
+
+
+def test_one_view_alone_says_what_it_does_not_show(rigid_mean):
+    images = rigid_mean.images
+    alone = replace(images, rotations=images.rotations[:1].expand(len(images), 3, 3))
+    words = findings_of(rigid_mean.truth.particles, alone, rigid_mean.mean, None).warnings
+    assert any("94 % of Fourier space" in word for word in words)
+
+
+def test_the_unseen_share_is_that_of_the_missing_wedge():
+    """All views within an angle a of the axis: what lies nearer to the axis than 90 - a is not seen, 1 - sin(a)."""
+    rng = np.random.default_rng(0)
+    tilt, turn = np.deg2rad(40) * np.sqrt(rng.random(4000)), rng.uniform(0, 2 * np.pi, 4000)
+    views = np.zeros((4000, 3, 3))
+    views[:, 2] = np.stack([np.sin(tilt) * np.cos(turn), np.sin(tilt) * np.sin(turn), np.cos(tilt)], 1)
+    assert unseen_share(views, 100) == pytest.approx(1 - np.sin(np.deg2rad(40)), abs=0.02)
+    assert unseen_share(views[:1], 8) == pytest.approx(1 - 0.5 / 8, abs=0.005)
 
 
 def test_a_clean_set_earns_no_word_about_its_images(rigid_mean):

@@ -23,6 +23,8 @@ FAR = 8.0
 """An image whose spread is so many times the set's median, or its inverse, is of another kind than the others."""
 ONE_PIXEL, AS_OTHERS = 0.1, 5.0
 """The share of an image's variance that one pixel may hold, or so many times the median image's where that is more."""
+CLIPPED = 0.05
+"""The share of the pixels that are all equal to the image's largest, or smallest, from which it is clipped."""
 FEW = 0.2
 """Where more than this share of the images is far from the median, they are a second set, not outliers."""
 
@@ -33,23 +35,28 @@ class Spread:
 
     deviation  (N,) standard deviation of the pixels
     peak       (N,) share of the variance that the most extreme pixel holds
+    clipped    (N,) share of the pixels at the largest or at the smallest grey level, whichever are more
     """
 
     deviation: NDArray[np.float64]
     peak: NDArray[np.float64]
+    clipped: NDArray[np.float64]
 
     @staticmethod
     def unknown(count: int) -> Spread:
         """Nothing looked at yet."""
-        return Spread(np.full(count, np.nan), np.full(count, np.nan))
+        return Spread(*(np.full(count, np.nan) for _ in range(3)))
 
     def look(self, rows: NDArray[np.int64], images: NDArray[np.float32]) -> None:
         """Note the images (n, D, D) of `rows`."""
         flat = images.reshape(len(images), -1).astype(np.float64)  # squares of float32 fit
         with np.errstate(invalid="ignore", divide="ignore"):
-            extreme = np.maximum(flat.max(axis=1) - flat.mean(axis=1), flat.mean(axis=1) - flat.min(axis=1))
+            largest, smallest, mean = flat.max(axis=1), flat.min(axis=1), flat.mean(axis=1)
+            extreme = np.maximum(largest - mean, mean - smallest)
             variance = flat.var(axis=1)
-            constant = flat.max(axis=1) == flat.min(axis=1)
+            constant = largest == smallest
+            ends = [(flat == end[:, None]).mean(axis=1) for end in (largest, smallest)]
+            self.clipped[rows] = np.where(constant, 0.0, np.maximum(*ends))
             self.deviation[rows] = np.where(constant, 0.0, np.sqrt(variance))
             self.peak[rows] = np.where(constant, 0.0, extreme**2 / (variance * flat.shape[1]))
 
@@ -117,19 +124,23 @@ def without_unusable(particles: Particles, spread: Spread) -> Particles:
     median = float(np.median(spread.deviation[used]))
     ratio = np.where(spread.empty, 1.0, spread.deviation / median)
     far = (ratio > FAR) | (ratio < 1 / FAR)
-    if np.mean(far[used]) > FEW:
-        note = (
-            f"{int(far[used].sum())} of {int(used.sum())} images have grey levels more than {FAR:g} times wider or "
-            "narrower than the median image: were all normalised alike?"
-        )
-        particles = replace(particles, notes=(*particles.notes, note))
-    else:
-        what = f"have grey levels more than {FAR:g} times wider or narrower than the median image"
-        particles = _without(particles, far, what)
+    wide = f"have grey levels more than {FAR:g} times wider or narrower than the median image"
+    particles = _few_or_told(particles, far, wide, "were all normalised alike?")
+    clipped = spread.clipped > CLIPPED
+    saturated = f"seem saturated: more than {CLIPPED:.0%} of their pixels have the largest or the smallest grey level"
+    particles = _few_or_told(particles, clipped, saturated, "look at how the stack was written")
     most = max(ONE_PIXEL, AS_OTHERS * float(np.median(spread.peak[particles.used])))
     return _without(
         particles, spread.peak > most, f"hold more than {min(most, 1.0):.0%} of their variance in one pixel"
     )
+
+
+def _few_or_told(particles: Particles, bad: NDArray[np.bool_], what: str, advice: str) -> Particles:
+    """Without the `bad` images where they are few; where not, they are a second set, which a note tells."""
+    if np.mean(bad[particles.used]) <= FEW:
+        return _without(particles, bad, what)
+    note = f"{int(bad[particles.used].sum())} of {int(particles.used.sum())} images {what}: {advice}"
+    return replace(particles, notes=(*particles.notes, note))
 
 
 def _without(particles: Particles, bad: NDArray[np.bool_], what: str) -> Particles:
