@@ -44,19 +44,37 @@ class ResidualMaps:
 @lru_cache(maxsize=4)
 def padded_shells(side: int, device: torch.device) -> Int[torch.Tensor, "{2*side} {2*side} {side}"]:
     """round(2 |q|) on the padded half grid of a cube: shells half a frequency unit wide."""
-    return torch.as_tensor(np.rint(2 * padded_radius(side)).astype(np.int64), device=device)
+    return torch.as_tensor(np.rint(2 * padded_radius(side)).astype(np.int32), device=device)
 
 
 def residual_map(sums: Float[torch.Tensor, "m m d 3"]) -> Float[torch.Tensor, "d d d"]:
     """The residual's density (D, D, D) from complete sums (2D, 2D, D, 3): num / (den + ridge), kernel divided out."""
+    return grid_corrected(quotient_of(sums))[0]
+
+
+def quotient_of(sums: Float[torch.Tensor, "m m d 3"]) -> Float[torch.Tensor, "m m d 2"]:
+    """num / (den + ridge), zero where 2 |q| lies beyond 2 (D/2 - 1) or nothing was seen."""
+    side = sums.shape[2]
+    if sums.device.type != "cpu":
+        return plain_quotient_of(sums)
+    from covaria.estimation.states.kernels import quotient
+
+    shells = padded_shells(side, sums.device)
+    out = torch.empty((*shells.shape, 2))
+    flat = sums.contiguous().view(-1, 3).numpy()
+    quotient(flat, shells.view(-1).numpy(), int(shells[0, 0, -1]) + 1, side - 2, RIDGE, out.view(-1, 2).numpy())
+    return out
+
+
+def plain_quotient_of(sums: Float[torch.Tensor, "m m d 3"]) -> Float[torch.Tensor, "m m d 2"]:
+    """`quotient_of` in plain torch: for devices without a loop of its own."""
     side = sums.shape[2]
     shells = padded_shells(side, sums.device)
     weight = sums[..., 2]
     mean = shell_means(weight, shells, int(shells.max()) + 1)
     denominator = weight + RIDGE * mean.to(weight.dtype)[shells]
-    reached = (shells <= side - 2) & (denominator > 0)  # 2 |q| up to 2 (D/2 - 1)
-    quotient = torch.where(reached[..., None], sums[..., :2] / denominator[..., None], 0.0)
-    return grid_corrected(quotient)[0]
+    reached = (shells <= side - 2) & (denominator > 0)
+    return torch.where(reached[..., None], sums[..., :2] / denominator[..., None], 0.0)
 
 
 def held_out(sums: Float[torch.Tensor, "m m d 3"]) -> HeldOut:

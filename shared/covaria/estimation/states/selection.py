@@ -79,14 +79,13 @@ def whitened(
 
 def losses(
     candidates: Complex[torch.Tensor, "candidate d d d//2+1"],
-    root: Float[torch.Tensor, "d d d//2+1"],
     seen: Complex[torch.Tensor, "d d d//2+1"],
     mask: Float[torch.Tensor, "n n n"],
     band: Band,
 ) -> Float[torch.Tensor, "candidate l l l"]:
-    """J of candidates (K, D, D, D//2+1) (transforms) under every window of a band: (K, L, L, L)."""
+    """J of whitened candidates (K, D, D, D//2+1) (transforms) under every window of a band: (K, L, L, L)."""
     box = candidates.shape[-2]
-    a = band_pass(candidates * root, band)
+    a = band_pass(candidates, band)
     t = band_pass(seen, band)
     voxels = float(box) ** 3 * (box / band.grid) ** 3
     return windowed_sums(mask * a * (a - 2 * t), band.windows) * voxels
@@ -131,13 +130,14 @@ def choose(
     transforms = torch.fft.rfftn(candidates, dim=(-3, -2, -1))
     shift = torch.fft.rfftn(offset)
     judges = (whitened(held[1], shift), whitened(held[0], -shift))
+    judged = [(own * root, seen) for own, (root, seen) in zip(transforms, judges, strict=True)]
     mask_transform = torch.fft.rfftn(mask)
     box = mask.shape[-1]
     total = torch.zeros_like(transforms[:, 0])
     weights, shares = [], []
     for band in radial_bands(box, str(mask.device), N_SELECTION_BANDS):
         here = torch.fft.irfftn(resized_transform(mask_transform, band.grid), s=(band.grid,) * 3).clamp(0, 1)
-        loss = losses(transforms[0], *judges[0], here, band) + losses(transforms[1], *judges[1], here, band)
+        loss = losses(*judged[0], here, band) + losses(*judged[1], here, band)
         mass = windowed_sums(here, band.windows)
         evidence = pooled_evidence(torch.cat([torch.zeros_like(loss[:1]), loss]), mass)
         weight = torch.softmax(-0.5 * (evidence + prior.to(mask.device)[:, None, None, None]), dim=0)
