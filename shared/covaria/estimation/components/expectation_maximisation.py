@@ -33,6 +33,8 @@ COARSE_TOLERANCE, LAST_TOLERANCE = 1e-3, 2e-4
 COARSEST, COARSEST_STEPS, COARSE_STEPS, LAST_STEPS = 8, 5, 3, 6
 TRIALS, TRIAL_STEPS = 2, 4
 """Random starts at each radius that is tried, and steps of each."""
+TRIAL_IMAGES = 10_000
+"""Of each half-set, at most, for trials: a start is refined by all of them."""
 
 
 @dataclass(frozen=True)
@@ -143,14 +145,24 @@ def radii(limit: int, first: int = COARSEST) -> list[int]:
     return [*out, limit]
 
 
+def sampled(problem: Problem, most: int, seed: int) -> Problem:
+    """The same problem with at most `most` images of each of its two sets, drawn by lot."""
+    rng, split = np.random.default_rng(seed), problem.split.copy()
+    for half in (0, 1):
+        left_out = rng.permutation(np.flatnonzero(split == half))[most:]
+        split[left_out] = -1
+    return replace(problem, split=split)
+
+
 def choose_start(problem: Problem, count: int, limit: int, seed: int, name: str) -> LinearModel:
     """The best of several radii and seeds after a few steps, by likelihood gain."""
     levels = radii(limit)
+    few = sampled(problem, TRIAL_IMAGES, seed)
     steps: list[Step] = []
     for radius in sorted({levels[0], levels[min(2, len(levels) - 1)]}):
         for trial in range(TRIALS):
-            start = random_start(problem, count, radius, seed + 1000 * trial)
-            steps.append(_climb(problem, start, TRIAL_STEPS, -np.inf, f"{name}.trial-{len(steps)}"))
+            start = random_start(few, count, radius, seed + 1000 * trial)
+            steps.append(_climb(few, start, TRIAL_STEPS, -np.inf, f"{name}.trial-{len(steps)}"))
     best = steps[int(np.argmax([step.gain for step in steps]))].model
     tried = [(step.model.radius, round(step.gain, 1)) for step in steps]
     problem.log(f"components: start at {best.radius} shells, of {tried}")
