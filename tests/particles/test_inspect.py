@@ -20,6 +20,12 @@ inspect.register(app)
 downsample.register(app)
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The picture goes into the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 def run(*arguments) -> tuple[int, str]:
     """(exit code as the command line would give it, output)."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])

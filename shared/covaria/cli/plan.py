@@ -82,6 +82,16 @@ def describe(request: Request, facts: Facts) -> tuple[list[str], bool]:
     return lines, room
 
 
+def in_short(request: Request, facts: Facts) -> str:
+    """Time, memory and disk in one line."""
+    steps = plan(request, facts)
+    seconds = None if facts.device != "cpu" else sum(step.seconds or 0 for step in steps)
+    time = _about(seconds) or f"not measured on {facts.device}"
+    where, _ = _image_store(facts, _box(request, facts))
+    disk = sum(step.disk_bytes for step in steps)
+    return f"{time} on {facts.cores} cores, images in {where}, {_bytes(disk)} of disk"
+
+
 def _step(stage: StageName, request: Request, facts: Facts) -> Step:
     box, zdims = _box(request, facts), request.reconstruction.zdim
     components = max(zdims)

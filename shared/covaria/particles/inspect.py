@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from covaria.errors import InvalidInput
 from covaria.opening import ANYWHERE, Roots
 from covaria.particles.assemble import assemble, checked_box
 from covaria.particles.cryodrgn.export import Exported, export_pickles, missing_for_ctf, missing_for_poses
 from covaria.particles.metadata import CTF_FIELDS, Metadata
+from covaria.particles.plausible import doubts
 from covaria.particles.read import read_metadata
 from covaria.particles.stacks.locate import LocatedStacks, locate_stacks, search_stacks
 from covaria.particles.stacks.mrc import read_header
+from covaria.particles.verdict import verdict
+from covaria.particles.views import views_of
 from covaria.request.model import IngestOptions
 
 COMPLETE, INCOMPLETE = 0, 1
@@ -59,6 +61,11 @@ def inspect(options: IngestOptions, *, roots: Roots = ANYWHERE, export: Path | N
         particles = assemble(replace(described, metadata=metadata, stacks=stacks), options, roots)
         metadata = replace(metadata, notes=tuple(dict.fromkeys(particles.notes)))
     summary = describe(metadata, used, box=box, stacks=stacks, absent=absent)
+    views = None if metadata.rotations is None else views_of(metadata.rotations[used])
+    summary["views"] = None if views is None else {"text": str(views), **asdict(views)}
+    doubtful = [views.doubt] if views is not None and views.doubt else []
+    summary["doubts"] = [*doubts(metadata, used, no_ctf=options.no_ctf), *doubtful]
+    summary["verdict"] = verdict(summary)
     complete = not (poses_missing or ctf_missing or absent)
     if export is not None:
         exported = export_pickles(metadata, box, export)
@@ -105,36 +112,6 @@ def describe(
         },
         "notes": list(metadata.notes),
     }
-
-
-def render_gallery(images: NDArray[np.float32], rows: NDArray[np.int64], path: Path) -> None:
-    """A picture (.png) of images (n, box, box), each in its own grey range, titled with its row (from 0)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    columns = min(6, len(images))
-    lines = -(-len(images) // columns)
-    figure = Figure(figsize=(1.6 * columns, 1.75 * lines), layout="constrained")
-    for place, (image, row) in enumerate(zip(images, rows, strict=True), start=1):
-        axes = figure.add_subplot(lines, columns, place)
-        low, high = np.percentile(image, (1, 99)) if np.isfinite(image).all() else (0.0, 1.0)
-        axes.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-12), origin="lower")
-        axes.set_title(str(int(row)), fontsize=7)
-        axes.set_axis_off()
-    FigureCanvasAgg(figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-
-
-def gallery(options: IngestOptions, path: Path, *, count: int = 24, roots: Roots = ANYWHERE) -> None:
-    """Write a picture of `count` images spread evenly over the rows in use. Raises MissingFile without stacks."""
-    described = read_metadata(options, roots=roots)
-    stacks = described.stacks or locate_stacks(described.metadata, described.used, options, roots)
-    rows = np.flatnonzero(described.used)
-    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64))]
-    if path.suffix.lower() != ".png":
-        raise InvalidInput("the picture must be a .png", file=path, hint="give a name that ends in .png")
-    render_gallery(stacks.images(stacks.box).read(chosen), chosen, path)
 
 
 def _export_summary(exported: Exported) -> dict[str, Any]:
