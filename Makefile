@@ -60,6 +60,10 @@ notebook: $(VENV)/installed
 	@mkdir -p build/notebook && cp docs/guide/python.ipynb build/notebook
 	cd build/notebook && rm -rf out set && $(abspath $(BIN))/jupyter-execute python.ipynb
 
+# the guide as a site, in build/site; a broken link fails
+site: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: $(VENV)/installed
 	@for file in bench/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 

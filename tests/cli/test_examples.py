@@ -61,7 +61,7 @@ def _shown_lines() -> list[tuple[str, str]]:
         text = file.read_text()
         spans = re.findall(r"`(covaria [a-z][^`\n]*)`", text)
         if file.suffix == ".md":
-            spans += re.findall(r"^    (?:\.venv/bin/)?(covaria [a-z].*)$", text, re.MULTILINE)
+            spans += re.findall(r"^(?:    |exec )?(?:\.venv/bin/)?(covaria [a-z].*)$", text, re.MULTILINE)
         found += [(file.name, span.split("  #")[0].strip()) for span in spans]
     return found
 
