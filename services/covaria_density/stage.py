@@ -76,6 +76,7 @@ def run(job: Job, context: Context) -> None:
         everyone = np.asarray(read_latents(tree, zdim).coordinates, dtype=float)
         write_basins(made, basin_table(basins, everyone, sizes.deviations), basins)
         context.log.info("%d stable states: %s", len(basins), ", ".join(f"{p:.0%}" for p in basins.populations))
+        context.progress("figures", 0, 1, "files")
         draw_all(DensityFigures(tree, made).drawings(made))
         tree.publish(staged, tree.density)
 

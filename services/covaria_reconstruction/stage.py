@@ -23,10 +23,12 @@ from covaria.estimation.reliability.residuals import noise_of_residuals
 from covaria.estimation.sensitivity.survey import Sensitivity, sensitivity
 from covaria.imaging import volumes
 from covaria.imaging.images import Images, read_images
+from covaria.maps.correlation import resolution_at
 from covaria.maps.masks import load_focus_mask, refuse_elsewhere
 from covaria.particles.halves import LEAST_IMAGES
 from covaria.request.model import ReconstructionOptions, Request
 from covaria.running.again import Again
+from covaria.running.console import TOLD
 from covaria.running.passes import Pass
 from covaria.running.room import require_room_for
 from covaria.running.steps import once
@@ -92,7 +94,7 @@ def run(job: Job, context: Context) -> None:
         problem = problem_of(images, mean, passes)
         make = partial(find_components, problem, count, request.seed)
         components = once(passes.context, "components", Components, make)
-        context.log.info(f"components: {components.confirmed} confirmed of {count}")
+        context.log.info(f"components: {components.confirmed} confirmed of {count}", extra=TOLD)
         if options.sensitivity:
             survey = partial(sensitivity, problem, mean.mask, images.pixel_size_angstrom, test_radius(images.box))
             seen = once(passes.context, "sensitivity", Sensitivity, survey)
@@ -103,6 +105,7 @@ def run(job: Job, context: Context) -> None:
             q: embed(rows.statistics, components.eigenvalues, q, spread, weight) for q in sorted(set(options.zdim))
         }
     if context.ranks.first:
+        context.progress("results", 0, 1, "files")
         parts = parts_of(options, images, context.roots)
         write_results(tree, job, particles, images, mean, components, embeddings, rows, refined, source, seen, parts)
         found = findings_of(particles, images, mean, components, refined, seen, parts)
@@ -119,7 +122,9 @@ def settled_mean(images: Images, options: ReconstructionOptions, passes: Pass) -
     images = images.signed(float(mean.data_sign))
     context.log.info(
         f"mean map: data sign {int(images.sign):+d}, contrast spread {float(mean.contrast_sd):.3f}, "
-        f"mask {100 * float((mean.mask > 0.5).mean()):.1f} % of the box"
+        f"mask {100 * float((mean.mask > 0.5).mean()):.1f} % of the box, "
+        f"{resolution_at(mean.fsc, images.pixel_size_angstrom):.1f} angstrom",
+        extra=TOLD,
     )
     return mean, images
 

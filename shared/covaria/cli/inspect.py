@@ -97,9 +97,9 @@ def _draw(asked: IngestOptions, picture: Path) -> None:
 
 def _what_a_run_takes(asked: IngestOptions, summary: Mapping[str, Any]) -> Iterator[str]:
     """Memory, disk and time with the defaults, and the command, where the file can be run."""
-    from covaria.cli.plan import Facts, cores, in_short
+    from covaria.cli.plan import Facts, in_short
     from covaria.request.model import Request
-    from covaria.running.devices import default_memory_bytes, resolve_device
+    from covaria.running.devices import cores, default_memory_bytes, resolve_device
 
     if not summary["verdict"]["ready"]:
         return

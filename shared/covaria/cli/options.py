@@ -27,6 +27,10 @@ Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where to
 MemoryGb = Annotated[
     float | None, typer.Option(help="Memory budget, GB (default: 60 % of what is free).", rich_help_panel=RUNNING)
 ]
+Verbose = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Show every line of run.log too.", rich_help_panel=RUNNING)
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Show no progress.", rich_help_panel=RUNNING)]
 Config = Annotated[
     Path | None,
     typer.Option(metavar="FILE.yaml", help="Options from a file; the command line wins.", is_eager=True,

@@ -1,26 +1,18 @@
-"""`covaria run --dry-run`: the stages, what each makes, and what that takes of memory, disk and time.
-
-Times are a straight line through what was measured on two CPU cores (docs/performance.md): for each image, and once.
-Both grow with the box, the images' part as its square and the rest as its cube.
-"""
+"""`covaria run --dry-run`: the stages, what each makes, and what that takes of memory, disk and time."""
 
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from covaria.request.disk import disk_bytes, volumes
+from covaria.request.duration import stage_seconds
 from covaria.request.model import Request
-from covaria.request.stages import StageName, planned_stages
+from covaria.request.stages import WITHOUT_DEVICE, StageName, planned_stages
 
-MEASURED_BOX, MEASURED_CORES, MEASURED_COMPONENTS, MEASURED_VOLUMES = 64, 2, 10, 26
-CORES_THAT_HELP = 16
-SECONDS_AN_IMAGE: dict[StageName, float] = {"ingest": 0.0001, "reconstruction": 0.0065, "analysis": 0.0017}
-SECONDS_ONCE: dict[StageName, float] = {"reconstruction": 15.0, "density": 10.0, "analysis": 34.0}
 KEPT_SHARE = 3
 """The images take a third of the memory, else they go to a scratch file."""
 
@@ -50,7 +42,8 @@ class Step:
 
 def plan(request: Request, facts: Facts) -> list[Step]:
     """The stages that would run, in their order."""
-    return [_step(stage, request, facts) for stage in planned_stages(request)]
+    seconds = stage_seconds(request, used=facts.used, box=_box(request, facts), cores=facts.cores)
+    return [_step(stage, request, facts, seconds[stage]) for stage in planned_stages(request)]
 
 
 def describe(request: Request, facts: Facts) -> tuple[list[str], bool]:
@@ -92,7 +85,7 @@ def in_short(request: Request, facts: Facts) -> str:
     return f"{time} on {facts.cores} cores, images in {where}, {_bytes(disk)} of disk"
 
 
-def _step(stage: StageName, request: Request, facts: Facts) -> Step:
+def _step(stage: StageName, request: Request, facts: Facts, seconds: float) -> Step:
     box, zdims = _box(request, facts), request.reconstruction.zdim
     components = max(zdims)
     if stage == "ingest":
@@ -111,21 +104,8 @@ def _step(stage: StageName, request: Request, facts: Facts) -> Step:
         made = f"{volumes(request)} volumes of {box}^3"
         makes = f"{options.n_clusters} centres, {paths} of {options.n_vols_along_path}: {made}"
     disk = disk_bytes(stage, request, total=facts.total, box=box, downsampled=box != facts.box)
-    return Step(stage, makes, disk, _seconds(stage, request, facts))
-
-
-def _seconds(stage: StageName, request: Request, facts: Facts) -> float | None:
-    if facts.device != "cpu" and stage not in ("ingest", "density"):
-        return None
-    size = _box(request, facts) / MEASURED_BOX
-    work = 1.0
-    if stage == "reconstruction":
-        work = 0.2 if request.reconstruction.only_mean else max(request.reconstruction.zdim) / MEASURED_COMPONENTS
-    elif stage == "analysis":
-        work = volumes(request) / MEASURED_VOLUMES
-    once = SECONDS_ONCE.get(stage, 0.0) * (1.0 if stage == "density" else work * size**3)
-    images = SECONDS_AN_IMAGE.get(stage, 0.0) * facts.used * work * size**2
-    return (once + images) * MEASURED_CORES / min(facts.cores, CORES_THAT_HELP)
+    measured = facts.device == "cpu" or stage in WITHOUT_DEVICE
+    return Step(stage, makes, disk, seconds if measured else None)
 
 
 def _box(request: Request, facts: Facts) -> int:
@@ -164,8 +144,3 @@ def _about(seconds: float | None) -> str:
     if seconds < 90:
         return f"about {max(round(seconds), 1)} s"
     return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

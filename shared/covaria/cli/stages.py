@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
@@ -41,67 +41,91 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done and what it takes.", rich_help_panel=RUNNING)
     ] = False,
+    verbose: o.Verbose = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Particles in, ensemble out: all stages, resuming what an interrupted run left."""
     request = build_request(options.values["out"], options)
     if dry_run:
         _tell_plan(request, options, device, memory_gb)
         return
-    _execute("run", STAGES, request, options, device, memory_gb)
+    _execute("run", STAGES, request, options, Told(device, memory_gb, verbose=verbose, quiet=quiet))
 
 
 @takes("out", "ingest", "seed", "overwrite")
-def ingest(options: Chosen, memory_gb: o.MemoryGb = None, config: o.Config = None) -> None:
+def ingest(
+    *,
+    options: Chosen,
+    memory_gb: o.MemoryGb = None,
+    config: o.Config = None,
+    verbose: o.Verbose = False,
+    quiet: o.Quiet = False,
+) -> None:
     """Read, check and downsample the particles: the first stage alone."""
     request = build_request(options.values["out"], options, None, ("ingest",))
-    _execute("ingest", ("ingest",), request, options, "auto", memory_gb)
+    _execute("ingest", ("ingest",), request, options, Told("auto", memory_gb, verbose=verbose, quiet=quiet))
 
 
 @takes("reconstruction", "seed", "overwrite")
 def reconstruct(
+    *,
     out: o.Finished,
     options: Chosen,
     device: o.Device = "auto",
     memory_gb: o.MemoryGb = None,
     config: o.Config = None,
+    verbose: o.Verbose = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Mean map, mask, noise, principal components, contrasts and latent coordinates of an ingested OUT.
 
     Options that are not given are those of OUT's last run.
     """
     request = build_request(out, options, stored_request(out), ("reconstruction",))
-    _execute("reconstruct", ("reconstruction",), request, options, device, memory_gb)
+    told = Told(device, memory_gb, verbose=verbose, quiet=quiet)
+    _execute("reconstruct", ("reconstruction",), request, options, told)
 
 
 @takes("density", "seed", "overwrite", without=("density.enabled",))
-def density(out: o.Finished, options: Chosen, memory_gb: o.MemoryGb = None, config: o.Config = None) -> None:
+def density(
+    *,
+    out: o.Finished,
+    options: Chosen,
+    memory_gb: o.MemoryGb = None,
+    config: o.Config = None,
+    verbose: o.Verbose = False,
+    quiet: o.Quiet = False,
+) -> None:
     """The conformational density of a reconstructed OUT."""
     # Asked for by name, even where the earlier run had --no-density.
     asked = replace(options, given={**options.given, "density.enabled": True})
     request = build_request(out, asked, stored_with_motion(out), ("density",))
-    _execute("density", ("density",), request, options, "auto", memory_gb)
+    _execute("density", ("density",), request, options, Told("auto", memory_gb, verbose=verbose, quiet=quiet))
 
 
 @takes("analysis", "seed", "overwrite", renamed={"analysis.zdim": "zdim", "analysis.name": "name"})
 def analyze(
+    *,
     out: o.Finished,
     options: Chosen,
     device: o.Device = "auto",
     memory_gb: o.MemoryGb = None,
     config: o.Config = None,
+    verbose: o.Verbose = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Clusters, volumes of states, paths and plots of a reconstructed OUT, in OUT/analysis_<zdim>."""
     stored = stored_with_motion(out)
     stored["analysis"] = dict(stored.get("analysis", {})) | {"output": None, "name": None}
     request = build_request(out, options, stored, ("analysis",))
-    _execute("analyze", ("analysis",), request, options, device, memory_gb)
+    _execute("analyze", ("analysis",), request, options, Told(device, memory_gb, verbose=verbose, quiet=quiet))
 
 
 def _tell_plan(request: Request, options: Chosen, device: str, memory_gb: float | None) -> None:
     """Everything is read that says what the run takes, and refused as the run would; nothing is written."""
-    from covaria.cli.plan import Facts, cores, describe
+    from covaria.cli.plan import Facts, describe
     from covaria.particles import read_particles
-    from covaria.running.devices import default_memory_bytes, resolve_device
+    from covaria.running.devices import cores, default_memory_bytes, resolve_device
 
     look_at_inputs(request, options.flags)
     particles = read_particles(request.ingest)
@@ -117,9 +141,19 @@ def _tell_plan(request: Request, options: Chosen, device: str, memory_gb: float 
         raise typer.Exit(1)
 
 
-def _execute(
-    command: str, stages: tuple[StageName, ...], request: Request, options: Chosen, device: str, memory_gb: float | None
-) -> None:
+@dataclass(frozen=True)
+class Told:
+    """How a command is to run, beside what its request says."""
+
+    device: str
+    memory_gb: float | None
+    verbose: bool
+    quiet: bool
+
+
+def _execute(command: str, stages: tuple[StageName, ...], request: Request, options: Chosen, told: Told) -> None:
+    from rich.console import Console
+
     from covaria.job.ownership import stage_folder
     from covaria.operations.one_machine import run_stages
 
@@ -130,7 +164,9 @@ def _execute(
         stages if alone else None,
         command=command,
         command_line=shlex.join(["covaria", *sys.argv[1:]]),
-        device=device,
-        memory_bytes=None if memory_gb is None else int(memory_gb * 1e9),
+        device=told.device,
+        memory_bytes=None if told.memory_gb is None else int(told.memory_gb * 1e9),
+        console=Console(quiet=True) if told.quiet else None,
+        verbose=told.verbose,
     )
     print_summary(request.out, stage_folder(stages[0], request) if alone else None)

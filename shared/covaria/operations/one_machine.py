@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from platform import node
 
@@ -18,6 +19,7 @@ from covaria.job.ownership import refuse_finished, refuse_foreign, to_renew
 from covaria.job.process import Process
 from covaria.messages.work import Work
 from covaria.plain import printable
+from covaria.request.duration import Leg, legs_of
 from covaria.request.identity import job_identity, stage_fingerprint
 from covaria.request.model import Request
 from covaria.request.stages import WITHOUT_DEVICE, in_order, planned_stages
@@ -26,6 +28,7 @@ from covaria.running.bookkeeping import run_stage
 from covaria.running.console import patient_console
 from covaria.running.context import stage_context
 from covaria.running.room import require_room
+from covaria.running.run_line import RunLine
 from covaria.running.stopper import Stopper
 from covaria.settings import Settings
 from covaria.stage import Job
@@ -45,11 +48,13 @@ def run_stages(
     device: str = "auto",
     memory_bytes: int | None = None,
     console: Console | None = None,
+    verbose: bool = False,
 ) -> Tree:
     """Run `stages` (default: all that the request plans) in this process, resuming what an earlier run left.
 
-    OUT's lease is held meanwhile. Raises RefusedOutput for an OUT that is finished (without request.overwrite), not
-    ours, or worked on by another; Interrupted, Cancelled, and what the stages raise.
+    The console shows one line of progress and warnings, with `verbose` the log too. OUT's lease is held meanwhile.
+    Raises RefusedOutput for an OUT that is finished (without request.overwrite), not ours, or worked on by another;
+    Interrupted, Cancelled, and what the stages raise.
     """
     whole_run = stages is None
     chosen = planned_stages(request) if stages is None else tuple(stages)
@@ -59,16 +64,20 @@ def run_stages(
     refuse_foreign(tree)
     refuse_finished(tree, request, chosen, whole_run=whole_run)
     require_room(tree.out, 0, "a run")
-    with Stopper(console) as stopper, holding(tree, console) as held_tree:
+    with Stopper(console) as stopper, RunLine(console, chosen) as line, holding(tree, console) as held_tree:
         refuse_finished(tree, request, chosen, whole_run=whole_run)
         former = None if whole_run else Books.of(held_tree, chosen)
         job_id = _note_request(held_tree, request, chosen, command, command_line, whole_run=whole_run)
 
         def run_one(name: str, job: Job) -> None:
+            if whole_run:
+                line.plan(_legs_known(held_tree, job.request))
+            line.begin(name)
             with stage_context(
                 held_tree, name, stage_fingerprint(name, job.request),
                 device="cpu" if name in WITHOUT_DEVICE else resolved,
                 memory_bytes=memory_bytes, console=console, stopper=stopper,
+                listeners=(partial(line.hear, name),), said=line.said, verbose=verbose,
             ) as context:  # fmt: skip
                 run_stage(name, job, context)
 
@@ -80,6 +89,16 @@ def run_stages(
                 former.put_back()
             raise
     return tree
+
+
+def _legs_known(tree: Tree, request: Request) -> list[Leg]:
+    """What the run goes through; nothing before its particles are read."""
+    from covaria.particles import load
+
+    if not tree.particles.is_file():
+        return []
+    particles = load(tree.particles)
+    return legs_of(request, used=int(particles.used.sum()), box=particles.box, cores=devices.cores())
 
 
 def _note_request(

@@ -11,6 +11,7 @@ from covaria.job.ownership import is_done, prune, stage_folder
 from covaria.plain import explain
 from covaria.request.model import Request
 from covaria.running import devices
+from covaria.running.console import TOLD
 from covaria.running.context import StageContext
 from covaria.stage import Job, load_stage
 from covaria.tree import Tree, record
@@ -62,7 +63,7 @@ def run_stage(name: str, job: Job, context: StageContext) -> None:
     else:
         state["status"] = "succeeded"
         tree.pen.remove(tree.checkpoints(name))
-        context.log.info("done in %.1f s", time.monotonic() - began)
+        context.log.info("done in %.1f s", time.monotonic() - began, extra=TOLD)
     finally:
         images, seconds = context.report.images, time.monotonic() - began
         state |= {

@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from rich.console import Console
-from rich.progress import ProgressColumn, Task
-from rich.text import Text
 from typing_extensions import override
 
 from covaria.plain import printable
@@ -46,14 +45,6 @@ def patient_console() -> Console:
     return Console(file=PatientStream())  # type: ignore[arg-type]
 
 
-class RateColumn(ProgressColumn):
-    """Units for each second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f} {task.fields['unit']}/s" if speed else "", style="cyan")
-
-
 class LineFormatter(logging.Formatter):
     """timestamp level stage message; a traceback follows on its own lines."""
 
@@ -65,13 +56,33 @@ class LineFormatter(logging.Formatter):
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
 
-class ConsoleHandler(logging.Handler):
-    """The lines of run.log above the progress bars, without tracebacks (those are in the log file)."""
+TOLD = {"told": True}
+"""Extra of a log line that people see also where they did not ask for all lines."""
 
-    def __init__(self, console: Console) -> None:
+
+class ScreenFormatter(logging.Formatter):
+    """Local time, stage and message, the level only where it matters; no traceback (that is in run.log)."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(f"%(asctime)s %(shown)s{stage}: %(message)s", "%H:%M:%S")
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        record.shown = "" if record.levelno <= logging.INFO else f"{record.levelname} "
+        return super().format(record).split("\nTraceback", 1)[0]
+
+
+class ConsoleHandler(logging.Handler):
+    """Lines of run.log on the screen: warnings, and what is TOLD; with `verbose` all. `said` hears of each."""
+
+    def __init__(self, console: Console, said: Callable[[], None], *, verbose: bool) -> None:
         super().__init__()
-        self._console = console
+        self._console, self._said, self._verbose = console, said, verbose
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        return self._verbose or record.levelno > logging.INFO or getattr(record, "told", False)
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = self.format(record).split("\nTraceback", 1)[0]
-        self._console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(self.format(record)), markup=False, highlight=False, soft_wrap=True)
+        self._said()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -15,9 +16,10 @@ from rich.console import Console
 from covaria.errors import Cancelled, Interrupted
 from covaria.opening import ANYWHERE, Roots
 from covaria.running.checkpoints import NothingKept, NpzCheckpoints
-from covaria.running.console import ConsoleHandler, LineFormatter
+from covaria.running.console import ConsoleHandler, LineFormatter, ScreenFormatter
 from covaria.running.devices import default_memory_bytes
 from covaria.running.ranks import ALONE
+from covaria.running.run_line import RunLine
 from covaria.running.step_report import StepReport
 from covaria.running.stopper import Stopper
 from covaria.stage import Checkpoints, Ranks
@@ -74,10 +76,16 @@ def stage_context(
     stopper: Stopper,
     roots: Roots = ANYWHERE,
     listeners: tuple[Listener, ...] = (),
+    said: Callable[[], None] = lambda: None,
+    verbose: bool = True,
 ) -> Iterator[StageContext]:
-    """The context of a stage with its books in OUT: log, checkpoints, the cancel file. `listeners` hear first."""
+    """The context of a stage with its books in OUT: log, checkpoints, the cancel file. `listeners` hear first.
+
+    On the console: with `verbose` every line of the log, else warnings and what people are told; `said` hears of each.
+    """
     with ExitStack() as stack:
-        log, report = stack.enter_context(_logged(stage, console, _stage_log(tree, stage)))
+        screen = ConsoleHandler(console, said, verbose=verbose)
+        log, report = stack.enter_context(_logged(stage, screen, _stage_log(tree, stage)))
         yield StageContext(
             stage, tree, fingerprint, device, memory_bytes or default_memory_bytes(),
             NpzCheckpoints(tree, stage, fingerprint), log, report,
@@ -97,31 +105,33 @@ def bookless_context(
     stopper: Stopper,
 ) -> Iterator[StageContext]:
     """The context of a computation over a finished OUT, which stays as it is: its lines go to `log_file`."""
-    with _logged(name, console, logging.FileHandler(log_file, encoding="utf-8")) as (log, report):
-        yield StageContext(
-            name, tree, "", device, memory_bytes or default_memory_bytes(), NothingKept(), log, report,
-            (report, _Stops(name, stopper, None)),
-        )  # fmt: skip
+    with RunLine(console, (name,)) as line:
+        screen = ConsoleHandler(console, line.said, verbose=False)
+        with _logged(name, screen, logging.FileHandler(log_file, encoding="utf-8")) as (log, report):
+            line.begin(name)
+            yield StageContext(
+                name, tree, "", device, memory_bytes or default_memory_bytes(), NothingKept(), log, report,
+                (partial(line.hear, name), report, _Stops(name, stopper, None)),
+            )  # fmt: skip
 
 
 @contextmanager
-def _logged(stage: str, console: Console, file: logging.Handler) -> Iterator[tuple[logging.Logger, StepReport]]:
+def _logged(stage: str, screen: ConsoleHandler, file: logging.Handler) -> Iterator[tuple[logging.Logger, StepReport]]:
     log = logging.getLogger(f"covaria.run.{stage}")
-    handlers = [file, ConsoleHandler(console)]
-    report = StepReport(stage, log, console)
+    handlers = [file, screen]
+    report = StepReport(log)
+    file.setFormatter(LineFormatter(stage))
+    screen.setFormatter(ScreenFormatter(stage))
     for handler in handlers:
-        handler.setFormatter(LineFormatter(stage))
         log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
     log.addFilter(report.before_line)
-    report.bars.start()
     try:
         yield log, report
     finally:
         report.log_passes()
         log.removeFilter(report.before_line)
-        report.bars.stop()
         for handler in handlers:
             log.removeHandler(handler)
             handler.close()

@@ -99,6 +99,11 @@ def environment(device: str) -> dict[str, Any]:
     }
 
 
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _cuda_devices() -> int:
     try:
         import torch

@@ -1,15 +1,10 @@
-"""Progress as bars on the terminal and as one line of the log for each finished step."""
+"""One line of the log for each finished step."""
 
 from __future__ import annotations
 
 import logging
 import time
 from dataclasses import dataclass, replace
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-from covaria.running.console import RateColumn
 
 
 @dataclass(frozen=True)
@@ -26,24 +21,18 @@ class _Passes:
 class StepReport:
     """Hears the progress of one stage."""
 
-    def __init__(self, stage: str, log: logging.Logger, console: Console) -> None:
+    def __init__(self, log: logging.Logger) -> None:
         self.images = 0
         """The largest number of images that a step went through."""
-        self._stage, self._log = stage, log
-        self._steps: dict[str, tuple[TaskID, float]] = {}
+        self._log = log
+        self._steps: dict[str, float] = {}
+        """When each began."""
         self._passes: _Passes | None = None
-        self.bars = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn(),
-            console=console, disable=not console.is_terminal,
-        )  # fmt: skip
 
     def __call__(self, step: str, done: int, total: int, unit: str) -> None:
-        """Show a step's progress; its end is logged before the next line."""
+        """A step's end is logged before the next line."""
         now = time.monotonic()
-        if step not in self._steps:
-            self._steps[step] = (self.bars.add_task(f"{self._stage}: {step}", total=total, unit=unit), now)
-        task, started = self._steps[step]
-        self.bars.update(task, completed=done, total=total)
+        started = self._steps.setdefault(step, now)
         if unit == "images":
             self.images = max(self.images, total)
         if done >= total:
@@ -52,7 +41,6 @@ class StepReport:
             passes = self._passes or _Passes(step, unit)
             self._passes = replace(passes, count=passes.count + 1, units=passes.units + total,
                                    seconds=passes.seconds + now - started)  # fmt: skip
-            self.bars.remove_task(task)
             del self._steps[step]
 
     def log_passes(self) -> None:

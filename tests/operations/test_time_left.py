@@ -1,0 +1,120 @@
+"""How long is left: right within 30 % after the first tenth, at any pace, and whatever a run leaves out."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from covaria.request.duration import Leg, legs_of
+from covaria.request.model import Request
+from covaria.running.run_line import RunLine
+from covaria.running.time_left import TimeLeft
+
+
+def request(**parts: object) -> Request:
+    return Request.model_validate({"out": "out", "ingest": {"particles": "p.star"}} | parts)
+
+
+def played(legs: list[Leg], pace: float) -> list[tuple[float, float]]:
+    """(share of the time, foreseen total over the true one) in a run of pace x what was planned."""
+    total, left, began = pace * sum(leg.seconds for leg in legs), TimeLeft(legs), 0.0
+    told = []
+    for leg in legs:
+        for share in (0.0, 0.25, 0.5, 0.75):
+            now = began + share * pace * leg.seconds
+            left.hear(leg.stage, leg.step, share if leg.counted else 0.0, now)
+            told.append((now / total, (now + (left.left(now) or 0.0)) / total))
+        began += pace * leg.seconds
+    return told
+
+
+RECORDED = (
+    (0.7, "ingest", ""), (1.2, "reconstruction", ""), (1.9, "reconstruction", "reading images"),
+    (7.4, "reconstruction", "mean"), (11.5, "reconstruction", "contrast"), (13.9, "reconstruction", "mean"),
+    (14.6, "reconstruction", "components at 8 shells"), (17.8, "reconstruction", "components at 15 shells"),
+    (42.3, "reconstruction", "confirmation"), (42.6, "reconstruction", "components at 8 shells"),
+    (68.8, "reconstruction", "confirmation"), (69.1, "reconstruction", "components at 15 shells"),
+    (75.2, "reconstruction", "residuals"), (75.4, "reconstruction", "components at 15 shells"),
+    (79.0, "reconstruction", "embedding"), (86.1, "density", ""), (86.3, "density", "deconvolve"),
+    (89.2, "analysis", ""), (92.8, "analysis", "states"), (122.3, "analysis", "state volumes"),
+    (148.9, "analysis", "figures"), (153.9, "", ""),
+)  # fmt: skip
+"""When each step began in a run of 400 images of 32 pixels, zdim 1,2,4: CPU seconds of a busy machine."""
+
+
+def test_a_recorded_run_is_foreseen_within_thirty_percent_after_a_tenth() -> None:
+    asked = request(reconstruction={"zdim": (1, 2, 4)}, analysis={"n_clusters": 6})
+    left, total = TimeLeft(legs_of(asked, used=400, box=32, cores=2)), RECORDED[-1][0]
+    for (began, stage, step), (ended, *_) in pairwise(RECORDED):
+        left.hear(stage, step, 0.0, began)
+        for now in (began, (began + ended) / 2, ended - 0.01):
+            foreseen = now + (left.left(now) or 0.0)
+            if now > total / 10:
+                assert 0.7 < foreseen / total < 1.3, (now, foreseen)
+
+
+@pytest.mark.parametrize("pace", [1.0, 4.0, 0.25])
+def test_after_a_tenth_the_total_is_right_within_thirty_percent(pace: float) -> None:
+    legs = legs_of(request(), used=20_000, box=128, cores=2)
+    for share, ratio in played(legs, pace):
+        if share > 0.1:
+            assert 0.7 < ratio < 1.3, (share, ratio)
+
+
+def test_what_a_run_leaves_out_counts_no_more() -> None:
+    legs = [Leg("reconstruction", "", 1.0), Leg("reconstruction", "components", 10.0),
+            Leg("reconstruction", "embedding", 5.0), Leg("density", "", 100.0), Leg("analysis", "", 2.0)]  # fmt: skip
+    left = TimeLeft(legs)
+    left.hear("reconstruction", "components at 8 shells", 0.1, 1.0)
+    assert left.left(1.0) == pytest.approx(117, rel=0.01)
+    left.hear("analysis", "", 0.0, 11.0)
+    assert left.left(11.0) == pytest.approx(2, rel=0.5)
+
+
+def test_the_plan_grows_with_the_set_and_stops_with_the_mean() -> None:
+    def seconds(parts: dict[str, object], **facts: int) -> float:
+        return sum(leg.seconds for leg in legs_of(request(**parts), **{"used": 10_000, "box": 64, "cores": 2} | facts))
+
+    assert seconds({}, used=20_000) > 1.3 * seconds({})
+    assert 2 < seconds({}, box=128) / seconds({}) < 8
+    assert seconds({"reconstruction": {"only_mean": True}}) < 0.3 * seconds({})
+
+
+def test_a_plain_line_breaks_the_silence_and_says_all() -> None:
+    said = io.StringIO()
+    legs = [Leg("ingest", "", 10.0), Leg("density", "", 10.0)]
+    with RunLine(Console(file=said, width=200), ("ingest", "density"), legs, renew_s=0.01, silence_s=0.1) as line:
+        line.begin("ingest")
+        line.hear("ingest", "check images", 5, 40, "images")
+        time.sleep(0.5)
+    lines = said.getvalue().splitlines()
+    assert 2 <= len(lines) <= 5
+    assert lines[0].startswith("stage 1/2 ingest, check images 5 of 40 images: 0.") and " left, " in lines[0]
+    assert lines[0].endswith(" GB") and threading.active_count() >= 1
+
+
+def test_nothing_is_printed_while_others_print_and_nothing_when_quiet() -> None:
+    for console, own in ((Console(file=io.StringIO(), width=200), True), (Console(quiet=True), False)):
+        with RunLine(console, ("ingest",), renew_s=0.01, silence_s=0.1) as line:
+            line.begin("ingest")
+            for _ in range(10):
+                time.sleep(0.03)
+                if own:
+                    line.said()
+        if own:
+            assert console.file.getvalue() == ""  # type: ignore[attr-defined]
+
+
+def test_a_terminal_sees_one_line(tmp_path: Path) -> None:
+    said = io.StringIO()
+    console = Console(file=said, force_terminal=True, width=120)
+    with RunLine(console, ("ingest", "density"), [Leg("ingest", "", 1.0)], renew_s=0.01) as line:
+        line.begin("density")
+        time.sleep(0.1)
+    assert "stage 2/2 density" in said.getvalue() and "left" not in said.getvalue().split("density")[0]
