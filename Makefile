@@ -3,9 +3,11 @@
 # PYTHON       the interpreter that makes .venv (3.11 or newer)
 # TORCH_INDEX  where torch comes from; empty: pip's own index. For a CPU-only or a CUDA build: the
 #              index address that PyTorch's installation page names for your system
+# PROCESSES    how many the tests run in (2)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH_INDEX ?=
+PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
@@ -36,7 +38,7 @@ demo: $(VENV)/installed
 
 # ---- what a developer runs
 test: $(VENV)/installed rabbitmq
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses $(PROCESSES) --dist loadgroup --cov --cov-report=term $(PYTEST)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -13,6 +13,12 @@ pytest_plugins = ["covaria_shapes", "covaria_broker", "covaria_site"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one folder stay in one process: what they share is made once."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.path.relative_to(REPOSITORY / "tests").parts[0]))
+
+
 def shared_data(*parts: str) -> Path:
     """The reference data folder (or a path in it); skips the test where the data are not on this machine.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,6 +70,10 @@ def _part(annotation: Any) -> type[Part]:
     return type("Mistaken", (Part,), {"__annotations__": {"field": Annotated[annotation, Option("help", "panel")]}})
 
 
+def repr_without_addresses(annotation: Any) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", str(annotation))
+
+
 @pytest.mark.parametrize(
     "annotation",
     [
@@ -82,7 +87,7 @@ def _part(annotation: Any) -> type[Part]:
         object,
         BaseModel,
     ],
-    ids=str,
+    ids=repr_without_addresses,
 )
 def test_a_path_that_does_not_say_its_kind_cannot_be_declared(annotation: Any) -> None:
     with pytest.raises(TypeError, match=r"Mistaken\.field"):

@@ -102,6 +102,19 @@ def test_a_fault_is_said_once_and_the_next_look_goes_on(
     assert len(jobs(cluster)) == 1
 
 
+def test_jobs_that_end_at_once_are_not_queued_for_ever(cluster: Path) -> None:
+    found, refused = launcher(2), []
+    for _ in range(30):
+        try:
+            found.step()
+        except SlurmRefused as error:
+            refused.append(str(error))
+        book = [job | {"state": "FAILED"} for job in jobs(cluster)]
+        (cluster / "jobs.json").write_text(json.dumps(book))
+    assert "without taking a message" in refused[0]
+    assert 6 <= len(jobs(cluster)) <= 10, "three times two, and now and then a trial"
+
+
 @pytest.mark.parametrize(
     "wrong", [{"options": ("-p",)}, {"options": ("--x y",)}, {"time": "soon"}, {"image": Path("/no.sif")}]
 )

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from covaria.cli import application
-from covaria.cli.states import read_end, read_points
+from covaria.cli.points import read_end, read_points
 from covaria.errors import CovariaError, InvalidInput, MissingFile
 from covaria.maps import read_volume
 from covaria.tree import AnalysisTree

@@ -13,6 +13,10 @@ from covaria.operations.slurm import Resources, Slurm, SlurmRefused
 
 log = logging.getLogger(__name__)
 
+MOST_FRUITLESS = 3
+TRIED_AGAIN_EVERY = 20
+"""Looks after which one more job is tried."""
+
 
 @dataclass
 class Launcher:
@@ -30,6 +34,10 @@ class Launcher:
     log_file: str = "slurm-%j.out"
     slurm: Slurm = field(default_factory=Slurm)
     _said: str = ""
+    _added: bool = False
+    _ready: int = 0
+    _fruitless: int = 0
+    """Looks in a row that found all our jobs gone and no message taken."""
 
     @property
     def name(self) -> str:
@@ -50,11 +58,26 @@ class Launcher:
         jobs = self.slurm.jobs(self.name)
         if jobs.stuck:
             raise SlurmRefused(str(jobs), hint=f"`squeue --name {self.name} --long`; cancel them, or ask for less")
+        self._look_for_fruit(ready, jobs.waiting + jobs.running)
         missing = wanted(ready, jobs.waiting, jobs.running, self.most, self.jobs_each)
         found = [self.slurm.submit(self.name, self.command(), self.resources, self.log_file) for _ in range(missing)]
+        self._added, self._ready = bool(found), ready
         if found:
             log.info("%d messages wait for %s: queued Slurm jobs %s", ready, self.stage, ", ".join(found))
         return found
+
+    def _look_for_fruit(self, ready: int, alive: int) -> None:
+        """Jobs that end at once would be queued for ever. Raises SlurmRefused, and lets a few through now and then."""
+        if alive or ready < self._ready:
+            self._fruitless = 0
+        elif self._added or self._fruitless >= MOST_FRUITLESS:
+            self._fruitless += 1
+        if self._fruitless >= MOST_FRUITLESS and self._fruitless % TRIED_AGAIN_EVERY:
+            self._added = False
+            where = "is covaria on the node's PATH, or --image given? do the nodes reach the broker?"
+            raise SlurmRefused(
+                f"the last {MOST_FRUITLESS} jobs ended without taking a message", hint=f"read {self.log_file}; {where}"
+            )
 
     def patient_step(self) -> None:
         """The same; what fails is said once, and tried again at the next look."""
