@@ -136,9 +136,11 @@ class Slurm:
 def script_of(command: Sequence[str]) -> str:
     """A batch script that passes Slurm's request to stop on, and queues itself again where its command can resume."""
     return f"""#!/bin/sh
+child= asked=
+trap 'asked=yes; [ -z "$child" ] || kill -TERM "$child"' TERM
 {shlex.join(command)} &
 child=$!
-trap 'kill -TERM "$child"' TERM
+[ -z "$asked" ] || kill -TERM "$child"
 wait "$child"
 code=$?
 while kill -0 "$child" 2>/dev/null; do
