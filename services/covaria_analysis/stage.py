@@ -106,7 +106,7 @@ def hand_out(tree: Tree, out: AnalysisTree, clusters: Clusters, context: Context
     parts = {number: out.center_particles(number) for number in range(len(clusters.centers))}
     notes = []
     try:
-        labels = clusters.labels[particle_files.load(tree.particles, context.roots).lead_of_row]
+        labels = particle_files.load(tree.particles, context.roots).in_source(clusters.labels)
         write_parts(source_of(tree, roots=context.roots), labels, parts, context.roots)
     except (InvalidInput, MissingFile) as error:
         notes = [f"the clusters' particles were not written: {error}"]

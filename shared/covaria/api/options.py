@@ -26,6 +26,7 @@ class RunOptions(TypedDict, total=False):
     amplitude_contrast: float | None
     symmetry: str | None
     class_number: int | None
+    tomograms: str | PathLike[str] | None
     ntilts: int | None
     dose_per_tilt: float | None
     angle_per_tilt: float | None

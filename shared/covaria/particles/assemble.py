@@ -15,7 +15,7 @@ from covaria.particles.bounds import PIXEL_SIZE, outside
 from covaria.particles.independence import objects
 from covaria.particles.metadata import Metadata, RowCheck, Shifts
 from covaria.particles.model import ContrastTransfer, Particles
-from covaria.particles.read import Described, read_metadata
+from covaria.particles.read import Described, read_metadata, rows_of_file
 from covaria.particles.row_files import read_halfsets
 from covaria.particles.stacks.locate import LocatedStacks, locate_stacks
 from covaria.particles.symmetry import expand
@@ -53,7 +53,8 @@ def assemble(described: Described, options: IngestOptions, roots: Roots = ANYWHE
     metadata = metadata.with_notes(*_modelled(metadata, ctf, used))
     half_set = metadata.half_set
     if options.halfsets is not None:
-        half_set = read_halfsets(options.halfsets, metadata.count, roots)
+        of_file = read_halfsets(options.halfsets, rows_of_file(metadata), roots)
+        half_set = of_file if metadata.file_row is None else of_file[metadata.file_row]
         _refuse_unassigned(half_set, used, options.halfsets)
     none = np.full(metadata.count, -1, dtype=np.int64)
     together, dependent = objects(metadata, stacks, used)
@@ -71,6 +72,7 @@ def assemble(described: Described, options: IngestOptions, roots: Roots = ANYWHE
         images=stacks.images(box, metadata.gain),
         together=together,
         particle=metadata.particle,
+        by_stack=metadata.file_row is not None,
         notes=(*metadata.notes, *dependent),
     )
 

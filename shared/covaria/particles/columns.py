@@ -74,7 +74,7 @@ _RELION: dict[tuple[Role, str], str] = {
         ChromaticAberration EnergyLoss ConvergenceCone LensStability LongitudinalDisplacement TransversalDisplacement
         HighTension""",
     ("harmless", "one body's pose in a multi-body refinement is that of the row"): "BodyStarFile BodyMaskName",
-    ("refused", "a table of tilt series"): """
+    ("refused", "particles of tomograms: read with --tomograms, refused without"): """
         TomoName TomoTiltSeriesName TomoTiltSeriesStarFile TomoParticleName TomoParticleId TomoVisibleFrames
         TomoSubTomosAre2DStacks TomoSubtomogramBinning TomoSubtomogramRot TomoSubtomogramTilt TomoSubtomogramPsi
         TomoTiltSeriesPixelSize TomoManifoldIndex TomoTomogramsFile TomoParticlesFile TomoFrameCount TomoHand

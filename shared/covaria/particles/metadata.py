@@ -47,6 +47,8 @@ class RowCheck:
     hint: str
     about: Literal["poses", "ctf", "image"] = "image"
     """Which part of the metadata it is about: what another file or option replaces need not be right."""
+    file_row: NDArray[np.int64] | None = None
+    """(N,) the row of the file (from 0) that each row here comes from, where it is another."""
 
     def enforce(self, used: NDArray[np.bool_]) -> None:
         """Raise InvalidInput for the first bad row in use."""
@@ -54,9 +56,22 @@ class RowCheck:
         if len(rows):
             more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
             found = self.found(int(rows[0])) if callable(self.found) else self.found
-            raise InvalidInput(
-                f"{found}{more}", file=self.file, row=int(rows[0]) + 1, column=self.column, hint=self.hint
-            )
+            row = int(rows[0] if self.file_row is None else self.file_row[rows[0]]) + 1
+            raise InvalidInput(f"{found}{more}", file=self.file, row=row, column=self.column, hint=self.hint)
+
+
+def of_images(
+    file_row: NDArray[np.int64] | None, of_file: list[RowCheck], others: tuple[RowCheck, ...]
+) -> tuple[RowCheck, ...]:
+    """Checks of the file's rows, and others of images (N,), as checks of images that name the file's rows."""
+    if file_row is None:
+        return (*of_file, *others)
+    spread = [replace(check, bad=check.bad[file_row], found=_spread(check.found, file_row)) for check in of_file]
+    return tuple(replace(check, file_row=file_row) for check in (*spread, *others))
+
+
+def _spread(found: str | Callable[[int], str], file_row: NDArray[np.int64]) -> str | Callable[[int], str]:
+    return (lambda row: found(int(file_row[row]))) if callable(found) else found
 
 
 @dataclass(frozen=True)
@@ -120,6 +135,8 @@ class Metadata:
     dose: NDArray[np.float64] | None = None
     particle: NDArray[np.int64] | None = None
     """(N,) code of the particle that each image of a tilt series shows; None where each is a particle of its own."""
+    file_row: NDArray[np.int64] | None = None
+    """(N,) row of the file that each image comes from; None: its own."""
     aberrations: tuple[Aberration, ...] = ()
     """Those that the image model leaves out."""
     checks: tuple[RowCheck, ...] = ()

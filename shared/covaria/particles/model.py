@@ -84,6 +84,8 @@ class Particles:
     """(N,) rows of one number share pixels or are one object: they belong into one half-set. None: all independent."""
     particle: NDArray[np.int64] | None = None
     """(N,) code of the particle that each image of a tilt series shows. None: each is a particle of its own."""
+    by_stack: bool = False
+    """The source has a row for each particle (by code), not for each image."""
     notes: tuple[str, ...] = field(default=())
     """What a user should know: what was undone, images left out, which rule found the stacks."""
 
@@ -117,6 +119,12 @@ class Particles:
         lead = first[self.particle]
         result: NDArray[np.int64] = np.where(lead < 0, own, lead)
         return result
+
+    def in_source(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values (N, ..) of the leads as those of the source's rows, symmetry copies one after another."""
+        if self.particle is None or not self.by_stack:
+            return values[self.lead_of_row]
+        return values[self.lead_of_row[np.unique(self.particle, return_index=True)[1]]]
 
     def with_images(self, images: ImageStack, pixel_size_angstrom: float) -> Particles:
         """The same particles on another (downsampled) stack: box, pixel size and translations in pixels follow."""

@@ -19,6 +19,7 @@ from covaria.particles.row_files import read_index
 from covaria.particles.stacks.locate import LocatedStacks, plain_stacks
 from covaria.particles.stacks.mrc import COMPRESSED
 from covaria.particles.star.relion import CLASS, read_relion
+from covaria.particles.star.tomograms import read_tomograms
 from covaria.particles.symmetry import point_group
 from covaria.particles.tilts import with_tilts
 from covaria.request.model import IngestOptions
@@ -59,6 +60,8 @@ def read_metadata(options: IngestOptions, *, roots: Roots = ANYWHERE) -> Describ
     if options.symmetry:
         point_group(options.symmetry)  # a wrong name is refused before anything is read
     kind = kind_of(options.particles)
+    if kind != "star" and options.tomograms is not None:
+        raise InvalidInput("tomograms belong to a .star file", file=options.particles, hint="leave --tomograms out")
     if kind != "cs" and options.passthrough:
         raise InvalidInput(
             "passthrough files belong to a .cs file", file=options.particles, hint="leave --passthrough out"
@@ -76,7 +79,8 @@ def read_metadata(options: IngestOptions, *, roots: Roots = ANYWHERE) -> Describ
 
 def _of_kind(kind: str, options: IngestOptions, roots: Roots, stacks: LocatedStacks | None) -> Metadata:
     if kind == "star":
-        return read_relion(options.particles, roots)
+        tomograms = None if options.tomograms is None else read_tomograms(options.tomograms, roots)
+        return read_relion(options.particles, roots, tomograms)
     if kind == "cs":
         return read_cryosparc(options.particles, options.passthrough, roots, class_number=options.class_number)
     assert stacks is not None
@@ -107,9 +111,8 @@ def used_rows(metadata: Metadata, options: IngestOptions, roots: Roots = ANYWHER
     """(N,) True for rows left by --ind, --class and --n-images. Raises InvalidInput when none is left."""
     used = np.ones(metadata.count, dtype=bool)
     if options.ind is not None:
-        rows = read_index(options.ind, metadata.count, roots)
-        used[:] = False
-        used[rows] = True
+        rows = read_index(options.ind, rows_of_file(metadata), roots)
+        used = _of_images(np.isin(np.arange(rows_of_file(metadata)), rows), metadata)
         if not len(rows):
             raise InvalidInput("selects no particle", file=options.ind, hint="leave --ind out to use all")
     if options.class_number is not None:
@@ -124,6 +127,16 @@ def used_rows(metadata: Metadata, options: IngestOptions, roots: Roots = ANYWHER
     if options.n_images is not None:
         used[np.flatnonzero(used)[options.n_images :]] = False
     return used
+
+
+def rows_of_file(metadata: Metadata) -> int:
+    """How many rows the particle file has."""
+    return metadata.count if metadata.file_row is None else int(metadata.file_row[-1]) + 1
+
+
+def _of_images(of_file: NDArray[np.bool_], metadata: Metadata) -> NDArray[np.bool_]:
+    """(N,) of what is true of rows of the file."""
+    return of_file if metadata.file_row is None else of_file[metadata.file_row]
 
 
 def _of_class(metadata: Metadata, number: int) -> NDArray[np.bool_]:

@@ -39,7 +39,7 @@ def save(path: Path, particles: Particles, pen: Pen = FREE) -> None:
     if images.gain is not None:
         arrays["gain"] = images.gain
     if particles.particle is not None:
-        arrays["particle"] = particles.particle
+        arrays |= {"particle": particles.particle, "by_stack": np.bool_(particles.by_stack)}
     if images.resampling is not None:
         arrays |= {f"resampling_{entry.name}": getattr(images.resampling, entry.name) for entry in fields(Resampling)}
     arrays |= {
@@ -90,6 +90,7 @@ def load(path: Path, roots: Roots = ANYWHERE) -> Particles:
             ),
             images=images,
             particle=arrays.get("particle"),
+            by_stack=bool(arrays.get("by_stack", False)),
             notes=tuple(str(note) for note in arrays["notes"]),
             **{name: arrays[name] for name in ARRAYS},
         )

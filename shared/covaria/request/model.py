@@ -100,6 +100,11 @@ class IngestOptions(Part):
         Field(ge=0, le=10**6, exclude_if=lambda value: value is None),
         Option("Only the particles of this 3-D class, with its poses.", READING, flags=("--class", "--class-number")),
     ] = None
+    tomograms: Annotated[
+        InputFile | None,
+        Field(exclude_if=lambda value: value is None),
+        Option("RELION 5's tomograms.star, where each particle is a stack of 2-D tilt images.", READING),
+    ] = None
     ntilts: Annotated[
         int | None,
         Field(ge=1, le=1000, exclude_if=lambda value: value is None),

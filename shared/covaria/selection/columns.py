@@ -45,13 +45,14 @@ class RunColumns:
         return found
 
     def whole(self, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(N,) every row of the particles whose row in `used` is kept (N,)."""
-        return np.asarray(keep[self.particles.lead_of_row])
+        """Every row of the source, and of its copies, whose particle's row in `used` is kept (N,)."""
+        return self.particles.in_source(keep)
 
     @cached_property
     def source_rows(self) -> int:
         """Rows of the source: symmetry copies of the run's first ones follow them."""
-        return len(self.particles) // self.copies
+        rows = self.particles.count if self.particles.by_stack else len(self.particles)
+        return rows // self.copies
 
     @cached_property
     def sizes(self) -> ComponentSizes:
@@ -137,6 +138,9 @@ class RunColumns:
 
     def _of_copies(self, values: Values) -> Values:
         """A value for each row of the run: symmetry copies of the source lie one after another."""
+        particle = self.particles.particle
+        if particle is not None and self.particles.by_stack and len(values) == self.source_rows:
+            return np.tile(values, self.copies)[particle]
         if len(self.particles) % len(values):
             raise InvalidInput(f"has {len(values)} rows for {len(self.particles)} of the run", file=self.tree.particles)
         return np.tile(values, len(self.particles) // len(values))

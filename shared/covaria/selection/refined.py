@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from covaria.errors import InvalidInput
 from covaria.opening import ANYWHERE, Roots
 from covaria.particles.common_grid import recorded_shifts
 from covaria.particles.cryosparc.poses import with_poses
@@ -46,6 +47,12 @@ class PosedSource:
     def read(ingest: IngestOptions, roots: Roots = ANYWHERE) -> PosedSource:
         """Raises InvalidInput, MissingFile."""
         kind = kind_of(ingest.particles)
+        if ingest.tomograms is not None:
+            raise InvalidInput(
+                "poses of single tilts cannot be written back to particles of tomograms",
+                file=ingest.particles,
+                hint="leave --refine-poses out, or give the series that `covaria downsample` writes of them",
+            )
         rows: StarRows | CsRows | None = None
         if ingest.poses is None and kind == "star":
             rows = StarRows(ingest.particles, roots)

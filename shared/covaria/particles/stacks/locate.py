@@ -220,7 +220,7 @@ def _refuse_unnumbered(metadata: Metadata, headers: list[StackHeader], stacks: N
                 f"{headers[number].count} images",
                 file=metadata.source,
                 column=metadata.named("image"),
-                hint="number the images; RELION 5 writes a stack of all tilts for each particle, which is not read",
+                hint="number the images; where they are stacks of tilts, give --tomograms",
             )
 
 

@@ -13,13 +13,24 @@ from covaria.errors import InvalidInput
 from covaria.opening import ANYWHERE, Roots
 from covaria.particles.bounds import ctf_checks, euler_check
 from covaria.particles.columns import unknown_note, unknown_relion
-from covaria.particles.metadata import Grouping, Metadata, RowCheck, Shifts, codes_of, not_finite, without_neutral
+from covaria.particles.metadata import (
+    Grouping,
+    Metadata,
+    RowCheck,
+    Shifts,
+    codes_of,
+    not_finite,
+    of_images,
+    without_neutral,
+)  # fmt: skip
 from covaria.particles.rotations import matrices_from_euler
 from covaria.particles.star import optics as optics_groups
 from covaria.particles.star.grammar import read_star
 from covaria.particles.star.optics import Optics, applied, magnification, phases, read_optics
+from covaria.particles.star.rows import half_sets, norm_gain
 from covaria.particles.star.table import StarTable, shorten
-from covaria.particles.star.tilts import EXPOSURE, PARTICLE, refuse_tomography, tilt_series
+from covaria.particles.star.tilts import EXPOSURE, PARTICLE, TiltSeries, refuse_tomography, tilt_series
+from covaria.particles.star.tomograms import Tomograms, images_of
 
 ANGLES = ("_rlnAngleRot", "_rlnAngleTilt", "_rlnAnglePsi")
 ORIGINS_ANGSTROM = ("_rlnOriginXAngst", "_rlnOriginYAngst")
@@ -83,26 +94,25 @@ def find_tables(tables: list[StarTable], source: Path) -> StarParticles:
     return StarParticles(table, optics[0] if optics else None)
 
 
-def read_relion(source: Path, roots: Roots = ANYWHERE) -> Metadata:
-    """A particle STAR file's metadata. Raises InvalidInput."""
+def read_relion(source: Path, roots: Roots = ANYWHERE, tomograms: Tomograms | None = None) -> Metadata:
+    """A particle STAR file's metadata, of `tomograms` a row for each image. Raises InvalidInput."""
     tables = read_star(source, roots)
     found = find_tables(tables, source)
     table = found.particles
-    refuse_tomography(tables, table, source)
+    if tomograms is None:
+        refuse_tomography(tables, table, source)
     faults: list[RowCheck] = []
-    columns = table.columns(_texts(table), _numbers(table), faults)
+    columns, file_row = _columns(table, faults, tomograms, source)
     count = len(columns[IMAGE])
-    if count == 0:
-        raise InvalidInput("holds no particles", file=source, hint="the selection that wrote it was empty")
     optics = read_optics(found.optics, columns, count, source)
     odd_phase, even_phase = phases(optics, source)
     stacks = _image_names(columns[IMAGE], source)
     rotations, shifts, pose_checks, pose_notes = _poses(columns, source)
     ctf = _ctf(columns, optics)
-    tilts = tilt_series(columns, ctf, source)
-    half_set, half_checks = _half_sets(columns.get(SUBSET), source)
+    tilts = tilt_series(columns, ctf, source) if file_row is None else TiltSeries(file_row, columns[EXPOSURE], ())
+    half_set, half_checks = half_sets(columns.get(SUBSET), source, SUBSET)
     micrograph, micrograph_names = codes_of(columns[MICROGRAPH]) if MICROGRAPH in columns else (None, ())
-    gain, gain_checks = _gain(columns.get(NORM), source)
+    gain, gain_checks = norm_gain(columns.get(NORM), source, NORM)
     labels = [*table.labels, *(found.optics.labels if found.optics is not None else ())]
     return Metadata(
         source=source,
@@ -115,7 +125,7 @@ def read_relion(source: Path, roots: Roots = ANYWHERE) -> Metadata:
         column_names=COLUMNS | {"rotations": ", ".join(label for label in ANGLES if label not in columns)},
         optics_group=optics.of_row,
         optics_names=optics.names,
-        in_optics_groups=found.optics is not None and optics_groups.PIXEL_SIZE in found.optics,
+        in_optics_groups=file_row is None and found.optics is not None and optics_groups.PIXEL_SIZE in found.optics,
         half_set=half_set,
         micrograph=micrograph,
         micrograph_names=micrograph_names,
@@ -134,13 +144,24 @@ def read_relion(source: Path, roots: Roots = ANYWHERE) -> Metadata:
         dose=tilts.dose if tilts else None,
         particle=tilts.particle if tilts else None,
         magnification=magnification(optics),
-        checks=(
-            *faults, *optics.checks, stacks.check, *pose_checks,
+        file_row=file_row,
+        checks=of_images(file_row, faults, (
+            *optics.checks, stacks.check, *pose_checks,
             *ctf_checks(ctf, source, CTF_COLUMNS, angles="degree"), *half_checks, *gain_checks,
             *(tilts.checks if tilts else ()),
-        ),
+        )),
         notes=(*optics.notes, *pose_notes, *unknown_note(unknown_relion(labels), source.name)),
     )  # fmt: skip
+
+
+def _columns(
+    table: StarTable, faults: list[RowCheck], tomograms: Tomograms | None, source: Path
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64] | None]:
+    """The columns that are read, of `tomograms` a row for each image and the file's row of each."""
+    columns = table.columns(_texts(table), _numbers(table), faults)
+    if not len(columns[IMAGE]):
+        raise InvalidInput("holds no particles", file=source, hint="the selection that wrote it was empty")
+    return (columns, None) if tomograms is None else images_of(tomograms, table, columns, source)
 
 
 def _texts(table: StarTable) -> list[str]:
@@ -234,30 +255,6 @@ def _ctf(columns: dict[str, NDArray[Any]], optics: Optics) -> dict[str, NDArray[
         if values is not None:
             ctf[name] = np.deg2rad(values) if name in IN_DEGREES else values
     return without_neutral(ctf)
-
-
-def _half_sets(subset: NDArray[np.float64] | None, source: Path) -> tuple[NDArray[np.int8] | None, list[RowCheck]]:
-    if subset is None:
-        return None, []
-    known = (subset == 1) | (subset == 2)
-    hint = "correct it, remove the column, or give --halfsets"
-    check = RowCheck(~known, source, SUBSET, "a half-set is neither 1 nor 2", hint)
-    return np.where(known, subset - 1, -1).astype(np.int8), [check]
-
-
-def _gain(norm: NDArray[np.float64] | None, source: Path) -> tuple[NDArray[np.float32] | None, list[RowCheck]]:
-    """RELION divides an image by its norm correction and multiplies by the average; ours is the median."""
-    if norm is None:
-        return None, []
-    usable = np.isfinite(norm) & (norm > 0)
-    check = RowCheck(
-        ~usable, source, NORM, lambda row: f"a normalisation of {norm[row]:g}", "correct it, or remove the column"
-    )
-    if not usable.any():  # written by a program that does not know it
-        return None, []
-    if np.ptp(norm[usable]) == 0:
-        return None, [check]
-    return (np.median(norm[usable]) / np.where(usable, norm, 1.0)).astype(np.float32), [check]
 
 
 def _filaments(tube: NDArray[np.float64] | None, micrograph: NDArray[np.int64] | None) -> tuple[Grouping, ...]:

@@ -18,7 +18,8 @@ from covaria.particles.columns import RELION
 from covaria.particles.metadata import RowCheck, codes_of
 from covaria.particles.star.table import StarTable
 
-HINT = (
+TOMOGRAMS = "give RELION 5's tomograms.star with --tomograms where each has a stack of 2-D images; else "
+HINT = TOMOGRAMS + (
     "export the particles as series of 2-D images, a row for each tilt with _rlnGroupName, poses and defocus "
     "(Warp: ts_export_particles --2d; M: 2-D particle series)"
 )
