@@ -23,6 +23,7 @@ MODULES = (
     "mask",
     "postprocess",
     "export",
+    "external",
     "verify",
     "replay",
     "report",

@@ -18,6 +18,7 @@ EXAMPLES = {
     "verify": "covaria verify out",
     "replay": "covaria replay out -o again",
     "postprocess": "covaria postprocess states/state000_half1_unfil.mrc states/state000_half2_unfil.mrc -o sharp",
+    "external": "covaria external out --latents z.pkl -o out-drgn --n-clusters 10",
     "export": "covaria export out --layout recovar-0.4.5 -o out-recovar",
     "report": "covaria report out",
     "plots": "covaria plots out",

@@ -146,7 +146,8 @@ class ReconstructionFigures:
 
     def overview(self, path: Path) -> object:
         count = len(self.parameters.s)
-        variance = max(k for k in (4, 10, 20, count) if k <= count and self.source.variance(k).is_file())
+        there = [k for k in (4, 10, 20) if self.source.variance(k).is_file()]
+        variance = next((k for k in there if k >= count), there[-1])
         shown = range(min(SHOWN, count))
         return plots.plot_volumes_overview(
             path,

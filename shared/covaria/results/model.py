@@ -45,6 +45,18 @@ def write_half_models(tree: Tree, halves: tuple[LinearModel, LinearModel]) -> No
     atomic.save_npz(tree.half_components, arrays)
 
 
+def read_half_means(tree: Tree) -> np.ndarray:
+    """Each half-set's own regularised mean, (2, D, D, D) densities. Raises MissingFile and InvalidInput."""
+    path = tree.half_components
+    if not path.is_file():
+        raise MissingFile("is not there", file=path, hint=RECONSTRUCT_FIRST)
+    with np.load(path, allow_pickle=False) as stored:
+        if not {"mean_half1", "mean_half2"} <= set(stored):
+            raise InvalidInput("lacks the half-sets' means", file=path, hint=RECONSTRUCT_AGAIN)
+        means: np.ndarray = np.stack([stored["mean_half1"], stored["mean_half2"]])
+    return means
+
+
 def read_half_models(tree: Tree, zdim: int, box: int) -> tuple[LinearModel, LinearModel]:
     """The first `zdim` components of each half-set and its mean, densities. Raises MissingFile and InvalidInput."""
     path = tree.half_components

@@ -74,6 +74,7 @@ class Tree(OwnState, Documents):
     metadata = Entry(
         "model/metadata.json", "reconstruction", "model", "box, voxel size, zdims, source, files of model/"
     )
+    external = Entry("model/external.json", "reconstruction", "model", "latents from elsewhere: their file and columns")
     half_components = Entry(
         "model/half_components.npz", "reconstruction", "model", "mean and components of each half-set"
     )

@@ -56,29 +56,53 @@ def regress_on_latents(
 
     Regularised by the half-sets' FSC in each shell, or as the estimator's own are (`by_place`: `shrinkage`).
     """
-    half = RegressionSums(problem, latents, contrasts)
-    pair = (half, half.empty())
-    problem.passes.named("regression").sum(problem.images, pair, split=problem.split)
     count = latents.shape[1]
-    halves = [volumes.completed(one.grid, count).cpu().numpy() for one in pair]
-    both = halves[0] + halves[1]
+    sums = _sums(problem, latents, contrasts)
+    own = _own(sums, count) * problem.mask
     result: np.ndarray
-    shell = padded_shell_means(both[..., 2 * count])[1]
-    diagonal = [
-        2 * count + int(np.flatnonzero((pair[0].pairs[0] == k) & (pair[0].pairs[1] == k))[0]) for k in range(count)
-    ]
-    density = np.stack([0.5 * padded_shell_means(both[..., d])[0] for d in diagonal])
-    floor = density * 1e-2
-    own = [_solve(half, count, floor, shell) * problem.mask for half in halves]
     if by_place:
-        pair_of_own = torch.as_tensor(np.stack(own), dtype=torch.float32)
-        result = shrunk(pair_of_own, torch.as_tensor(problem.mask, dtype=torch.float32)).numpy().mean(0)
+        result = _by_place(own, problem.mask).mean(0)
         return result
+    both = sums[0] + sums[1]
+    density, shell = _density(both, count)
     curves = np.stack([fsc(a, b) for a, b in zip(*own, strict=True)])
     snr = np.stack([signal_to_noise(curve.copy()) for curve in curves])
     snr = np.concatenate([snr, np.zeros((count, density.shape[1] - snr.shape[1]))], 1)
     result = _solve(both, count, density / np.maximum(snr, 1e-4), shell) * problem.mask
     return result
+
+
+def regress_halves(problem: Problem, latents: np.ndarray, contrasts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each half-set's own components (2, K, D, D, D): as they are, and shrunk as the estimator's own (`shrinkage`)."""
+    own = _own(_sums(problem, latents, contrasts), latents.shape[1]) * problem.mask
+    return own, _by_place(own, problem.mask)
+
+
+def _sums(problem: Problem, latents: np.ndarray, contrasts: np.ndarray) -> list[np.ndarray]:
+    half = RegressionSums(problem, latents, contrasts)
+    pair = (half, half.empty())
+    problem.passes.named("regression").sum(problem.images, pair, split=problem.split)
+    return [volumes.completed(one.grid, latents.shape[1]).cpu().numpy() for one in pair]
+
+
+def _density(both: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of one half-set, the mean weight of each latent in each shell (K, shells); the shell of every voxel."""
+    first, second = np.triu_indices(count)
+    diagonal = 2 * count + np.flatnonzero(first == second)
+    shell = padded_shell_means(both[..., 2 * count])[1]
+    return np.stack([0.5 * padded_shell_means(both[..., d])[0] for d in diagonal]), shell
+
+
+def _own(sums: list[np.ndarray], count: int) -> np.ndarray:
+    density, shell = _density(sums[0] + sums[1], count)
+    return np.stack([_solve(half, count, density * 1e-2, shell) for half in sums])
+
+
+def _by_place(own: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    found: np.ndarray = shrunk(
+        torch.as_tensor(own, dtype=torch.float32), torch.as_tensor(mask, dtype=torch.float32)
+    ).numpy()
+    return found
 
 
 def _solve(sums: np.ndarray, count: int, precision: np.ndarray, shell: np.ndarray) -> np.ndarray:
