@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import starfile
 
 from covaria.estimation.latents.model import Latents
 from covaria.particles import load
@@ -73,3 +76,50 @@ def finished_fixture(dataset: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session", name="plain")
 def plain_fixture(finished: Callable[..., Tree], dataset: Path) -> Tree:
     return finished(dataset / "particles.star", downsample=None)
+
+
+def written_as(dataset: Path, folder: Path, name: str) -> Path:
+    """The set's STAR file as other programs write it, beside its stack."""
+    folder.mkdir(exist_ok=True)
+    tables = starfile.read(dataset / "particles.star")
+    optics, particles = tables["optics"], tables["particles"]
+    if name == "stacks":
+        half = len(particles) // 2
+        for number in (1, 2):
+            shutil.copyfile(dataset / "particles.mrcs", folder / f"stack{number}.mrcs")
+        particles["rlnImageName"] = [f"{row + 1:06d}@stack{1 + (row >= half)}.mrcs" for row in range(len(particles))]
+    else:
+        shutil.copyfile(dataset / "particles.mrcs", folder / "particles.mrcs")
+    path = folder / f"{name}.star"
+    if name in ("stacks", "expanded"):
+        copies = 2 if name == "expanded" else 1  # relion_particle_symmetry_expand repeats rows with other angles
+        table = particles.loc[particles.index.repeat(copies)].reset_index(drop=True)
+        if copies == 2:
+            table.loc[1::2, "rlnAngleRot"] += 180
+        starfile.write({"optics": optics, "particles": table}, path)
+        return path
+    row = optics.iloc[0]
+    table = particles.drop(columns=["rlnOpticsGroup", "rlnOriginXAngst", "rlnOriginYAngst"])
+    for axis in "XY":
+        table[f"rlnOrigin{axis}"] = particles[f"rlnOrigin{axis}Angst"] / row["rlnImagePixelSize"]
+    for label in ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"):
+        table[label] = row[label]
+    table["rlnDetectorPixelSize"], table["rlnMagnification"] = 1e-4 * row["rlnImagePixelSize"] * 1e4, 1e4
+    lines = [f"_{label} #{k}" for k, label in enumerate(table.columns, 1)]
+    rows = ["\t".join(map(str, values)) for values in table.itertuples(index=False)]
+    if name == "cistem":  # comment first, one block without a name, values in wide columns
+        rows = ["   ".join(f"{value!s:>14}" for value in values) for values in table.itertuples(index=False)]
+        lines = ["# Written by cisTEM", "", "data_", "", "loop_", *lines, "#  IMAGE  ANGLES", *rows, ""]
+    else:  # Scipion: its own columns, quoted texts
+        table["rlnImageId"], table["sciComment"] = np.arange(len(table)), "'picked twice'"
+        lines = [f"_{label} #{k}" for k, label in enumerate(table.columns, 1)]
+        rows = [" ".join(map(str, values)) for values in table.itertuples(index=False)]
+        lines = ["# version 30001", "data_particles", "loop_", *lines, *rows, ""]
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture(scope="session", name="dialect")
+def dialect_fixture(dataset: Path) -> Callable[[Path, str], Path]:
+    """`dialect(folder, name)`: the set as another program writes it."""
+    return partial(written_as, dataset)

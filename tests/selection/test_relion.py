@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import mrcfile
@@ -12,8 +13,13 @@ import pytest
 import starfile
 
 from covaria.particles.star.subset import StarRows
+from covaria.selection.apply import selected
+from covaria.selection.columns import RunColumns
+from covaria.selection.handoff import source_of, source_rows, write_subset
+from covaria.selection.model import Where
 from covaria.simulation.dataset import SimulationOptions, simulate
 from covaria.simulation.ensemble import BUILT_IN
+from covaria.tree import Tree
 
 pytestmark = pytest.mark.skipif(shutil.which("relion_reconstruct") is None, reason="relion is not installed")
 COUNT, BOX = 120, 32
@@ -56,3 +62,22 @@ def test_reconstruct_makes_the_map_of_the_rows(folder: Path) -> None:
     nearly, even = (float(np.corrcoef(maps["particles"], maps[name])[0, 1]) for name in ("nearly", "even"))
     assert nearly > 0.99
     assert 0.8 < even < nearly
+
+
+@pytest.mark.parametrize("name", ["stacks", "expanded"])
+def test_relion_takes_the_subset_of_a_run(
+    finished: Callable[..., Tree], dialect: Callable[[Path, str], Path], tmp_path: Path, name: str
+) -> None:
+    """Of a downsampled run on several stacks, or on symmetry copies: the original rows and images."""
+    source = dialect(tmp_path / "source", name)
+    tree = finished(source, downsample=16)
+    ingest = source_of(tree)
+    table = RunColumns(tree, ingest)
+    keep = source_rows(selected(Where(expression="cluster < 2 and p_empty < 0.85"), table), table.copies)
+    write_subset(source.parent, ingest, keep)
+    relion("star_handler", "--i", "particles.star", "--o", "read.star", folder=source.parent)
+    read = starfile.read(source.parent / "read.star", always_dict=True)
+    names = [line.split()[0] for line in source.read_text().splitlines() if "@" in line]
+    assert read["particles"]["rlnImageName"].tolist() == [name for name, kept in zip(names, keep, strict=True) if kept]
+    relion("reconstruct", "--i", "particles.star", "--o", "map.mrc", "--ctf", folder=source.parent)
+    assert mrcfile.read(source.parent / "map.mrc").shape == (BOX,) * 3

@@ -87,50 +87,11 @@ def test_what_is_not_there_is_refused(plain: Tree, options: dict[str, object], w
     assert re.search(words, str(refusal.value), re.DOTALL)
 
 
-def dialect(dataset: Path, folder: Path, name: str) -> Path:
-    """The set's STAR file as other programs write it, beside its stack."""
-    folder.mkdir(exist_ok=True)
-    tables = starfile.read(dataset / "particles.star")
-    optics, particles = tables["optics"], tables["particles"]
-    if name == "stacks":
-        half = len(particles) // 2
-        for number in (1, 2):
-            shutil.copyfile(dataset / "particles.mrcs", folder / f"stack{number}.mrcs")
-        particles["rlnImageName"] = [f"{row + 1:06d}@stack{1 + (row >= half)}.mrcs" for row in range(len(particles))]
-    else:
-        shutil.copyfile(dataset / "particles.mrcs", folder / "particles.mrcs")
-    path = folder / f"{name}.star"
-    if name in ("stacks", "expanded"):
-        copies = 2 if name == "expanded" else 1  # relion_particle_symmetry_expand repeats rows with other angles
-        table = particles.loc[particles.index.repeat(copies)].reset_index(drop=True)
-        if copies == 2:
-            table.loc[1::2, "rlnAngleRot"] += 180
-        starfile.write({"optics": optics, "particles": table}, path)
-        return path
-    row = optics.iloc[0]
-    table = particles.drop(columns=["rlnOpticsGroup", "rlnOriginXAngst", "rlnOriginYAngst"])
-    for axis in "XY":
-        table[f"rlnOrigin{axis}"] = particles[f"rlnOrigin{axis}Angst"] / row["rlnImagePixelSize"]
-    for label in ("rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"):
-        table[label] = row[label]
-    table["rlnDetectorPixelSize"], table["rlnMagnification"] = 1e-4 * row["rlnImagePixelSize"] * 1e4, 1e4
-    lines = [f"_{label} #{k}" for k, label in enumerate(table.columns, 1)]
-    rows = ["\t".join(map(str, values)) for values in table.itertuples(index=False)]
-    if name == "cistem":  # comment first, one block without a name, values in wide columns
-        rows = ["   ".join(f"{value!s:>14}" for value in values) for values in table.itertuples(index=False)]
-        lines = ["# Written by cisTEM", "", "data_", "", "loop_", *lines, "#  IMAGE  ANGLES", *rows, ""]
-    else:  # Scipion: its own columns, quoted texts
-        table["rlnImageId"], table["sciComment"] = np.arange(len(table)), "'picked twice'"
-        lines = [f"_{label} #{k}" for k, label in enumerate(table.columns, 1)]
-        rows = [" ".join(map(str, values)) for values in table.itertuples(index=False)]
-        lines = ["# version 30001", "data_particles", "loop_", *lines, *rows, ""]
-    path.write_text("\n".join(lines))
-    return path
-
-
 @pytest.mark.parametrize("name", ["stacks", "expanded", "cistem", "scipion"])
-def test_rows_of_every_dialect_go_back(finished: Callable[..., Tree], dataset: Path, tmp_path: Path, name: str) -> None:
-    path = dialect(dataset, tmp_path / "source", name)
+def test_rows_of_every_dialect_go_back(
+    finished: Callable[..., Tree], dialect: Callable[[Path, str], Path], tmp_path: Path, name: str
+) -> None:
+    path = dialect(tmp_path / "source", name)
     tree = finished(path, downsample=None)
     rows = subset_of(tree, tmp_path / "subset", Where(expression="cluster == 1 and p_empty < 0.5"))
     total = len(rows_of(path))

@@ -68,6 +68,7 @@ def subset(
     said = Said(cluster, basin, where, box, polygon, near, along, nearest, within, index, selection)
     whole = _joined(list(said.conditions(table)), n_random, seed, invert=invert)
     keep = source_rows(table.whole(selected(whole, table)), table.copies)
+    table.forget()
     if not keep.any():
         raise InvalidInput("no particle fulfils the conditions", hint="loosen them")
     new = NewFolder(

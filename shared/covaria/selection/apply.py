@@ -67,14 +67,18 @@ def inside_polygon(points: NDArray[np.float64], corners: NDArray[np.float64]) ->
     """
     for first, second in _crossings(corners):
         raise InvalidInput(f"the polygon's sides {first + 1} and {second + 1} cross", hint="draw it without a crossing")
-    inside: Mask = np.zeros(len(points), bool)
-    x, y = points.T
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    near = np.flatnonzero(((points >= low) & (points <= high)).all(axis=1))
+    rows = near[np.argsort(points[near, 1], kind="stable")]
+    x, y = points[rows].T
+    inside = np.zeros(len(rows), bool)
     for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        if y0 == y1:
-            continue
-        between = (y0 > y) != (y1 > y)
-        inside ^= between & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0))
-    return inside
+        side = slice(*np.searchsorted(y, sorted((y0, y1)), side="left"))  # of all points those at this side's height
+        if y0 != y1:
+            inside[side] ^= x[side] < x0 + (y[side] - y0) * (x1 - x0) / (y1 - y0)
+    found: Mask = np.zeros(len(points), bool)
+    found[rows] = inside
+    return found
 
 
 def _crossings(corners: NDArray[np.float64]) -> Iterator[tuple[int, int]]:

@@ -64,6 +64,11 @@ class RunColumns:
             self._kept[name] = self._maker(name)()
         return {name: self._kept[name] for name in names}
 
+    def forget(self) -> None:
+        """Give back what was read: of a million particles a gigabyte. What is asked for again is read again."""
+        self._kept.clear()
+        self.source = SourceColumns(self.source.ingest, self.source.roots)
+
     @property
     def names(self) -> tuple[str, ...]:
         """Every column that there is, the run's own first."""

@@ -77,7 +77,7 @@ def _rows_among(data: bytes, lines: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which of the lines between the places `lines` hold values (neither blank nor a comment)."""
     view = np.frombuffer(data, np.uint8)
     found = np.zeros(len(lines) - 1, bool)
-    step = 1 << 16
+    step = 1 << 13
     for begin in range(0, len(found), step):
         part = lines[begin : begin + step + 1]
         filled = np.flatnonzero(~BLANK[view[part[0] : part[-1]]]) + part[0]

@@ -126,7 +126,7 @@ class StarTable:
                 na_filter=False,
                 quoting=3,
                 engine="c",
-                low_memory=False,
+                low_memory=True,  # in pieces: the types are given, so they agree
                 encoding_errors="surrogateescape",
             )
         except (ValueError, pandas.errors.ParserError):
