@@ -1,8 +1,10 @@
 """The hot loops as fractions of their floors, all measured in the same run (1 is the floor: nothing can be faster).
 
-    python bench/bench_loops.py [--box 64] [--images 1000] [--channels 1 10 50] [--device cpu] [--keep]
+    python bench/bench_loops.py [--box 64] [--images 1000] [--channels 1 10 50] [--device cpu] [--keep] [--before REV]
 
-It fails where a fraction is a fifth below the one kept in floors.json; --keep keeps those of this run.
+It fails where a fraction is a fifth below the one kept in floors.json; --keep keeps those of this run. --before runs
+the bench of another revision of the repository as well, and says how many times faster each loop has become. On a CPU
+times are CPU time over the number of threads: other programs on the machine take none of it.
 
 A loop's floor is the larger of two times: its arithmetic at the rate of a large matrix product (float32), and the bytes
 that it must move, each once, at the speed of a large copy. For project and backproject these are the pixels and, for
@@ -12,9 +14,13 @@ each image, every voxel that its slice touches, read (and, for backproject, writ
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -43,6 +49,7 @@ class Machine:
         self.device = device
         self.floors = Floors(device.partition(":")[0])
         self.box = 0
+        self.times: dict[str, float] = {}
         source, target = (torch.ones(1 << 26, device=device) for _ in range(2))
         self.bytes = 2 * FLOAT * source.numel() / self.seconds(lambda: target.copy_(source))
         matrix = torch.rand(2048, 2048, device=device)
@@ -52,17 +59,49 @@ class Machine:
         """The best of a few runs after a first one."""
         best = float("inf")
         for _ in range(times + 1):
-            start = time.perf_counter()
+            start = self._clock()
             call()
-            if self.device.startswith("cuda"):
-                torch.cuda.synchronize()
-            best = min(best, time.perf_counter() - start)
+            best = min(best, self._clock() - start)
         return best
+
+    def _clock(self) -> float:
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize()
+            return time.perf_counter()
+        return time.process_time() / torch.get_num_threads()
 
     def row(self, name: str, seconds: float, moved: float, operations: float, images: int) -> str:
         floor = max(moved / self.bytes, operations / self.operations)
         self.floors.add(f"{self.box} px, {name}", floor / seconds)
+        self.times[f"{self.box} px, {name}"] = 1e3 * seconds / images
         return f"| {name} | {1e3 * seconds / images:.3f} | {1e3 * floor / images:.3f} | {floor / seconds:.2f} |"
+
+
+def times_of(table: str) -> dict[str, float]:
+    """Milliseconds an image of each loop in a table that this bench has printed, by box and loop."""
+    found, box = {}, ""
+    for line in table.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if " px, " in line and not line.startswith("|"):
+            box = line.split(",")[0]
+        elif line.startswith("|") and cells[1].replace(".", "").isdigit():
+            found[f"{box}, {cells[0]}"] = float(cells[1])
+    return found
+
+
+def earlier(revision: str, arguments: list[str]) -> str:
+    """What the bench of another revision prints on this machine, now."""
+    with tempfile.TemporaryDirectory() as folder:
+        there = Path(folder) / "tree"
+        home = Path(__file__).parents[1]
+        subprocess.run(["git", "-C", home, "worktree", "add", "--detach", there, revision], check=True)
+        try:
+            environment = os.environ | {"PYTHONPATH": f"{there / 'shared'}{os.pathsep}{there / 'services'}"}
+            command = [sys.executable, there / "bench" / "bench_loops.py", *arguments]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        finally:
+            subprocess.run(["git", "-C", home, "worktree", "remove", "--force", there], check=True)
+    return done.stdout
 
 
 def touched(rotation: np.ndarray, plane: HalfPlane, side: int) -> int:
@@ -175,12 +214,21 @@ def main() -> None:
     parser.add_argument("--channels", type=int, nargs="+", default=[1, 10, 50])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--keep", action="store_true", help="keep this run's fractions in floors.json")
+    parser.add_argument("--before", metavar="REV", help="compare with this revision, run now as well")
     given = parser.parse_args()
     machine = Machine(given.device)
     threads = "" if given.device.startswith("cuda") else f", {torch.get_num_threads()} threads"
     print(f"copy {machine.bytes / 1e9:.1f} GB/s, matrix product {machine.operations / 1e9:.0f} GFLOP/s{threads}")
     for box in given.box:
         loops(machine, box, given.images, given.channels)
+    if given.before:
+        options = [f"--images={given.images}", f"--device={given.device}"]
+        many = ["--box", *map(str, given.box), "--channels", *map(str, given.channels)]
+        before = times_of(earlier(given.before, [*options, *many]))
+        print(f"\n| loop | times faster than {given.before} |\n|---|---|")
+        for name, now in machine.times.items():
+            if name in before:
+                print(f"| {name} | {before[name] / now:.2f} |")
     if given.keep:
         machine.floors.keep()
     elif fallen := machine.floors.hold():

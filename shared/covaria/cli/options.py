@@ -24,6 +24,11 @@ KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 Finished = Annotated[Path, typer.Argument(metavar="OUT", help="The output directory of an earlier run.")]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where to compute.", rich_help_panel=RUNNING)]
+Gpus = Annotated[
+    str | None,
+    typer.Option(metavar="N|all", help="Share the reconstruction between so many GPUs, a process for each.",
+                 rich_help_panel=RUNNING),
+]  # fmt: skip
 MemoryGb = Annotated[
     float | None, typer.Option(help="Memory budget, GB (default: 60 % of what is free).", rich_help_panel=RUNNING)
 ]

@@ -36,6 +36,7 @@ def run(
     *,
     options: Chosen,
     device: o.Device = "auto",
+    gpus: o.Gpus = None,
     memory_gb: o.MemoryGb = None,
     config: o.Config = None,
     dry_run: Annotated[
@@ -49,7 +50,7 @@ def run(
     if dry_run:
         _tell_plan(request, options, device, memory_gb)
         return
-    _execute("run", STAGES, request, options, Told(device, memory_gb, verbose=verbose, quiet=quiet))
+    _execute("run", STAGES, request, options, Told(device, memory_gb, gpus, verbose=verbose, quiet=quiet))
 
 
 @takes("out", "ingest", "seed", "overwrite")
@@ -72,6 +73,7 @@ def reconstruct(
     out: o.Finished,
     options: Chosen,
     device: o.Device = "auto",
+    gpus: o.Gpus = None,
     memory_gb: o.MemoryGb = None,
     config: o.Config = None,
     verbose: o.Verbose = False,
@@ -82,7 +84,7 @@ def reconstruct(
     Options that are not given are those of OUT's last run.
     """
     request = build_request(out, options, stored_request(out), ("reconstruction",))
-    told = Told(device, memory_gb, verbose=verbose, quiet=quiet)
+    told = Told(device, memory_gb, gpus, verbose=verbose, quiet=quiet)
     _execute("reconstruct", ("reconstruction",), request, options, told)
 
 
@@ -147,8 +149,9 @@ class Told:
 
     device: str
     memory_gb: float | None
-    verbose: bool
-    quiet: bool
+    gpus: str | None = None
+    verbose: bool = False
+    quiet: bool = False
 
 
 def _execute(command: str, stages: tuple[StageName, ...], request: Request, options: Chosen, told: Told) -> None:
@@ -165,6 +168,7 @@ def _execute(command: str, stages: tuple[StageName, ...], request: Request, opti
         command=command,
         command_line=shlex.join(["covaria", *sys.argv[1:]]),
         device=told.device,
+        gpus=told.gpus,
         memory_bytes=None if told.memory_gb is None else int(told.memory_gb * 1e9),
         console=Console(quiet=True) if told.quiet else None,
         verbose=told.verbose,

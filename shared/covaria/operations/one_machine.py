@@ -15,7 +15,7 @@ from rich.console import Console
 
 from covaria.errors import InvalidInput, RefusedOutput
 from covaria.job.lease import LeaseKeeper, latest, take, watch
-from covaria.job.ownership import refuse_finished, refuse_foreign, to_renew
+from covaria.job.ownership import is_done, refuse_finished, refuse_foreign, to_renew
 from covaria.job.process import Process
 from covaria.messages.work import Work
 from covaria.plain import printable
@@ -26,7 +26,8 @@ from covaria.request.stages import WITHOUT_DEVICE, in_order, planned_stages
 from covaria.running import devices
 from covaria.running.bookkeeping import run_stage
 from covaria.running.console import patient_console
-from covaria.running.context import stage_context
+from covaria.running.context import StageContext, stage_context
+from covaria.running.followers import led
 from covaria.running.room import require_room
 from covaria.running.run_line import RunLine
 from covaria.running.stopper import Stopper
@@ -36,6 +37,8 @@ from covaria.tree import Tree, record
 from covaria.worker.inprocess import run_in_process
 
 RENEW_S = 5.0
+SHARED = ("reconstruction",)
+"""Stages that followers run in step with."""
 DEAD_AFTER_S: float = Settings.model_fields["lease_dead_s"].default
 
 
@@ -46,12 +49,14 @@ def run_stages(
     command: str,
     command_line: str,
     device: str = "auto",
+    gpus: str | None = None,
     memory_bytes: int | None = None,
     console: Console | None = None,
     verbose: bool = False,
 ) -> Tree:
     """Run `stages` (default: all that the request plans) in this process, resuming what an earlier run left.
 
+    With several `gpus` ("all" or a number) the reconstruction is shared with a process for each of them.
     The console shows one line of progress and warnings, with `verbose` the log too. OUT's lease is held meanwhile.
     Raises RefusedOutput for an OUT that is finished (without request.overwrite), not ours, or worked on by another;
     Interrupted, Cancelled, and what the stages raise.
@@ -60,7 +65,7 @@ def run_stages(
     chosen = planned_stages(request) if stages is None else tuple(stages)
     tree = Tree(request.out)
     console = console or patient_console()
-    resolved = devices.resolve_device(device) if set(chosen) - set(WITHOUT_DEVICE) else "cpu"
+    resolved = devices.resolve_devices(device, gpus) if set(chosen) - set(WITHOUT_DEVICE) else ("cpu",)
     refuse_foreign(tree)
     refuse_finished(tree, request, chosen, whole_run=whole_run)
     require_room(tree.out, 0, "a run")
@@ -69,16 +74,20 @@ def run_stages(
         former = None if whole_run else Books.of(held_tree, chosen)
         job_id = _note_request(held_tree, request, chosen, command, command_line, whole_run=whole_run)
 
+        def shared_by(name: str, context: StageContext) -> tuple[str, ...]:
+            done = is_done(held_tree, name, context.fingerprint)
+            return resolved if name in SHARED and not done else resolved[:1]
+
         def run_one(name: str, job: Job) -> None:
             if whole_run:
                 line.plan(_legs_known(held_tree, job.request))
             line.begin(name)
             with stage_context(
                 held_tree, name, stage_fingerprint(name, job.request),
-                device="cpu" if name in WITHOUT_DEVICE else resolved,
+                device="cpu" if name in WITHOUT_DEVICE else resolved[0],
                 memory_bytes=memory_bytes, console=console, stopper=stopper,
                 listeners=(partial(line.hear, name),), said=line.said, verbose=verbose,
-            ) as context:  # fmt: skip
+            ) as alone, led(alone, job, shared_by(name, alone)) as context:  # fmt: skip
                 run_stage(name, job, context)
 
         work = Work(request=request, route=chosen, command_line=command_line[:8192])  # type: ignore[arg-type]

@@ -43,6 +43,27 @@ def resolve_device(asked: str) -> str:
     return asked
 
 
+def resolve_devices(device: str, gpus: str | None) -> tuple[str, ...]:
+    """The devices of a stage that several processes share: as many GPUs as asked for ("all" or a number), else one.
+
+    Raises InvalidInput.
+    """
+    if gpus is None:
+        return (resolve_device(device),)
+    if device not in ("auto", "cuda"):
+        raise InvalidInput(f"--gpus {gpus} and --device {device}", hint="give one of them")
+    found = _cuda_devices()
+    if not re.fullmatch(r"all|[1-9]\d{0,3}", gpus):
+        raise InvalidInput(f"--gpus {gpus!r}", hint="give a number of GPUs, or all")
+    count = found if gpus == "all" else int(gpus)
+    if count > found or not found:
+        raise InvalidInput(
+            f"--gpus {gpus}: {gpus} GPUs asked for, torch sees {found}",
+            hint="give fewer, or --device cpu" if found else "give --device cpu; `covaria doctor` says what torch sees",
+        )
+    return tuple(f"cuda:{number}" for number in range(count))
+
+
 def available_memory_bytes() -> int:
     """What this process may still take: the machine's free memory, or what is left beneath a container's limit."""
     available = _meminfo("MemAvailable")
