@@ -22,6 +22,7 @@ from covaria.results.analysis import read_state_resolution
 from covaria.results.basins import load_basins
 from covaria.results.confirmed import Array, ConfirmedLatents, load_latents, passage_of
 from covaria.results.density import density_of
+from covaria.results.populations import write_populations
 from covaria.selection.handoff import source_of, write_parts
 from covaria.stage import Context, Job
 from covaria.trajectory import DensityGrid, Trajectory, estimate_density, find_trajectory, lift_point
@@ -31,7 +32,7 @@ from covaria.tree.atomic import save_npy, write_json, write_pickle
 from covaria_analysis.clusters import Clusters, find_clusters, one_cluster
 from covaria_analysis.endpoints import choose_endpoints
 from covaria_analysis.flat_map import embed_flat
-from covaria_analysis.populations import populations_of, write_populations
+from covaria_analysis.populations import populations_of
 
 MOST_DENSITY_DIMENSIONS = 3
 
@@ -78,7 +79,7 @@ def _analyse(
     trajectories = find_trajectories(clusters, options.n_trajectories, latents, density, context)
     write_tables(tree, out, clusters, trajectories, options)
     populations = populations_of(tree, latents, clusters, request.seed, context)
-    write_populations(out, clusters, populations)
+    write_populations(out, clusters.counts, populations)
     if not options.skip_umap:
         _lay_flat(out, latents, request.seed, context)
     peaks = peaks_of(tree, request, density, latents)

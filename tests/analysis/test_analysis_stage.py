@@ -19,6 +19,7 @@ from covaria.plots import style
 from covaria.request.model import AnalysisOptions, IngestOptions, ReconstructionOptions, Request
 from covaria.results.latents import write_latents
 from covaria.results.model import write_half_sets
+from covaria.results.populations import read_populations
 from covaria.stage import Job
 from covaria.testing import MemoryContext
 from covaria.tree import AnalysisTree, Tree, VolumeFiles, record
@@ -293,6 +294,10 @@ def test_states_are_among_the_findings(out):
     with AnalysisTree(out / "analysis_3").populations_csv.open() as file:
         rows = list(csv.DictReader(file))
     assert [row["state"] for row in rows] == [one.name for one in states]
+    assert np.allclose(
+        read_populations(AnalysisTree(out / "analysis_3")).share, [one.population for one in states], atol=1e-4
+    )
+    assert AnalysisTree(out / "analysis_3").populations_plot.is_file()
     share, population = (np.array([float(row[name]) for row in rows]) for name in ("share", "population"))
     np.testing.assert_allclose(population, share, atol=0.08, err_msg="coordinates as exact as these are counted")
 

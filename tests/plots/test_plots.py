@@ -69,6 +69,9 @@ CASES = {
     "state_fsc": lambda p: plots.plot_state_fsc(p, [np.ones(15), np.zeros(15)], ["a", "b"], 3.0, 32),
     "state_resolution_none": lambda p: plots.plot_state_resolution(p, [np.zeros(0)], ["center000"]),
     "sensitivity": lambda p: plots.plot_sensitivity(p, MOTIONS),
+    "populations": lambda p: plots.plot_populations(
+        p, ["a", "b"], np.array([0.3, 0.7]), np.array([0.2, 0.7]), np.array([0.4, 0.9]), np.array([True, False])
+    ),
     "one_state": lambda p: plots.plot_states(p, [PICTURE], ["center000"], [1], [None]),
 }
 

@@ -20,6 +20,7 @@ from covaria.plots.latent import Ends, axis_label
 from covaria.plots.surface import Camera, look_at, render, surface_level
 from covaria.results.analysis import ClusterTable, read_clusters, read_paths, read_state_resolution
 from covaria.results.confirmed import ConfirmedLatents, load_latents, typical_error
+from covaria.results.populations import read_populations
 from covaria.trajectory import DensityGrid
 from covaria.tree import AnalysisTree, Tree
 
@@ -57,6 +58,8 @@ class AnalysisFigures:
             if self.density.dim > 1:
                 yield Drawing(target.density_slices_plot, self.slices)
         yield Drawing(target.states_plot, self.states)
+        if self.source.populations_csv.is_file():
+            yield Drawing(target.populations_plot, self.populations)
         for number in range(len(self.clusters.centers)):
             yield Drawing(target.state_picture(number), partial(self.state, number))
         yield Drawing(target.state_fsc_plot, self.state_fsc)
@@ -194,6 +197,10 @@ class AnalysisFigures:
     def states(self, path: Path) -> object:
         resolutions = [read_state_resolution(self.source.center_files(k).params) for k in range(len(self.names))]
         return plots.plot_states(path, self.pictures, self.names, self.clusters.counts.tolist(), resolutions)
+
+    def populations(self, path: Path) -> object:
+        found = read_populations(self.source)
+        return plots.plot_populations(path, self.names, found.share, found.low, found.high, found.resolved)
 
     def state(self, number: int, path: Path) -> None:
         imsave(path, self.pictures[number])

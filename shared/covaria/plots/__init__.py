@@ -14,7 +14,7 @@ from covaria.plots.particles import plot_angular_distribution, plot_particles
 from covaria.plots.regularisation import plot_all_densities, plot_l_curve
 from covaria.plots.sensitivity import plot_sensitivity
 from covaria.plots.spectra import plot_fsc, plot_noise_spectrum
-from covaria.plots.states import plot_state_fsc, plot_state_resolution, plot_states
+from covaria.plots.states import plot_populations, plot_state_fsc, plot_state_resolution, plot_states
 
 __all__ = [
     "Dependence",
@@ -33,6 +33,7 @@ __all__ = [
     "plot_mask",
     "plot_noise_spectrum",
     "plot_particles",
+    "plot_populations",
     "plot_scatter_with_centers",
     "plot_sensitivity",
     "plot_state_fsc",

@@ -42,6 +42,33 @@ def plot_states(
     return figure
 
 
+def plot_populations(
+    path: Path,
+    names: Sequence[str],
+    share: NDArray[np.floating],
+    low: NDArray[np.floating],
+    high: NDArray[np.floating],
+    resolved: NDArray[np.bool_],
+) -> style.Sheet:
+    """Populations (C,) of states with their intervals; pale where the next centre is nearer than the errors tell."""
+    at = np.arange(len(names))
+    with style.figure(path, max(5.5, 0.45 * len(names) + 2), 4.4) as figure:
+        axes = figure.add_subplot()
+        for rows, colour, label in ((resolved, style.BLUE, "resolved"), (~resolved, style.SKY, "borders are soft")):
+            if rows.any():
+                axes.bar(at[rows], 100 * share[rows], color=colour, width=0.7, label=label)
+        axes.errorbar(
+            at, 100 * share, 100 * np.stack([share - low, high - share]), fmt="none", color="black", capsize=4
+        )
+        axes.set_xticks(at, names, rotation=45, ha="right")
+        axes.set_ylim(0, None)
+        axes.set_ylabel("population (%), 90 % interval")
+        axes.set_title("How many particles belong to each state")
+        axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+        figure.numbers = {"state": list(names), "population": share, "low": low, "high": high}
+    return figure
+
+
 def plot_state_fsc(
     path: Path, curves: Sequence[NDArray[np.floating]], names: Sequence[str], pixel_size: float, box: int
 ) -> style.Sheet:

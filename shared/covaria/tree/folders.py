@@ -216,6 +216,9 @@ class AnalysisTree(Folder, Documents):
     density_slices_plot = Entry(
         "plots/density_sliced/density_slices.{form}", "analysis", "plots", "slices of the density"
     )
+    populations_plot = Entry(
+        "plots/populations.{form}", "analysis", "plots", "population of each centre with its 90 % interval"
+    )
     states_plot = Entry("plots/states.{form}", "analysis", "plots", "the map at every centre, one level, one camera")
     state_picture = Numbered("plots/states/center{:03d}.png", "analysis", "plots", "the map at one centre")
     state_fsc_plot = Entry("plots/state_fsc.{form}", "analysis", "plots", "FSC of the half-maps at each centre")

@@ -78,6 +78,7 @@ def _chapters(tree: Tree, analysis: AnalysisTree) -> Iterator[tuple[str, Wanted]
     yield (
         "How good is it?",
         (
+            (analysis.populations_plot, "How many particles belong to each state."),
             (analysis.state_fsc_plot, "Fourier shell correlation of each state's half-maps."),
             (analysis.state_resolution_plot, "Local resolution of each state."),
             (tree.angular_plot, "Directions of view."),
