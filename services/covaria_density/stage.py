@@ -14,11 +14,12 @@ from covaria.estimation.density.latents import UncertainPoints
 from covaria.estimation.density.solver import Array, Deconvolution, solve_path
 from covaria.figures.density import DensityFigures
 from covaria.figures.drawing import draw_all
+from covaria.findings import Findings
 from covaria.results.basins import basin_table, write_basins
 from covaria.results.latents import read_latents
 from covaria.stage import Context, Job
 from covaria.trajectory import DensityGrid, write_density
-from covaria.tree import DensityTree, Tree
+from covaria.tree import DensityTree, Tree, record
 from covaria.tree.atomic import write_json
 from covaria.tree.components import read_component_sizes
 from covaria_density.latents import FEWEST_PARTICLES, choose_dimensions, load_points
@@ -74,11 +75,13 @@ def run(job: Job, context: Context) -> None:
         made = DensityTree(staged)
         write_results(made, latents, blur, answers, choice)
         everyone = np.asarray(read_latents(tree, zdim).coordinates, dtype=float)
-        write_basins(made, basin_table(basins, everyone, sizes.deviations), basins)
+        table = basin_table(basins, everyone, sizes.deviations)
+        write_basins(made, table, basins)
         context.log.info("%d stable states: %s", len(basins), ", ".join(f"{p:.0%}" for p in basins.populations))
         context.progress("figures", 0, 1, "files")
         draw_all(DensityFigures(tree, made).drawings(made))
         tree.publish(staged, tree.density)
+    record.write_findings(tree, "density", Findings(basins=table.findings()))
 
 
 def write_results(

@@ -96,6 +96,25 @@ class Motion(BaseModel):
     """That both half-sets confirm it."""
 
 
+class Basin(BaseModel):
+    """A stable state: a basin of the conformational density."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    population: Share
+    low: Share | None
+    high: Share | None
+    """Ends of its 90 % interval."""
+    barrier_kt: Annotated[float, Field(ge=0)] | None
+    """What it takes to leave it over the lowest pass; None where it is alone, or no pass is known."""
+
+    def words(self) -> str:
+        """As 30 % (27-34 %), 1.2 kT to leave."""
+        text = f"{100 * self.population:.0f} %"
+        text += "" if self.low is None or self.high is None else f" ({100 * self.low:.0f}-{100 * self.high:.0f} %)"
+        return text if self.barrier_kt is None else f"{text}, {self.barrier_kt:.1f} kT to leave"
+
+
 class Findings(BaseModel):
     """What is known so far; None or empty where no stage has said."""
 
@@ -113,6 +132,8 @@ class Findings(BaseModel):
     sensitivity: tuple[Motion, ...] = ()
     """What these images would have shown; empty where that was not reckoned."""
     states: tuple[State, ...] = ()
+    basins: tuple[Basin, ...] = ()
+    """Stable states: of the density, the most populated first."""
     poses: PoseRefined | None = None
     set_aside: dict[str, Annotated[int, Field(ge=0)]] = {}
     """Reason -> particles left out of the sums, or counted with little weight."""
@@ -168,6 +189,10 @@ class Findings(BaseModel):
                 for number, one in enumerate(self.components, 1)
                 if one.parts
             ]
+        if len(self.basins) == 1:
+            found.append("One stable state: no second one is told from it by the density of resampled particles.")
+        elif self.basins:
+            found.append(f"{len(self.basins)} stable states: {'; '.join(one.words() for one in self.basins)}.")
         if self.states:
             found.append(f"{len(self.states)} maps at centres of the latent cloud, {_range(self.states)}.")
         known = sorted(

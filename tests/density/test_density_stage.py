@@ -15,7 +15,7 @@ from covaria.results.basins import read_basins
 from covaria.results.parameters import write_parameters
 from covaria.stage import Job
 from covaria.testing import MemoryContext, some_parameters
-from covaria.tree import DensityTree, Tree
+from covaria.tree import DensityTree, Tree, record
 from covaria_density.latents import keep_precise, load_points, marginal_covariances
 from covaria_density.stage import ALPHAS, run
 
@@ -49,6 +49,7 @@ def test_whole_folder_in_one_dimension(out):
     assert curve["particles"] + curve["rejected_as_imprecise"] == 1470
     stable = read_basins(DensityTree(density))
     assert sum(basin.population for basin in stable.basins) == pytest.approx(1, abs=0.05)
+    assert record.read_findings(Tree(out)).basins == stable.findings()
     assert {path.name for path in (density / "plots").iterdir()} == {
         f"{name}.{form}" for name in ("all_densities", "Lcurve", "basins") for form in ("png", "svg", "csv")
     }

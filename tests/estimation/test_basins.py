@@ -11,6 +11,7 @@ from covaria.errors import InvalidInput
 from covaria.estimation.density.basins import find_basins, resample
 from covaria.estimation.density.blur import LatentGrid, build_blur
 from covaria.estimation.density.solver import solve_path
+from covaria.findings import Findings
 from covaria.results.basins import basin_table, load_basins, read_basins, write_basins
 from covaria.trajectory import DensityGrid, write_density
 from covaria.tree import DensityTree
@@ -63,6 +64,9 @@ def test_the_table_names_who_lies_at_each_peak(tmp_path: Path) -> None:
         )
     assert deep.particles + shallow.particles == pytest.approx(900, abs=5)
     assert deep.particles / 900 == pytest.approx(0.7, abs=0.04)
+    words = Findings(tested=1, basins=table.findings()).lines()
+    told = f"2 stable states: 70 %, {basins.barriers_kt[0, 1]:.1f} kT to leave; 30 %, "
+    assert any(line.startswith(told) for line in words)
     assert table.barriers_kt[0][0] == 0 and table.barriers_kt[0][1] == pytest.approx(basins.barriers_kt[0, 1])
     tree.basins.write_text('{"basins": 3}')
     with pytest.raises(InvalidInput, match="does not hold basins"):

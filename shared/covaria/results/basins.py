@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from covaria.errors import InvalidInput, MissingFile
 from covaria.estimation.density.basins import LEAST_DEPTH_KT, Basins
+from covaria.findings import Basin as Found
 from covaria.opening import ANYWHERE
 from covaria.trajectory import read_density
 from covaria.tree import DensityTree
@@ -50,6 +51,16 @@ class BasinTable(BaseModel):
     least_depth_kt: Annotated[float, Field(gt=0)]
     basins: Annotated[tuple[Basin, ...], Field(min_length=1, max_length=100)]
     barriers_kt: tuple[tuple[float | None, ...], ...]
+
+    def findings(self) -> tuple[Found, ...]:
+        """What is said of them."""
+        return tuple(
+            Found(
+                population=one.population, low=one.low, high=one.high,
+                barrier_kt=min((cost for j, cost in enumerate(row) if j != i and cost is not None), default=None),
+            )
+            for i, (one, row) in enumerate(zip(self.basins, self.barriers_kt, strict=True))
+        )  # fmt: skip
 
     @model_validator(mode="after")
     def _of_one_size(self) -> Self:
