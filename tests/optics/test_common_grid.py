@@ -78,7 +78,8 @@ def test_images_come_onto_one_grid(specimen, tmp_path, mix):
     particles = read_particles(IngestOptions(particles=star))
     lengths = [optics.box * optics.pixel_size for optics in MIXES[mix]]
     assert particles.box % 2 == 0
-    assert particles.pixel_size_angstrom >= max(optics.pixel_size for optics in MIXES[mix]) * (1 - 1e-9)
+    highest = (particles.box / 2 - 1) / (particles.box * particles.pixel_size_angstrom)
+    assert highest < 0.5 / max(optics.pixel_size for optics in MIXES[mix])
     assert particles.box * particles.pixel_size_angstrom == pytest.approx(min(lengths))
     found, radius, _ = of(particles)
     expected = expected_on(specimen, particles, tmp_path)

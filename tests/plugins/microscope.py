@@ -59,13 +59,15 @@ class Microscope:
 
 @dataclass(frozen=True)
 class Specimen:
-    """Blobs at (B, 3) angstrom with weights (B,), in views (N): angles in degrees, origins and defocus in angstrom."""
+    """Blobs at (B, 3) angstrom with weights (B,), in views (N): angles in degrees, origins, defocus and width in
+    angstrom."""
 
     places: np.ndarray
     weights: np.ndarray
     angles: np.ndarray
     origins: np.ndarray
     defocus: np.ndarray
+    width: float = WIDTH
 
     @staticmethod
     def drawn(count: int, seed: int = 0, spread: float = 12.0) -> Specimen:
@@ -85,7 +87,7 @@ class Specimen:
     def volume(self, box: int, pixel_size: float) -> np.ndarray:
         """Density whose sum over voxels along a ray is the image, in RELION's units of this pixel size."""
         grid = (np.arange(box) - box // 2) * pixel_size
-        parts = [np.exp(-((grid - x[:, None]) ** 2) / 2 / WIDTH**2) for x in self.places.T]
+        parts = [np.exp(-((grid - x[:, None]) ** 2) / 2 / self.width**2) for x in self.places.T]
         return np.einsum("b,bz,by,bx->zyx", self.weights, parts[2], parts[1], parts[0]) * (pixel_size / THICKNESS)
 
     def images(self, optics: Microscope, scale: np.ndarray | None = None, b_factor: np.ndarray | None = None):
@@ -116,7 +118,12 @@ class Specimen:
         y_tilt = np.array([[np.cos(tilt), 0, -np.sin(tilt)], [0, 1, 0], [np.sin(tilt), 0, np.cos(tilt)]])
         seen = self.places @ (z_psi @ y_tilt @ z_rot).T
         phases = np.exp(-2j * np.pi * (x[..., None] * seen[:, 0] + y[..., None] * seen[:, 1]))
-        return phases @ self.weights * np.exp(-2 * (np.pi * WIDTH) ** 2 * (x**2 + y**2)) * (2 * np.pi * WIDTH**2) ** 1.5
+        return (
+            phases
+            @ self.weights
+            * np.exp(-2 * (np.pi * self.width) ** 2 * (x**2 + y**2))
+            * (2 * np.pi * self.width**2) ** 1.5
+        )
 
     def _ctf(self, row: int, optics: Microscope, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         u, v, angle = self.defocus[row]

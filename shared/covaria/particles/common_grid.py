@@ -1,12 +1,13 @@
 """One box and one pixel size for all rows in use: their own where these agree, else a grid onto which all are brought.
 
-The grid is as long as the shortest image and its pixel as large as the largest, so that every image is known in all of
-it; what lies farther out in a longer image is cropped. A recorded image shows at k the slice at M k (RELION's
-magnification matrix M, 1 where there is none), hence its value for the grid's frequency k is read at M^-1 k.
+The grid is as long as the shortest image and as fine as the coarsest, so that every image is known in all of it; what
+lies farther out in a longer image is cropped. A recorded image shows at k the slice at M k (RELION's magnification
+matrix M, 1 where there is none), hence its value for the grid's frequency k is read at M^-1 k.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -65,8 +66,8 @@ def _on_common_grid(
     stretched = pixel * np.linalg.norm(inverse, ord=2, axis=(1, 2))
     shortest = needed[np.argmin(length[needed])]
     extent = float(length[shortest])
-    side = 2 * int((extent / stretched[needed].max() * (1 + 1e-9) + 2) // 2)
-    side = min(side, 2 * int(extent / pixel[needed].max() * (1 + 1e-9) // 2))
+    # The Nyquist frequency itself is never used: shell side / 2 - 1 is to lie below every image's own.
+    side = 2 * (math.ceil((extent / stretched[needed].max() + 2) * (1 - 1e-9) / 2) - 1)
     common = extent / side
     resampling = Resampling(
         box=side,

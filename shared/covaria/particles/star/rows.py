@@ -13,6 +13,7 @@ from covaria.particles.metadata import RowCheck
 def half_sets(
     subset: NDArray[np.float64] | None, source: Path, column: str
 ) -> tuple[NDArray[np.int8] | None, list[RowCheck]]:
+    """(N,) 0 or 1, -1 where the file says neither, and the check that refuses that."""
     if subset is None:
         return None, []
     known = (subset == 1) | (subset == 2)
