@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.image import imread
 
 from covaria.estimation.latents.model import Latents
 from covaria.findings import Component, Findings, State
@@ -137,3 +140,66 @@ class Client:
         assert status == 303, status
         self.cookie = headers["set-cookie"].partition(";")[0]
         return self
+
+
+LOADED = "performance.getEntriesByName('drawn').length && document.querySelector('canvas.map').painter?.view.sampling"
+
+
+class Watched:
+    """A window of the browser: what it asked, and what its console said."""
+
+    def __init__(self, browser: Any, client: Client) -> None:
+        self.client = client
+        self.context = browser.new_context(viewport={"width": 1100, "height": 700}, accept_downloads=True)
+        self.tab = self.context.new_page()
+        self.asked: list[str] = []
+        self.said: list[str] = []
+        self.tab.on("request", lambda request: self.asked.append(request.url))
+        self.tab.on("console", lambda message: self.said.append(message.text))
+        self.tab.on("pageerror", lambda error: self.said.append(str(error)))
+        self.tab.set_default_timeout(60_000)
+
+    def screen(self, name: str, run: str = "first") -> Any:
+        """Go to a screen and wait until it has drawn."""
+        if self.tab.url == "about:blank":
+            self.tab.goto(self.client.address)
+            self.tab.wait_for_selector("main h1")
+            self.until("location.hash || document.querySelector('.cards')")
+        self.tab.goto(f"http://127.0.0.1:{self.client.port}/#/{name}?run={run}")
+        self.tab.wait_for_selector("main h1, main .explore")
+        if name == "explore":
+            self.until(LOADED)
+
+        return self.tab
+
+    def until(self, condition: str) -> None:
+        """Wait until a JavaScript expression holds. The page's policy forbids the browser driver's own way."""
+        end = time.monotonic() + 60
+        while not self.tab.evaluate(condition):
+            assert time.monotonic() < end, condition
+            self.tab.wait_for_timeout(50)
+
+    def picture(self, selector: str) -> np.ndarray:
+        return np.asarray(imread(io.BytesIO(self.tab.locator(selector).screenshot()))[..., :3])
+
+    def drag(self, corners: list[tuple[float, float]]) -> None:
+        """Draw through places of the cloud's canvas, as shares of its width and height."""
+        places = [self.place(*corner) for corner in corners]
+        self.tab.mouse.move(*places[0])
+        self.tab.mouse.down()
+        for place in places[1:]:
+            self.tab.mouse.move(*place, steps=4)
+        self.tab.mouse.up()
+
+    def place(self, u: float, v: float) -> tuple[float, float]:
+        """A share of the cloud's canvas, in pixels of the window."""
+        box = self.tab.locator("canvas.cloud").bounding_box()
+        return box["x"] + u * box["width"], box["y"] + v * box["height"]
+
+    def moved(self, moves: int) -> list[float]:
+        """Move over the cloud; milliseconds from frame to frame of the map."""
+        self.tab.evaluate("performance.clearMarks('map')")
+        for step in range(moves):
+            self.tab.mouse.move(*self.place(0.3 + 0.4 * step / moves, 0.5 + 0.2 * np.sin(step / 5)))
+        marks = self.tab.evaluate("performance.getEntriesByName('map').map(mark => mark.startTime)")
+        return [float(step) for step in np.diff(marks)]

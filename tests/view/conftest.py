@@ -17,6 +17,7 @@ from covaria.testing import TruthSet
 from covaria.tree import Tree
 from covaria.view.access import Access
 from covaria.view.folder import Folder
+from covaria.view.jobs import Jobs
 from covaria.view.routes import Routes
 from covaria.view.serve import bound, serve
 
@@ -59,12 +60,13 @@ def serving() -> Iterator[Callable[..., Client]]:
     """`serving(folder)` -> a client of a server on it."""
     servers = []
 
-    def start(folder: Path, access: Access | None = None, **options: Any) -> Client:
+    def start(folder: Path, access: Access | None = None, *, jobs: bool = False, **options: Any) -> Client:
         place = bound("127.0.0.1", 0)
         port = place.getsockname()[1]
         access = access or Access(hosts=frozenset({f"127.0.0.1:{port}"}))
         ready, running = threading.Event(), []
-        routes = Routes(Folder(folder, **options))
+        shown = Folder(folder, **options)
+        routes = Routes(shown, Jobs(shown) if jobs else None)
         thread = threading.Thread(target=serve, args=(routes, access, place, ready.set, running.append), daemon=True)
         thread.start()
         assert ready.wait(30)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from covaria_pages import Client
-from matplotlib.image import imread
+from covaria_pages import Client, Watched
 
 from covaria.tree import Tree
 from covaria.view.routes import STATIC
@@ -20,44 +17,7 @@ from covaria.view.run_files import RunFiles
 
 SCREENS = ("runs", "overview", "explore", "states", "quality")
 MOST_PAGE_BYTES = 1_000_000
-LOADED = "performance.getEntriesByName('drawn').length && document.querySelector('canvas.map').painter?.view.sampling"
 SUM = "z => { const {view} = document.querySelector('canvas.map').painter; view.at(z); return [...view.read()]; }"
-
-
-class Watched:
-    """A window of the browser: what it asked, and what its console said."""
-
-    def __init__(self, browser: Any, client: Client) -> None:
-        self.client = client
-        self.context = browser.new_context(viewport={"width": 1100, "height": 700}, accept_downloads=True)
-        self.tab = self.context.new_page()
-        self.asked: list[str] = []
-        self.said: list[str] = []
-        self.tab.on("request", lambda request: self.asked.append(request.url))
-        self.tab.on("console", lambda message: self.said.append(message.text))
-        self.tab.on("pageerror", lambda error: self.said.append(str(error)))
-        self.tab.set_default_timeout(60_000)
-
-    def screen(self, name: str, run: str = "first") -> Any:
-        """Go to a screen and wait until it has drawn."""
-        if self.tab.url == "about:blank":
-            self.tab.goto(self.client.address)
-        self.tab.goto(f"http://127.0.0.1:{self.client.port}/#/{name}?run={run}")
-        self.tab.wait_for_selector("main h1, main .explore")
-        if name == "explore":
-            self.until(LOADED)
-
-        return self.tab
-
-    def until(self, condition: str) -> None:
-        """Wait until a JavaScript expression holds. The page's policy forbids the browser driver's own way."""
-        end = time.monotonic() + 60
-        while not self.tab.evaluate(condition):
-            assert time.monotonic() < end, condition
-            self.tab.wait_for_timeout(50)
-
-    def picture(self, selector: str) -> np.ndarray:
-        return np.asarray(imread(io.BytesIO(self.tab.locator(selector).screenshot()))[..., :3])
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +31,6 @@ def window(chromium: Any, client: Client) -> Iterator[Watched]:
     yield watched
     assert watched.said == []
     watched.context.close()
-
-
-def drag(tab: Any, corners: list[tuple[float, float]]) -> None:
-    """Draw through places of the cloud's canvas, as shares of its width and height."""
-    box = tab.locator("canvas.cloud").bounding_box()
-    places = [(box["x"] + u * box["width"], box["y"] + v * box["height"]) for u, v in corners]
-    tab.mouse.move(*places[0])
-    tab.mouse.down()
-    for place in places[1:]:
-        tab.mouse.move(*place, steps=4)
-    tab.mouse.up()
 
 
 def test_the_page_is_small() -> None:
@@ -121,7 +70,7 @@ def test_the_card_s_sum_is_the_map(window: Watched, finished: Tree) -> None:
 def test_a_lasso_becomes_a_star_file(window: Watched, tmp_path: Path) -> None:
     tab = window.screen("explore")
     tab.get_by_role("button", name="Lasso").click()
-    drag(tab, [(0.05, 0.05), (0.5, 0.05), (0.45, 0.95), (0.05, 0.95), (0.05, 0.1)])
+    window.drag([(0.05, 0.05), (0.5, 0.05), (0.45, 0.95), (0.05, 0.95), (0.05, 0.1)])
     window.until("document.querySelector('.count').textContent.includes(' of ')")
     count = int(tab.locator(".count").text_content().split()[0].replace(",", ""))
     assert 50 < count < 250
@@ -140,10 +89,10 @@ def test_a_lasso_becomes_a_star_file(window: Watched, tmp_path: Path) -> None:
 def test_a_line_that_crosses_itself_is_told(window: Watched) -> None:
     tab = window.screen("explore")
     tab.get_by_role("button", name="Lasso").click()
-    drag(tab, [(0.1, 0.1), (0.9, 0.9), (0.9, 0.1), (0.1, 0.9)])
+    window.drag([(0.1, 0.1), (0.9, 0.9), (0.9, 0.1), (0.1, 0.9)])
     assert "crosses itself" in tab.locator("[role=alert]").text_content()
     tab.get_by_role("button", name="Close").click()
-    tab.get_by_role("button", name="Look").click()
+    tab.get_by_role("button", name="Look", exact=True).click()
 
 
 def test_with_the_keyboard_alone(window: Watched) -> None:

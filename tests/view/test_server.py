@@ -104,7 +104,7 @@ def test_a_selection_comes_back_as_the_command_reads_it(client: Client, tmp_path
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"{}", "is no selection"),
+        (b"{}", "is not what is asked for"),
         ({"kind": "where", "expression": "nothing > 1"}, "no column 'nothing'"),
         ({"kind": "where", "expression": "__import__('os')"}, ""),
         ({"kind": "polygon", "columns": ["z1", "z2"], "points": [[0, 0], [1, 1], [1, 0], [0, 1]]}, "cross"),
@@ -135,6 +135,19 @@ def test_a_run_outside_or_none_at_all(client: Client, run: str) -> None:
 def test_a_map_outside_the_run(client: Client, name: str) -> None:
     assert client.ask(f"/map?run=first&name={name}")[0] == 403
     assert client.ask("/map?run=first&name=output/volumes/mean.mrc")[0] == 200
+
+
+def test_the_mean_s_picture_is_a_file_of_the_run(serving: Serving, copied: Tree, tmp_path: Path) -> None:
+    one = serving(copied.out.parent).enter()
+    assert one.ask("/picture?run=copy")[0] == 404
+    picture = copied.local_resolution_plot
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_bytes(b"picture")
+    assert one.ask("/picture?run=copy")[::2] == (200, b"picture")
+    assert json.loads(one.ask("/runs")[2])["runs"][0]["picture"]
+    picture.unlink()
+    picture.symlink_to("/etc/passwd")
+    assert one.ask("/picture?run=copy")[0] == 422
 
 
 def test_assets_lead_nowhere_else(client: Client) -> None:

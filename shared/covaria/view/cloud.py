@@ -39,6 +39,9 @@ SHOWN: Mapping[str, str] = {
     "optics_group": "optics group",
 }
 """Columns that a selection can name, beside the latent coordinates z1, z2 ..., and their labels."""
+DERIVED = ("_error", "_correlation")
+MOST_ERROR = 2.0
+"""Standard deviations of the motion; with its prior no coordinate is known worse than 1."""
 CATEGORIES = ("cluster", "half_set", "optics_group", "micrograph_number")
 
 
@@ -79,6 +82,8 @@ class Cloud:
         return [*latent, *known, "micrograph_number", *errors, *pairs]
 
     def column(self, name: str) -> Column:
+        if name.endswith(DERIVED) and name in self.names:  # known before it is computed
+            return Column(name, _label(name), *self._span(name), selectable=False)
         return self._made(name)[0]
 
     def codes(self, name: str) -> Codes:
@@ -98,6 +103,9 @@ class Cloud:
 
     def _make(self, name: str) -> tuple[Column, Codes]:
         values = np.asarray(self._values(name)[self.rows], dtype=float)
+        if name.endswith(DERIVED):
+            codes, low, high = quantised(values, *self._span(name))
+            return Column(name, _label(name), low, high, selectable=False), codes
         selectable = name in self.table.own_names
         if name in CATEGORIES:
             codes = np.where(values >= 0, np.minimum(values, LEVELS), MISSING).astype("<u2")
@@ -108,9 +116,13 @@ class Cloud:
     def _values(self, name: str) -> NDArray[Any]:
         if name == "micrograph_number":
             return self.table.particles.micrograph
-        if name.endswith(("_error", "_correlation")):
+        if name.endswith(DERIVED):
             return self._errors[name]
         return self.table.columns(frozenset([name]))[name]
+
+    @staticmethod
+    def _span(name: str) -> tuple[float, float]:
+        return (0.0, MOST_ERROR) if name.endswith("_error") else (-1.0, 1.0)
 
     @cached_property
     def _errors(self) -> dict[str, NDArray[np.float32]]:
@@ -132,13 +144,19 @@ class Cloud:
         return found
 
 
-def quantised(values: NDArray[np.float64]) -> tuple[Codes, float, float]:
-    """(codes (n,), low, high) of numbers, NaN and infinities as MISSING."""
+def quantised(
+    values: NDArray[np.float64], low: float | None = None, high: float | None = None
+) -> tuple[Codes, float, float]:
+    """(codes (n,), low, high) of numbers, NaN and infinities as MISSING.
+
+    low, high: of the codes, where they are given; numbers beyond them are drawn there.
+    """
     known = np.isfinite(values)
-    low, high = (float(values[known].min()), float(values[known].max())) if known.any() else (0.0, 1.0)
+    if low is None or high is None:
+        low, high = (float(values[known].min()), float(values[known].max())) if known.any() else (0.0, 1.0)
     span = high - low or 1.0
     codes = np.full(len(values), MISSING, "<u2")
-    codes[known] = np.rint((values[known] - low) * (LEVELS / span))
+    codes[known] = np.rint((np.clip(values[known], low, low + span) - low) * (LEVELS / span))
     return codes, low, low + span
 
 

@@ -84,6 +84,7 @@ class Folder:
                 "stage": current.name,
                 "stages": [[stage.name, stage.status] for stage in view.stages],
                 "progress": current.progress,
+                "said": _last_line(Tree(out), current.name) if view.status == "running" else "",
                 "error": current.error,
                 "headline": findings.headline(),
                 "used": findings.used,
@@ -91,7 +92,13 @@ class Folder:
                 "resolution_angstrom": findings.resolution_angstrom,
                 "warnings": list(findings.warnings),
                 "version": self.version(out),
+                "picture": Tree(out).local_resolution_plot.is_file(),
             }
         except (CovariaError, OSError) as error:
             told = explain(error)
             return card | {"status": "unreadable", "error": told.message, "hint": told.hint}
+
+
+def _last_line(tree: Tree, stage: str) -> str:
+    """What a running stage said last."""
+    return record.read_stage_log(tree, stage)[-1000:].decode(errors="replace").strip().rpartition("\n")[2]

@@ -5,36 +5,42 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import anyio.to_thread
-from pydantic import TypeAdapter, ValidationError
+import numpy as np
+from pydantic import BaseModel, Field, TypeAdapter
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from covaria.errors import CovariaError, InvalidInput, MissingFile
-from covaria.opening import OutsideRoots
+from covaria.opening import OutsideRoots, open_inside
 from covaria.plain import explain
 from covaria.selection.model import Selection, selection_json
+from covaria.tree import Tree
 from covaria.view.access import App
+from covaria.view.bodies import body_of, read
 from covaria.view.folder import Folder
+from covaria.view.job_routes import job_routes
+from covaria.view.jobs import Jobs
 from covaria.view.subsets import rows_of, subset_file
 
 STATIC = Path(__file__).parent / "static"
-MOST_BYTES = 64 << 20
+MOST_THUMBNAILS = 48
+SELECTION: TypeAdapter[Selection] = TypeAdapter(Selection)
 LOOK_S = 1.0
 BEAT_S = 15.0
-_SELECTION: TypeAdapter[Selection] = TypeAdapter(Selection)
 
 
 class Routes:
     """What is answered, over a folder of runs."""
 
-    def __init__(self, folder: Folder) -> None:
-        self.folder = folder
+    def __init__(self, folder: Folder, jobs: Jobs | None = None) -> None:
+        """jobs: None where nothing may be started."""
+        self.folder, self.jobs = folder, jobs
 
     def app(self) -> App:
         """The application, without its gate."""
@@ -45,10 +51,13 @@ class Routes:
             Route("/file", self.file),
             Route("/report", self.report),
             Route("/map", self.map),
+            Route("/picture", self.picture),
         ]
         posts = [Route(f"/{name}", self.asked, methods=["POST"]) for name in ("count", "subset", "selection")]
+        posts.append(Route("/thumbnails", self.thumbnails, methods=["POST"]))
+        starts = [] if self.jobs is None else job_routes(self.jobs)
         told = {error: _told for error in (CovariaError, OSError)}
-        return Starlette(routes=[*pages, *data, *posts], exception_handlers=told)
+        return Starlette(routes=[*pages, *data, *posts, *starts], exception_handlers=told)
 
     def page(self, _: Request) -> Response:
         return _static("index.html")
@@ -57,7 +66,7 @@ class Routes:
         return _static("assets", request.path_params["name"])
 
     def runs(self, _: Request) -> Response:
-        return JSONResponse({"runs": self.folder.cards()})
+        return JSONResponse(self.state())
 
     def file(self, request: Request) -> Response:
         """A run's file, with ranges."""
@@ -77,6 +86,12 @@ class Routes:
         policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
         return Response(content, media_type="text/html", headers={"content-security-policy": policy})
 
+    def picture(self, request: Request) -> Response:
+        """The mean map's surface."""
+        tree = Tree(self.folder.out(_run(request)))
+        with open_inside(tree.out, tree.local_resolution_plot.relative_to(tree.out).as_posix()) as file:
+            return Response(file.read(), media_type="image/png")
+
     def map(self, request: Request) -> Response:
         """A map of OUT, as it lies there."""
         run, name = self.folder.run(_run(request)), request.query_params.get("name", "")
@@ -88,18 +103,34 @@ class Routes:
 
     async def asked(self, request: Request) -> Response:
         """Count a selection, write its particles, or give it back as `covaria subset --selection` reads it."""
-        body = await _body(request)
+        body = await body_of(request)
         what = request.url.path.rpartition("/")[2]
         return await anyio.to_thread.run_sync(lambda: self._of_selection(what, _run(request), body))
 
     def _of_selection(self, what: str, name: str, body: bytes) -> Response:
-        selection, run = _selection(body), self.folder.run(name)
+        selection, run = read(SELECTION, body), self.folder.run(name)
         if what == "count":
             return JSONResponse({"count": int(rows_of(run, selection).sum())})
         if what == "selection":
             return _download("selection.json", selection_json(selection), int(rows_of(run, selection).sum()))
         written = subset_file(run, selection)
         return _download(written.name, written.content, written.particles)
+
+    async def thumbnails(self, request: Request) -> Response:
+        """Some drawn particles beside what the model says of them."""
+        asked = read(THUMBNAILS, await body_of(request))
+
+        def made() -> Response:
+            from covaria.view.thumbnails import sprite  # torch: only where somebody looks
+
+            run = self.folder.run(_run(request))
+            drawn = np.zeros(0, np.int64) if run.cloud is None else run.cloud.rows
+            chosen = np.array(asked.at)
+            if len(chosen) and chosen.max() >= len(drawn):
+                raise InvalidInput(f"particle {chosen.max()} of {len(drawn)}", hint="reload the page")
+            return JSONResponse(sprite(run, drawn[chosen]))
+
+        return await anyio.to_thread.run_sync(made)
 
     async def events(self, request: Request) -> Response:
         """Server-sent events: the list of runs whenever it changes."""
@@ -121,28 +152,21 @@ class Routes:
 
     def state(self) -> dict[str, Any]:
         """What the events tell."""
-        return {"runs": self.folder.cards()}
+        jobs = None if self.jobs is None else {"command": self.jobs.command, "started": self.jobs.state()}
+        return {"runs": self.folder.cards(), "jobs": jobs}
+
+
+class Thumbnails(BaseModel):
+    """Which particles, by their place in the drawn order."""
+
+    at: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=MOST_THUMBNAILS)]
+
+
+THUMBNAILS = TypeAdapter(Thumbnails)
 
 
 def _run(request: Request) -> str:
     return request.query_params.get("run", ".")
-
-
-async def _body(request: Request) -> bytes:
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MOST_BYTES:
-            raise InvalidInput(f"a selection of more than {MOST_BYTES >> 20} MB", hint="use --index with a file")
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _selection(body: bytes) -> Selection:
-    try:
-        return _SELECTION.validate_json(body)
-    except (ValidationError, RecursionError) as error:
-        raise InvalidInput(f"is no selection: {explain(error).message}", hint="see docs/selections.md") from None
 
 
 def _static(*parts: str) -> Response:

@@ -84,8 +84,9 @@ class RunFiles:
     def described(self) -> dict[str, Any]:
         """run.json as a value."""
         document = record.job_document(self.tree)
-        found = summary(self.tree, document)
-        columns = self._try("particles", lambda: None if self.cloud is None else self.cloud.described())
+        particles = self._try("particles", lambda: self.table.particles if self.tree.particles.is_file() else None)
+        found = summary(self.tree, document, particles)
+        columns = None if particles is None else self._try("particles", lambda: self.cloud and self.cloud.described())
         found |= {
             "columns": columns or [],
             "drawn": 0 if self.cloud is None else len(self.cloud.rows),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import CovariaError
-from covaria.particles import load
+from covaria.particles.model import Particles
 from covaria.results.parameters import read_parameters
 from covaria.tree import Tree, record
 from covaria.tree.readme import next_commands, stage_rows
@@ -18,8 +18,8 @@ THRESHOLD = 4
 AZIMUTHS, HEIGHTS = 36, 18
 
 
-def summary(tree: Tree, document: Mapping[str, Any]) -> dict[str, Any]:
-    """The first part of run.json."""
+def summary(tree: Tree, document: Mapping[str, Any], particles: Particles | None) -> dict[str, Any]:
+    """The first part of run.json; particles: where they are there."""
     findings = record.read_findings(tree)
     return {
         "name": tree.out.name,
@@ -41,7 +41,7 @@ def summary(tree: Tree, document: Mapping[str, Any]) -> dict[str, Any]:
         "next": next_commands(document),
         "versions": {"covaria": document["covaria_version"], **document.get("environment", {})},
         "curves": _curves(tree),
-        "views": _views(tree),
+        "views": None if particles is None else views(particles),
     }
 
 
@@ -63,18 +63,14 @@ def _curves(tree: Tree) -> dict[str, Any] | None:
     }
 
 
-def _views(tree: Tree) -> list[list[int]] | None:
-    """How many particles are seen from where: cosine of the tilt (18, from -1) x azimuth (36, from -180 degrees),
-    bins of equal area."""
-    if not tree.particles.is_file():
-        return None
-    try:
-        particles = load(tree.particles)
-    except CovariaError:  # told where the columns are read
-        return None
+def views(particles: Particles) -> list[list[int]]:
+    """How many particles are seen from where: cosine of the tilt (18, from -1) x azimuth (36, from -180 degrees), bins
+    of equal area."""
     x, y, z = particles.rotations[particles.used, 2].T
-    counts, _, _ = np.histogram2d(z, np.arctan2(y, x), bins=(HEIGHTS, AZIMUTHS), range=((-1, 1), (-np.pi, np.pi)))
-    return [[int(value) for value in row] for row in counts]
+    column = ((np.arctan2(y, x) + np.pi) * (AZIMUTHS / (2 * np.pi))).astype(int).clip(0, AZIMUTHS - 1)
+    row = ((z + 1) * (HEIGHTS / 2)).astype(int).clip(0, HEIGHTS - 1)
+    counts = np.bincount(row * AZIMUTHS + column, minlength=HEIGHTS * AZIMUTHS)
+    return [[int(value) for value in line] for line in counts.reshape(HEIGHTS, AZIMUTHS)]
 
 
 def _finite(values: NDArray[Any]) -> list[float | None]:

@@ -12,7 +12,7 @@ import type { Source } from "./source";
 const TOOLS: [Tool, string][] = [["look", "Look"], ["lasso", "Lasso"], ["box", "Box"], ["polygon", "Polygon"]];
 const SPAN = 3;
 
-export function Explore(props: { source: Source; name: string; run: Run; cloud: Cloud; onTrouble: (words: string) => void }) {
+export function Explore(props: { source: Source; name: string; run: Run; cloud: Cloud; canStart: boolean; onTrouble: (words: string) => void }) {
   const { run, cloud } = props;
   const latent = run.columns.filter((c) => /^z\d+$/.test(c.name)).map((c) => c.name);
   const axes = run.columns.filter((c) => !c.name.includes("_correlation"));
@@ -101,7 +101,7 @@ export function Explore(props: { source: Source; name: string; run: Run; cloud: 
           onMove={moved} onPick={() => pins.length < MOST_PINS && pin([...pins, shown.z])} onRegion={region} onTrouble={props.onTrouble} />
         <p class="quiet">Lines: half and nine tenths of the particles. Cross: the map's point. Ellipse: one standard deviation of the
           particle's error. Click or Enter pins the map, double click shows all, the wheel zooms.</p>
-        <SelectionPanel source={props.source} name={props.name} run={run} cloud={cloud} terms={terms} chosen={chosen}
+        <SelectionPanel source={props.source} name={props.name} run={run} cloud={cloud} terms={terms} chosen={chosen} canStart={props.canStart}
           onChange={changed} onUndo={past.length ? () => { setTerms(past[past.length - 1]!); remember(past.slice(0, -1)); } : null} onTrouble={props.onTrouble} />
       </section>
       <div>

@@ -4,7 +4,7 @@ import type { Run } from "./model";
 import type { Source } from "./source";
 import { VolumeView, type Look, type StateMap } from "./volume";
 
-const FRAME_MS = 34;
+const FRAME_MS = 33;
 const REST_MS = 160;
 export const MOST_PINS = 8;
 
@@ -27,18 +27,19 @@ function turned(axes: number[][], about: Vector, angle: number): number[][] {
   });
 }
 
-/** Draws when something has changed, coarsely while it moves so that frames keep coming. */
+/** Draws when something has changed; where a frame takes long, coarsely while it moves. */
 class Painter {
   readonly view: VolumeView;
   look: Look;
   shown: Shown = { z: [], state: null };
   pins: number[][] = [];
   states = new Map<string, StateMap>();
-  private added = "";
   private waiting = 0;
   private rest = 0;
+  private busy = false;
+  private dirty = false;
   private scale = 1;
-  private last = 0;
+  private fine = true;
 
   constructor(readonly canvas: HTMLCanvasElement, readonly run: Run, readonly source: Source, readonly name: string, readonly told: (words: string) => void) {
     this.view = new VolumeView(canvas, run.maps!);
@@ -51,31 +52,41 @@ class Painter {
       const files = await Promise.all(level.files.slice(0, 6).map((file) => this.source.file(this.name, file)));
       if (!alive()) return;
       this.view.load(level, files);
-      this.added = "";
       this.told(`${level.sampling}³ voxels, ${this.view.components + 1} maps, ${(this.view.bytes / 1e6).toFixed(1)} MB`);
       this.soon();
     }
   }
 
   soon(): void {
-    if (!this.waiting) this.waiting = requestAnimationFrame(() => this.paint(false));
+    this.dirty = true;
+    if (!this.waiting && !this.busy) this.waiting = requestAnimationFrame(() => this.paint(this.fine, this.scale));
   }
 
-  private paint(resting: boolean): void {
+  private paint(fine: boolean, scale: number): void {
     this.waiting = 0;
-    const now = performance.now();
-    const since = now - this.last;
-    if (resting) this.scale = 1;
-    else if (since < 400) this.scale = Math.min(1, Math.max(0.25, this.scale * (since > FRAME_MS * 1.3 ? 0.8 : since < FRAME_MS * 0.7 ? 1.1 : 1)));
-    this.last = now;
-    const dots = window.devicePixelRatio * this.scale;
+    this.dirty = false;
+    this.busy = true;
+    clearTimeout(this.rest);
+    const dots = window.devicePixelRatio * scale;
     this.canvas.width = Math.max(1, Math.round(this.canvas.clientWidth * dots));
     this.canvas.height = Math.max(1, Math.round(this.canvas.clientHeight * dots));
+    this.view.use(fine);
     this.view.clear();
     if (this.view.sampling) this.all();
     performance.mark("map");
-    clearTimeout(this.rest);
-    if (this.scale < 1) this.rest = window.setTimeout(() => this.paint(true), REST_MS);
+    this.view.done((took) => {
+      this.busy = false;
+      if (fine === this.fine && scale === this.scale) this.adapt(took);
+      if (this.dirty) this.soon();
+      else if (!fine || scale < 1) this.rest = window.setTimeout(() => !this.busy && this.paint(true, 1), REST_MS);
+    });
+  }
+
+  /** The next frame's sampling and share of the pixels, from how long this one took. */
+  private adapt(took: number): void {
+    if (this.fine && this.view.depth > 1 && took > 2 * FRAME_MS) this.fine = false;
+    else this.scale = Math.min(1, Math.max(0.2, this.scale * Math.min(1.15, Math.max(0.5, Math.sqrt(FRAME_MS / took)))));
+    if (!this.fine && this.scale === 1 && took < FRAME_MS / 8) this.fine = true;
   }
 
   private all(): void {
@@ -90,24 +101,22 @@ class Painter {
   }
 
   private add(shown: Shown): void {
-    const key = JSON.stringify(shown);
-    if (key === this.added) return;
-    const state = shown.state === null ? undefined : this.states.get(`${shown.state} ${this.view.sampling}`);
-    if (state) this.view.state(state);
+    const key = `${shown.state} ${this.view.sampling}`;
+    const state = shown.state === null ? undefined : this.states.get(key);
+    if (state) this.view.state(state, key);
     else this.view.at(shown.z);
-    this.added = key;
   }
 
-  /** Fetch a state's own map for what is loaded. */
+  /** Fetch a state's own map, in every sampling. */
   async want(state: number): Promise<void> {
-    const sampling = this.view.sampling;
-    const key = `${state} ${sampling}`;
     const said = this.run.states[state];
-    if (!sampling || !said?.files[sampling] || this.states.has(key)) return;
-    const file = await this.source.file(this.name, said.files[sampling]!);
-    this.states.set(key, { bytes: new Uint8Array(file), range: said.ranges[sampling]! });
-    this.added = "";
-    this.soon();
+    for (const [sampling, name] of Object.entries(said?.files ?? {})) {
+      const key = `${state} ${sampling}`;
+      if (this.states.has(key)) continue;
+      const file = await this.source.file(this.name, name);
+      this.states.set(key, { bytes: new Uint8Array(file), range: said!.ranges[sampling]! });
+      this.soon();
+    }
   }
 
   turn(dx: number, dy: number): void {

@@ -92,6 +92,8 @@ export interface Card {
   error?: string;
   hint?: string;
   headline?: string;
+  said?: string;
+  picture?: boolean;
   used?: number | null;
   particles?: number | null;
   resolution_angstrom?: number | null;

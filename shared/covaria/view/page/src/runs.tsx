@@ -1,12 +1,14 @@
 // Every run of the folder: what was found, or how far it is.
 import type { Card } from "./model";
+import { ask } from "./source";
 
 const WORDS: Record<string, string> = {
   succeeded: "finished", running: "running", queued: "waiting", failed: "failed", cancelled: "cancelled",
   retrying: "will be tried again", parked: "parked: a person must look", unreadable: "cannot be read",
 };
 
-export function Runs({ cards, link }: { cards: Card[] | null; link: (screen: string, name: string) => string }) {
+export function Runs(props: { cards: Card[] | null; canStart: boolean; link: (screen: string, name: string) => string; onTrouble: (words: string) => void }) {
+  const { cards, link } = props;
   return (
     <>
       <h1>Runs</h1>
@@ -16,8 +18,13 @@ export function Runs({ cards, link }: { cards: Card[] | null; link: (screen: str
         {cards?.map((card) => (
           <li key={card.name} class={`panel ${card.status}`}>
             <h2>{card.status === "unreadable" ? card.label : <a href={link("overview", card.name)}>{card.label}</a>}</h2>
+            {card.picture && <img class="mean" loading="lazy" alt={`${card.label}: surface of the mean map, coloured by local resolution`} src={`picture?${new URLSearchParams({ run: card.name, version: card.version ?? "" })}`} />}
             <p><span class={`status ${card.status}`}>{WORDS[card.status] ?? card.status}</span>{card.status !== "succeeded" && card.stage ? ` in ${card.stage}` : ""}</p>
             {card.progress && <Progress {...card.progress} />}
+            {card.said && <p class="quiet">{card.said}</p>}
+            {props.canStart && card.status === "running" && (
+              <button type="button" onClick={() => ask("cancel", card.name, {}).catch((error) => props.onTrouble(error.message))}>Cancel {card.label}</button>
+            )}
             {card.headline && <p>{card.headline}</p>}
             {card.error && <p class="warning">{card.error} {card.hint ?? ""}</p>}
             <p class="quiet">

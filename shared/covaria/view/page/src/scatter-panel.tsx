@@ -10,6 +10,7 @@ export type Tool = "look" | "lasso" | "box" | "polygon";
 export const PREVIEW = 50_000;
 const NEAR_PX = 12;
 const SHARES = [0.5, 0.9];
+const REST_MS = 60;
 
 export interface Marker {
   name: string;
@@ -35,7 +36,7 @@ interface Props {
 interface Here {
   x: Values;
   y: Values;
-  nearest: Nearest;
+  nearest: Nearest | null;
   pieces: [number, number, number, number][][];
 }
 
@@ -73,7 +74,7 @@ export function ScatterPanel(props: Props) {
       const pieces = shareLevels(grid, SHARES).map((level) => contour(grid, level));
       view.current?.points(x.codes, y.codes);
       look({ x: robust(x), y: robust(y) });
-      arrived({ x, y, nearest: new Nearest(x, y), pieces });
+      arrived({ x, y, nearest: null, pieces });
       performance.mark("cloud");
     }).catch((error) => props.onTrouble(error.message));
     for (const name of errorColumns(cloud, props.x, props.y)) cloud.values(name).catch(() => undefined);
@@ -96,20 +97,28 @@ export function ScatterPanel(props: Props) {
   useEffect(() => view.current?.chosen(props.chosen ?? nobody, props.chosen !== null), [props.chosen, here]);
 
   useEffect(() => {
-    if (!here || !shown || !view.current) return;
+    if (!here || !shown || !view.current) return undefined;
     const dots = window.devicePixelRatio;
     canvas.current!.width = Math.round(size[0] * dots);
     canvas.current!.height = Math.round(size[1] * dots);
-    view.current.draw({
-      low: [codeOf(here.x.column, shown.x[0]), codeOf(here.y.column, shown.y[0])],
-      high: [codeOf(here.x.column, shown.x[1]), codeOf(here.y.column, shown.y[1])],
-    });
-    performance.mark("drawn");
+    const whole = {
+      low: [codeOf(here.x.column, shown.x[0]), codeOf(here.y.column, shown.y[0])] as [number, number],
+      high: [codeOf(here.x.column, shown.x[1]), codeOf(here.y.column, shown.y[1])] as [number, number],
+    };
+    view.current.draw(whole, PREVIEW);
+    performance.mark("preview");
+    const rest = setTimeout(() => {
+      if (cloud.count > PREVIEW) view.current?.draw(whole);
+      performance.mark("drawn");
+    }, cloud.count > PREVIEW ? REST_MS : 0);
+    return () => clearTimeout(rest);
   }, [here, shown, size, shade, props.chosen]);
 
   const ready = here && shown;
   const px = (v: number) => ((v - shown!.x[0]) / (shown!.x[1] - shown!.x[0])) * size[0];
   const py = (v: number) => size[1] - ((v - shown!.y[0]) / (shown!.y[1] - shown!.y[0])) * size[1];
+  const contours = useMemo(() => ready ? here.pieces.map((pieces) => pieces.map(([a, b, c, d]) =>
+    `M${px(valueOf(here.x.column, a))} ${py(valueOf(here.y.column, b))}L${px(valueOf(here.x.column, c))} ${py(valueOf(here.y.column, d))}`).join("")) : [], [here, shown, size]);
   const place = (e: { clientX: number; clientY: number }): [number, number] => {
     const box = canvas.current!.getBoundingClientRect();
     const [u, v] = [(e.clientX - box.left) / box.width, 1 - (e.clientY - box.top) / box.height];
@@ -119,6 +128,7 @@ export function ScatterPanel(props: Props) {
   const moved = (at: [number, number]) => {
     const wide = (codeOf(here!.x.column, shown!.x[1]) - codeOf(here!.x.column, shown!.x[0])) * (NEAR_PX / size[0]);
     const high = (codeOf(here!.y.column, shown!.y[1]) - codeOf(here!.y.column, shown!.y[0])) * (NEAR_PX / size[1]);
+    here!.nearest ??= new Nearest(here!.x, here!.y); // a million particles take some tenths of a second
     const one = here!.nearest.find(codeOf(here!.x.column, at[0]), codeOf(here!.y.column, at[1]), wide, high);
     found(one);
     props.onMove(at, one);
@@ -203,10 +213,7 @@ export function ScatterPanel(props: Props) {
             <text x={size[0] / 2} y={size[1] + 34} text-anchor="middle">{label(props.x)}</text>
             <text transform={`translate(-42 ${size[1] / 2}) rotate(-90)`} text-anchor="middle">{label(props.y)}</text>
             <svg width={size[0]} height={size[1]}>
-              {here.pieces.map((pieces, k) => (
-                <path key={k} class="contour" stroke-dasharray={k ? "5 4" : undefined}
-                  d={pieces.map(([a, b, c, d]) => `M${px(valueOf(here.x.column, a))} ${py(valueOf(here.y.column, b))}L${px(valueOf(here.x.column, c))} ${py(valueOf(here.y.column, d))}`).join("")} />
-              ))}
+              {contours.map((line, k) => <path key={k} class="contour" stroke-dasharray={k ? "5 4" : undefined} d={line} />)}
               {props.paths.map((path, k) => <polyline key={k} class="path" points={path.map(([a, b]) => `${px(a)},${py(b)}`).join(" ")} />)}
               {props.markers.map(({ name, at }) => (
                 <g key={name} transform={`translate(${px(at[0])} ${py(at[1])})`}><circle r={9} class="marker" /><text y={4} text-anchor="middle">{name}</text></g>

@@ -1,16 +1,17 @@
 // What is selected, in words, and out as files.
-import { useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import type { Cloud } from "./cloud";
 import { Choice } from "./explore";
 import { category } from "./palettes";
 import type { Run } from "./model";
 import { described, joined, ofClusters, type Joint, type Term } from "./selection";
 import { ask, keep, type Source } from "./source";
+import { Thumbnails } from "./thumbnails";
 
 const JOINTS: { name: Joint; label: string }[] = [{ name: "and", label: "and" }, { name: "or", label: "or" }, { name: "not", label: "and not" }];
 
 export function SelectionPanel(props: {
-  source: Source; name: string; run: Run; cloud: Cloud; terms: Term[]; chosen: Uint8Array | null;
+  source: Source; name: string; run: Run; cloud: Cloud; terms: Term[]; chosen: Uint8Array | null; canStart: boolean;
   onChange: (terms: Term[]) => void; onUndo: (() => void) | null; onTrouble: (words: string) => void;
 }) {
   const { terms, run } = props;
@@ -19,7 +20,8 @@ export function SelectionPanel(props: {
   const [low, setLow] = useState("");
   const [high, setHigh] = useState("");
   const [said, say] = useState("");
-  const count = props.chosen ? props.chosen.reduce((sum, one) => sum + one, 0) : 0;
+  const [called, call] = useState("");
+  const count = useMemo(() => props.chosen?.reduce((sum, one) => sum + one, 0) ?? 0, [props.chosen]);
   const whole = joined(terms);
 
   const threshold = (e: Event) => {
@@ -41,6 +43,16 @@ export function SelectionPanel(props: {
       performance.measure("subset", { start: begin, end: performance.now() });
     } catch (error) {
       say("");
+      props.onTrouble(`${(error as Error).message} ${(error as { hint?: string }).hint ?? ""}`);
+    }
+  };
+
+  const again = async (onlyMean: boolean) => {
+    try {
+      const job = await (await ask("again", props.name, { name: called, selection: whole, only_mean: onlyMean })).json();
+      say(`started: ${job.line}. Runs shows how far it is.`);
+      call("");
+    } catch (error) {
       props.onTrouble(`${(error as Error).message} ${(error as { hint?: string }).hint ?? ""}`);
     }
   };
@@ -78,7 +90,7 @@ export function SelectionPanel(props: {
         ))}
       </ol>
       <p role="status" class="count">
-        {whole ? `${count.toLocaleString("en")} of ${run.drawn.toLocaleString("en")} particles (${((100 * count) / Math.max(run.drawn, 1)).toFixed(1)} %)` : "Nothing is selected: draw a region, add a range, or choose a cluster."}
+        {whole && !props.chosen ? "counting ..." : whole ? `${count.toLocaleString("en")} of ${run.drawn.toLocaleString("en")} particles (${((100 * count) / Math.max(run.drawn, 1)).toFixed(1)} %)` : "Nothing is selected: draw a region, add a range, or choose a cluster."}
       </p>
       <p class="controls">
         {props.source.served && <button type="button" disabled={!whole} onClick={save}>Save particles (STAR or .cs)</button>}
@@ -87,6 +99,14 @@ export function SelectionPanel(props: {
         <button type="button" disabled={!terms.length} onClick={() => props.onChange([])}>Clear</button>
       </p>
       <p role="status" class="quiet">{said}</p>
+      {props.canStart && whole && (
+        <form class="controls" onSubmit={(e) => e.preventDefault()}>
+          <label>name <input type="text" value={called} onInput={(e) => call(e.currentTarget.value.trim())} /></label>
+          <button type="button" disabled={!called} onClick={() => again(true)}>Reconstruct this selection</button>
+          <button type="button" disabled={!called} onClick={() => again(false)}>Run again on it</button>
+        </form>
+      )}
+      {props.source.served && <Thumbnails name={props.name} chosen={props.chosen} drawn={run.drawn} onTrouble={props.onTrouble} />}
     </div>
   );
 }

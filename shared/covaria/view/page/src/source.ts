@@ -7,10 +7,24 @@ export class Told extends Error {
   }
 }
 
+export interface Started {
+  name: string;
+  line: string;
+  status: string;
+  said: string;
+}
+
+/** What the server tells whenever it changes. jobs: null where nothing may be started. */
+export interface Standing {
+  runs: Card[];
+  jobs: { command: string; started: Started[] } | null;
+}
+
 export interface Source {
   readonly served: boolean;
   file(run: string, name: string): Promise<ArrayBuffer>;
-  cards(): Promise<Card[]>;
+  standing(): Promise<Standing>;
+  get<T>(path: string): Promise<T>;
 }
 
 const GONE = "The server does not answer.";
@@ -35,8 +49,12 @@ class Server implements Source {
     return (await answered(fetch(`file?${new URLSearchParams({ run, name })}`))).arrayBuffer();
   }
 
-  async cards(): Promise<Card[]> {
-    return (await (await answered(fetch("runs"))).json()).runs;
+  standing(): Promise<Standing> {
+    return this.get("runs");
+  }
+
+  async get<T>(path: string): Promise<T> {
+    return (await answered(fetch(path))).json();
   }
 }
 
@@ -47,9 +65,8 @@ class Beside implements Source {
     return (await answered(fetch(`data/${name}`))).arrayBuffer();
   }
 
-  async cards(): Promise<Card[]> {
-    return [await onlyCard(this)];
-  }
+  standing = () => alone(this);
+  get = onlyServed;
 }
 
 class Inside implements Source {
@@ -63,14 +80,17 @@ class Inside implements Source {
     return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
   }
 
-  async cards(): Promise<Card[]> {
-    return [await onlyCard(this)];
-  }
+  standing = () => alone(this);
+  get = onlyServed;
 }
 
-async function onlyCard(source: Source): Promise<Card> {
+async function alone(source: Source): Promise<Standing> {
   const run = await readRun(source, ".");
-  return { ...run, name: ".", label: run.name, error: run.error?.message };
+  return { runs: [{ ...run, name: ".", label: run.name, error: run.error?.message }], jobs: null };
+}
+
+function onlyServed(): Promise<never> {
+  return Promise.reject(new Told("This needs a server.", "covaria view OUT"));
 }
 
 export async function readRun(source: Source, run: string): Promise<Run> {

@@ -58,16 +58,15 @@ void main() {
   vec3 a = (vec3(0.5) - from) / way, b = (size - 0.5 - from) / way;
   vec3 near = min(a, b), far = max(a, b);
   float t = max(near.x, max(near.y, near.z)), end = min(far.x, min(far.y, far.z));
-  const float stride = 0.75;
   float last = 0.0; bool hit = false;
   for (int i = 0; i < 640 && t < end; i++) {
     last = value(from + way * t).r;
     if (last > level) { hit = true; break; }
-    t += last < 0.4 * level ? 1.25 : stride;
+    t += last < 0.15 * level ? 2.0 : last < 0.5 * level ? 1.25 : 0.75;
   }
   if (!hit) return;
-  float low = t - 1.25, high = t;
-  for (int i = 0; i < 5; i++) {
+  float low = t - 2.0, high = t;
+  for (int i = 0; i < 6; i++) {
     float middle = 0.5 * (low + high);
     if (value(from + way * middle).r > level) high = middle; else low = middle;
   }
@@ -114,13 +113,21 @@ export interface StateMap {
   range: [number, number];
 }
 
+/** One sampling of the maps on the card. */
+interface Field {
+  level: Level;
+  textures: WebGLTexture[];
+  sum: WebGLTexture;
+  frames: WebGLFramebuffer[];
+  adder: [WebGLProgram, Uniforms];
+  /** What the sum holds. */
+  added: string;
+}
+
 export class VolumeView {
   readonly gl: WebGL2RenderingContext;
-  private level: Level | null = null;
-  private textures: WebGLTexture[] = [];
-  private sum: WebGLTexture | null = null;
-  private frames: WebGLFramebuffer[] = [];
-  private adder: [WebGLProgram, Uniforms] | null = null;
+  private fields: Field[] = [];
+  private chosen = 0;
   private readonly stater: [WebGLProgram, Uniforms];
   private readonly rays: [WebGLProgram, Uniforms];
   private readonly slices: [WebGLProgram, Uniforms];
@@ -129,91 +136,108 @@ export class VolumeView {
     this.gl = context(canvas);
     if (!this.gl.getExtension("EXT_color_buffer_float"))
       throw new Told("This graphics card cannot add maps (EXT_color_buffer_float).", "Use another browser or machine.");
-    this.gl.getExtension("OES_texture_float_linear");
     this.stater = program(this.gl, WHOLE, STATE);
     this.rays = program(this.gl, WHOLE, RAYS);
     this.slices = program(this.gl, WHOLE, SLICES);
   }
 
+  private get field(): Field | undefined {
+    return this.fields[this.chosen];
+  }
+
+  /** How many samplings are on the card, coarse first. */
+  get depth(): number {
+    return this.fields.length;
+  }
+
+  /** Draw the coarsest or the finest sampling that is here. */
+  use(fine: boolean): void {
+    this.chosen = fine ? this.fields.length - 1 : 0;
+  }
+
   /** How many components are added; the remaining ones are left at the mean. */
   get components(): number {
-    return this.level ? Math.min(this.level.ranges.length - 1, MOST_COMPONENTS) : 0;
+    return this.field ? Math.min(this.field.level.ranges.length - 1, MOST_COMPONENTS) : 0;
   }
 
   get sampling(): number {
-    return this.level?.sampling ?? 0;
+    return this.field?.level.sampling ?? 0;
   }
 
   get bytes(): number {
-    return this.level ? this.level.size.reduce((a, b) => a * b) * 4 * this.level.files.length : 0;
+    return this.fields.reduce((sum, { level, textures }) => sum + level.size.reduce((a, b) => a * b) * 4 * textures.length, 0);
   }
 
   load(level: Level, files: ArrayBuffer[]): void {
     const gl = this.gl;
-    this.free();
-    this.level = level;
-    this.textures = files.map((file) =>
-      texture3d(gl, level.size, gl.RGBA8, gl.RGBA, gl.UNSIGNED_BYTE, gl.NEAREST, new Uint8Array(file)));
-    this.sum = texture3d(gl, level.size, gl.RG16F, gl.RG, gl.HALF_FLOAT, gl.LINEAR, null);
-    this.frames = Array.from({ length: level.size[2]! }, (_, layer) => {
+    const sum = texture3d(gl, level.size, gl.RG16F, gl.RG, gl.HALF_FLOAT, gl.LINEAR, null);
+    const frames = Array.from({ length: level.size[2]! }, (_, layer) => {
       const frame = gl.createFramebuffer()!;
       gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
-      gl.framebufferTextureLayer(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, this.sum, 0, layer);
+      gl.framebufferTextureLayer(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, sum, 0, layer);
       return frame;
     });
-    this.adder = program(gl, WHOLE, sumShader(files.length));
+    const textures = files.map((file) =>
+      texture3d(gl, level.size, gl.RGBA8, gl.RGBA, gl.UNSIGNED_BYTE, gl.NEAREST, new Uint8Array(file)));
+    this.fields.push({ level, textures, sum, frames, adder: program(gl, WHOLE, sumShader(files.length)), added: "" });
+    this.use(true);
   }
 
   /** Add the maps at a point, in standard deviations. */
   at(z: readonly number[]): void {
-    if (!this.level || !this.adder) return;
+    const field = this.field;
+    const key = JSON.stringify(z);
+    if (!field || field.added === key) return;
     const gl = this.gl;
-    const groups = this.textures.length;
-    const gain = new Float32Array(4 * groups);
-    const differ = new Float32Array(4 * groups);
-    const [low, span] = this.level.ranges[0]!;
+    const gain = new Float32Array(4 * field.textures.length);
+    const differ = new Float32Array(4 * field.textures.length);
+    const [low, span] = field.level.ranges[0]!;
     gain[0] = span;
     let shift = 0;
     for (let k = 0; k < this.components; k++) {
-      const [lowest, width] = this.level.ranges[k + 1]!;
+      const [lowest, width] = field.level.ranges[k + 1]!;
       gain[k + 1] = differ[k + 1] = (z[k] ?? 0) * width;
       shift += (z[k] ?? 0) * lowest;
     }
-    const [used, at] = this.adder;
+    const [used, at] = field.adder;
     gl.useProgram(used);
-    this.textures.forEach((texture, g) => this.bind(g, texture, at[`maps${g}`]!));
+    field.textures.forEach((texture, g) => this.bind(g, texture, at[`maps${g}`]!));
     gl.uniform4fv(at.gain!, gain);
     gl.uniform4fv(at.differ!, differ);
     gl.uniform1f(at.base!, low + shift);
     gl.uniform1f(at.baseDiffer!, shift);
-    this.fill(at.layer!);
+    this.fill(field, at.layer!);
+    field.added = key;
   }
 
-  /** Put a map that was made in the sum's place. */
-  state(map: StateMap): void {
-    if (!this.level) return;
+  /** Put a map that was made in the sum's place; `key` tells it from others. */
+  state(map: StateMap, key: string): void {
+    const field = this.field;
+    if (!field || field.added === key) return;
     const gl = this.gl;
-    const texture = texture3d(gl, this.level.size, gl.R8, gl.RED, gl.UNSIGNED_BYTE, gl.NEAREST, map.bytes);
+    const texture = texture3d(gl, field.level.size, gl.R8, gl.RED, gl.UNSIGNED_BYTE, gl.NEAREST, map.bytes);
     const [used, at] = this.stater;
     gl.useProgram(used);
-    this.bind(0, this.textures[0]!, at.maps0!);
+    this.bind(0, field.textures[0]!, at.maps0!);
     this.bind(1, texture, at.state!);
     gl.uniform2fv(at.range!, map.range);
-    gl.uniform2fv(at.meanRange!, this.level.ranges[0]!);
-    this.fill(at.layer!);
+    gl.uniform2fv(at.meanRange!, field.level.ranges[0]!);
+    this.fill(field, at.layer!);
     gl.deleteTexture(texture);
+    field.added = key;
   }
 
   /** Draw what was added last into a part of the canvas, pixels from its lower left. */
   draw(look: Look, x = 0, y = 0, width = this.canvas.width, height = this.canvas.height): void {
-    if (!this.level || !this.sum) return;
+    const field = this.field;
+    if (!field) return;
     const gl = this.gl;
-    const { size, origin, sampling, voxel_angstrom } = this.level;
+    const { size, origin, sampling, voxel_angstrom } = field.level;
     const [used, at] = look.mode === "surface" ? this.rays : this.slices;
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
     gl.viewport(x, y, width, height);
     gl.useProgram(used);
-    this.bind(0, this.sum, at.field!);
+    this.bind(0, field.sum, at.field!);
     gl.uniform3fv(at.size!, size);
     gl.uniform1f(at.level!, look.level);
     gl.uniform1f(at.contrast!, 1.5 / this.maps.level);
@@ -221,7 +245,7 @@ export class VolumeView {
     if (look.mode === "surface") {
       gl.uniformMatrix3fv(at.axes!, false, look.axes.flat());
       gl.uniform3fv(at.centre!, origin.map((from) => sampling / 2 - from + 0.5));
-      gl.uniform1f(at.reach!, this.maps.reach_angstrom / voxel_angstrom / look.zoom);
+      gl.uniform1f(at.reach!, this.maps.reach_angstrom / voxel_angstrom / look.zoom / Math.min(1, width / height));
       gl.uniform1f(at.aspect!, width / height);
     } else {
       gl.uniform2f(at.shown!, 0, this.maps.highest);
@@ -236,13 +260,29 @@ export class VolumeView {
     this.gl.clear(this.gl.COLOR_BUFFER_BIT);
   }
 
+  /** Milliseconds until the card has done all that it was told so far. */
+  done(then: (took: number) => void): void {
+    const gl = this.gl;
+    const begin = performance.now();
+    const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0)!;
+    gl.flush();
+    const look = () => {
+      const state = gl.getSyncParameter(fence, gl.SYNC_STATUS);
+      if (state !== gl.SIGNALED && !gl.isContextLost()) return void setTimeout(look, 2);
+      gl.deleteSync(fence);
+      then(performance.now() - begin);
+    };
+    setTimeout(look, 0);
+  }
+
   /** The sum as it lies on the card, (z, y, x) values: for tests. */
   read(): Float32Array {
     const gl = this.gl;
-    const [nx, ny, nz] = this.level!.size as [number, number, number];
+    const { level, frames } = this.field!;
+    const [nx, ny, nz] = level.size as [number, number, number];
     const all = new Float32Array(nx * ny * nz);
     const layer = new Float32Array(4 * nx * ny);
-    this.frames.forEach((frame, z) => {
+    frames.forEach((frame, z) => {
       gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
       gl.readPixels(0, 0, nx, ny, gl.RGBA, gl.FLOAT, layer);
       for (let i = 0; i < nx * ny; i++) all[z * nx * ny + i] = layer[4 * i]!;
@@ -250,26 +290,21 @@ export class VolumeView {
     return all;
   }
 
-  free(): void {
-    const gl = this.gl;
-    [...this.textures, this.sum].forEach((texture) => gl.deleteTexture(texture));
-    this.frames.forEach((frame) => gl.deleteFramebuffer(frame));
-    if (this.adder) gl.deleteProgram(this.adder[0]);
-    this.adder = null;
-    this.textures = [];
-    this.frames = [];
-    this.sum = null;
-  }
-
   end(): void {
-    this.free();
-    for (const [used] of [this.stater, this.rays, this.slices]) this.gl.deleteProgram(used);
+    const gl = this.gl;
+    for (const field of this.fields) {
+      [...field.textures, field.sum].forEach((texture) => gl.deleteTexture(texture));
+      field.frames.forEach((frame) => gl.deleteFramebuffer(frame));
+      gl.deleteProgram(field.adder[0]);
+    }
+    for (const [used] of [this.stater, this.rays, this.slices]) gl.deleteProgram(used);
+    this.fields = [];
   }
 
-  private fill(layerAt: WebGLUniformLocation): void {
+  private fill(field: Field, layerAt: WebGLUniformLocation): void {
     const gl = this.gl;
-    gl.viewport(0, 0, this.level!.size[0]!, this.level!.size[1]!);
-    this.frames.forEach((frame, layer) => {
+    gl.viewport(0, 0, field.level.size[0]!, field.level.size[1]!);
+    field.frames.forEach((frame, layer) => {
       gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
       gl.uniform1i(layerAt, layer);
       gl.drawArrays(gl.TRIANGLES, 0, 3);
