@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from covaria.cli.terminal import say
 from covaria.errors import CovariaError, InvalidInput
 
-OTHERS = "For others"
+if TYPE_CHECKING:
+    from covaria.view.access import Access
+    from covaria.view.folder import Folder
+
 FEWEST_LETTERS = 24
 
 
@@ -19,32 +22,40 @@ def register(app: typer.Typer) -> None:
     app.command(name="view")(view)
 
 
+def _other(help_text: str, metavar: str | None = None) -> typer.models.OptionInfo:
+    found: typer.models.OptionInfo = typer.Option(help=help_text, metavar=metavar, rich_help_panel="For others")
+    return found
+
+
+Shown = Annotated[Path, typer.Argument(metavar="OUT|FOLDER", help="A run, or a folder of runs.")]
+Export = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR|FILE.html", help="Write the page of OUT for a web server, or as one file, and end."),
+]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")]
+Browser = Annotated[bool, typer.Option("--browser", help="Open the address in this machine's browser.")]
+AllowJobs = Annotated[bool, typer.Option("--allow-jobs", help="Let the page start runs in FOLDER.")]
+Host = Annotated[str, _other("Address to answer at; by default only this machine asks.")]
+BasePath = Annotated[str, _other("Behind a proxy: what stands before each path.", "/PATH")]
+TokenFile = Annotated[Path | None, _other("A token that opens any number of sessions.", "FILE")]
+UserHeader = Annotated[str | None, _other("A proxy names the user here: no token then.", "NAME")]
+Proxies = Annotated[list[str] | None, _other("With --user-header: whose word counts.", "ADDRESS")]
+RootFolders = Annotated[list[Path] | None, _other("Beside FOLDER: where files may lie (repeatable).", "DIR")]
+
+
 def view(
     *,
-    folder: Annotated[Path, typer.Argument(metavar="OUT|FOLDER", help="A run, or a folder of runs.")],
-    export: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR|FILE.html", help="Write the page of OUT for a web server, or as one file, and end."),
-    ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
-    browser: Annotated[bool, typer.Option("--browser", help="Open the address in this machine's browser.")] = False,
-    allow_jobs: Annotated[bool, typer.Option("--allow-jobs", help="Let the page start runs in FOLDER.")] = False,
-    host: Annotated[
-        str,
-        typer.Option(help="Address to answer at; by default only this machine asks.", rich_help_panel=OTHERS),
-    ] = "127.0.0.1",
-    base_path: Annotated[
-        str,
-        typer.Option(metavar="/PATH", help="Behind a proxy: what stands before each path.", rich_help_panel=OTHERS),
-    ] = "",
-    token_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A token that opens any number of sessions.", rich_help_panel=OTHERS),
-    ] = None,
-    root: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", help="Beside FOLDER: where files may lie (repeatable).", rich_help_panel=OTHERS),
-    ] = None,
+    folder: Shown,
+    export: Export = None,
+    port: Port = 0,
+    browser: Browser = False,
+    allow_jobs: AllowJobs = False,
+    host: Host = "127.0.0.1",
+    base_path: BasePath = "",
+    token_file: TokenFile = None,
+    user_header: UserHeader = None,
+    proxy: Proxies = None,
+    root: RootFolders = None,
 ) -> None:
     """Look at runs in a browser: the map follows the cursor through the cloud of particles.
 
@@ -52,41 +63,55 @@ def view(
     beneath FOLDER and the roots alone.
     """
     try:
-        import uvicorn  # noqa: F401
-        from starlette import applications  # noqa: F401
-    except ImportError as error:
+        from covaria.view.access import Access, SignedIn
+        from covaria.view.folder import Folder
+        from covaria.view.serve import LOOPBACK
+    except ModuleNotFoundError as error:
         hint = "pip install 'covaria[view]'"
         raise CovariaError(f"the page's server is not installed ({error.name})", hint=hint) from None
     from covaria.opening import Roots
-    from covaria.view.access import Access
-    from covaria.view.folder import HERE, Folder
-    from covaria.view.jobs import Jobs
-    from covaria.view.routes import Routes
-    from covaria.view.serve import LOOPBACK, bound, serve
 
     alone = host in LOOPBACK and not root
     shown = Folder(folder, Roots() if alone else Roots.of([folder, *(root or ())]))
     if export is not None:
-        from covaria.view.export import export as write
-
-        size = write(shown.run(HERE), export)
-        say(f"wrote {export} ({size / 1e6:.1f} MB)")
+        _export(shown, export)
         return
-    standing = None if token_file is None else _token(token_file)
+    if user_header is not None and (allow_jobs or not proxy):
+        what = "runs would be this server's own" if allow_jobs else "anybody could name a user"
+        raise InvalidInput(f"--user-header: {what}", hint="--proxy ADDRESS, and no --allow-jobs")
+    signed_in = None if user_header is None else SignedIn(user_header.lower(), frozenset(proxy or ()))
+    base = "/" + base_path.strip("/") if base_path.strip("/") else ""
+    access = Access(base, standing=None if token_file is None else _token(token_file), signed_in=signed_in)
+    _serve(shown, access, host, port, allow_jobs=allow_jobs, browser=browser)
+
+
+def _serve(shown: Folder, access: Access, host: str, port: int, *, allow_jobs: bool, browser: bool) -> None:
+    from covaria.view.jobs import Jobs
+    from covaria.view.routes import Routes
+    from covaria.view.serve import LOOPBACK, bound, serve
+
     routes = Routes(shown, Jobs(shown) if allow_jobs else None)
     place = bound(host, port)
     chosen = place.getsockname()[1]
-    base = "/" + base_path.strip("/") if base_path.strip("/") else ""
-    own = frozenset(f"{name}:{chosen}" for name in ("127.0.0.1", "localhost", "[::1]"))
-    access = Access(base, own if host in LOOPBACK and not base else frozenset(), standing)
-    address = f"http://{host}:{chosen}{base}/?token={access.token if standing is None else '...'}"
+    if host in LOOPBACK and not access.base:
+        access.hosts = frozenset(f"{name}:{chosen}" for name in ("127.0.0.1", "localhost", "[::1]"))
+    token = "" if access.signed_in else "?token=..." if access.standing else f"?token={access.token}"
+    named = f"[{host}]" if ":" in host else host
+    address = f"http://{named}:{chosen}{access.base}/{token}"
 
     def ready() -> None:
-        say(f"{folder} at {address}\nCtrl-C ends it.")
+        say(f"{shown.path} at {address}\nCtrl-C ends it.")
         if browser:
             typer.launch(address)
 
     serve(routes, access, place, ready)
+
+
+def _export(shown: Folder, target: Path) -> None:
+    from covaria.view.export import export
+    from covaria.view.folder import HERE
+
+    say(f"wrote {target} ({export(shown.run(HERE), target) / 1e6:.1f} MB)")
 
 
 def _token(path: Path) -> str:
@@ -95,7 +120,6 @@ def _token(path: Path) -> str:
     with ANYWHERE.open(path, most_bytes=4096) as file:
         text = file.read().decode("ascii", errors="replace").strip()
     if len(text) < FEWEST_LETTERS or not text.isprintable() or " " in text:
-        raise InvalidInput(
-            f"holds no token of at least {FEWEST_LETTERS} letters", file=path, hint="openssl rand -hex 32"
-        )
+        hint = "openssl rand -hex 32 makes one"
+        raise InvalidInput(f"holds no token of at least {FEWEST_LETTERS} letters", file=path, hint=hint)
     return text

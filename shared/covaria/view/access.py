@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+
+from covaria.view.accounts import Account
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -28,12 +30,26 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "x-frame-options": "DENY",
 }
+ACCOUNT = "covaria.account"
+"""Where a question carries who asks."""
 ASKED_BY = "x-covaria"
 """A header that no form and no foreign page can send without this server's leave: every POST carries it."""
 NEEDED = (
     "This address needs its token, which opens one session. Open the whole address that `covaria view` printed; "
     "if it has been used by another browser, start `covaria view` again.\n"
 )
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """header: in small letters; proxies: whose word is believed."""
+
+    header: str
+    proxies: frozenset[str]
+
+    def account(self, peer: str, headers: Mapping[str, str]) -> Account | None:
+        """Who asks; None where nobody whom this machine knows is named by whom it believes."""
+        return Account.of(headers.get(self.header, "")) if peer in self.proxies else None
 
 
 @dataclass
@@ -43,11 +59,13 @@ class Access:
     base     path before every address, behind a proxy: "" or "/covaria"
     hosts    names by which the server may be called; empty: any (another machine asks, by a name that we do not know)
     standing a token that opens any number of sessions; else one is drawn that opens one
+    signed_in  header in which a proxy names the user, and the proxy's own addresses: then nobody needs a token
     """
 
     base: str = ""
     hosts: frozenset[str] = frozenset()
     standing: str | None = None
+    signed_in: SignedIn | None = None
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     sessions: set[str] = field(default_factory=set)
     spent: bool = False
@@ -101,9 +119,17 @@ class Gate:
 
     def _refusal(self, scope: Scope) -> Response | None:
         """What is answered instead of the page; None: come in."""
+        sent = [name for name, _ in scope["headers"]]
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         if self.access.hosts and headers.get("host", "") not in self.access.hosts:
             return PlainTextResponse(f"This server is not called {headers.get('host', '')}.\n", 403)
+        if self.access.signed_in is not None:
+            name = self.access.signed_in.header
+            account = self.access.signed_in.account((scope.get("client") or ("",))[0], headers)
+            if account is None or sent.count(name.encode()) != 1:
+                return PlainTextResponse(f"Nobody is signed in: the proxy's header {name} names no user.\n", 403)
+            scope[ACCOUNT] = account
+            return self._asked_elsewhere(scope, headers)
         token = parse_qs(scope["query_string"].decode("latin-1")).get("token")
         if scope["path"] == "/" and scope["method"] == "GET" and token:
             session = self.access.open(token[0])
@@ -115,6 +141,10 @@ class Gate:
             return JSONResponse({"message": "no session", "hint": NEEDED.strip()}, 403)
         if token and scope["path"] == "/":
             return RedirectResponse(f"{self.access.base}/", 303)
+        return self._asked_elsewhere(scope, headers)
+
+    @staticmethod
+    def _asked_elsewhere(scope: Scope, headers: Mapping[str, str]) -> Response | None:
         if scope["method"] != "GET" and headers.get(ASKED_BY) != "1":
             return JSONResponse({"message": "asked from another page", "hint": "use the page itself"}, 403)
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -13,6 +13,7 @@ from covaria.opening import ANYWHERE, OutsideRoots, Roots
 from covaria.operations.jobs_on_disk import find_jobs, view_job
 from covaria.plain import explain
 from covaria.tree import Tree, record
+from covaria.view.accounts import Account
 from covaria.view.run_files import RunFiles
 
 DEPTH = 3
@@ -22,10 +23,11 @@ HERE = "."
 
 @dataclass
 class Folder:
-    """path: an OUT or a folder of some; roots: where files may lie that the runs name."""
+    """path: an OUT or a folder of some; roots: where files may lie that the runs name; account: who looks, if known."""
 
     path: Path
     roots: Roots = ANYWHERE
+    account: Account | None = None
     kept: OrderedDict[str, tuple[object, RunFiles]] = field(default_factory=OrderedDict)
     lock: Lock = field(default_factory=Lock)
 
@@ -36,13 +38,20 @@ class Folder:
 
     def names(self) -> list[str]:
         """Every run's name, sorted."""
-        return sorted(path.relative_to(self.path).as_posix() for path in find_jobs([self.path], DEPTH))
+        found = [path for path in find_jobs([self.path], DEPTH) if self._may_see(path)]
+        return sorted(path.relative_to(self.path).as_posix() for path in found)
+
+    def seen_by(self, account: Account | None) -> Folder:
+        """The same folder as somebody sees it."""
+        return replace(self, account=account)
 
     def out(self, name: str) -> Path:
         """Where a run lies. Raises OutsideRoots, InvalidInput."""
         path = self.path / name
         if not Roots.of([self.path]).allows(path):
             raise OutsideRoots("lies outside the folder that is shown", file=name, hint="choose a run from the list")
+        if not self._may_see(path):
+            raise OutsideRoots("may not be seen by this user", file=name, hint="its owner can let you read it")
         if not Tree(path).is_ours:
             raise InvalidInput("is not an output directory of Covaria", file=path, hint="choose a run from the list")
         return path
@@ -61,6 +70,14 @@ class Folder:
             while len(self.kept) > MOST_KEPT:
                 self.kept.popitem(last=False)
         return found
+
+    def _may_see(self, path: Path) -> bool:
+        if self.account is None:
+            return True
+        try:
+            return self.account.may_see(path.resolve(), self.path)
+        except (OSError, ValueError):
+            return False
 
     @staticmethod
     def version(out: Path) -> str:

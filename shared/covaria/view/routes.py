@@ -21,11 +21,12 @@ from covaria.opening import OutsideRoots, open_inside
 from covaria.plain import explain
 from covaria.selection.model import Selection, selection_json
 from covaria.tree import Tree
-from covaria.view.access import App
+from covaria.view.access import ACCOUNT, App
 from covaria.view.bodies import body_of, read
 from covaria.view.folder import Folder
 from covaria.view.job_routes import job_routes
 from covaria.view.jobs import Jobs
+from covaria.view.run_files import RunFiles
 from covaria.view.subsets import rows_of, subset_file
 
 STATIC = Path(__file__).parent / "static"
@@ -59,28 +60,33 @@ class Routes:
         told = {error: _told for error in (CovariaError, OSError)}
         return Starlette(routes=[*pages, *data, *posts, *starts], exception_handlers=told)
 
+    def _seen(self, request: Request) -> Folder:
+        """The folder as who asks may see it."""
+        return self.folder.seen_by(request.scope.get(ACCOUNT))
+
     def page(self, _: Request) -> Response:
         return _static("index.html")
 
     def asset(self, request: Request) -> Response:
         return _static("assets", request.path_params["name"])
 
-    def runs(self, _: Request) -> Response:
-        return JSONResponse(self.state())
+    def runs(self, request: Request) -> Response:
+        return JSONResponse(self.state(self._seen(request)))
 
     def file(self, request: Request) -> Response:
         """A run's file, with ranges."""
         name = request.query_params.get("name", "")
-        tag = f'"{self.folder.version(self.folder.out(_run(request)))}"'
+        folder = self._seen(request)
+        tag = f'"{folder.version(folder.out(_run(request)))}"'
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers={"etag": tag})
-        content = self.folder.run(_run(request)).read(name)
+        content = folder.run(_run(request)).read(name)
         kind = "application/json" if name.endswith(".json") else "application/octet-stream"
         return _ranged(content, request.headers.get("range", ""), kind, {"etag": tag, "cache-control": "no-cache"})
 
     def report(self, request: Request) -> Response:
         """OUT/report.html, under the policy that it carries itself."""
-        run = self.folder.run(_run(request))
+        run = self._seen(request).run(_run(request))
         with run.roots.open(run.tree.report) as file:
             content = file.read()
         policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
@@ -88,13 +94,13 @@ class Routes:
 
     def picture(self, request: Request) -> Response:
         """The mean map's surface."""
-        tree = Tree(self.folder.out(_run(request)))
+        tree = Tree(self._seen(request).out(_run(request)))
         with open_inside(tree.out, tree.local_resolution_plot.relative_to(tree.out).as_posix()) as file:
             return Response(file.read(), media_type="image/png")
 
     def map(self, request: Request) -> Response:
         """A map of OUT, as it lies there."""
-        run, name = self.folder.run(_run(request)), request.query_params.get("name", "")
+        run, name = self._seen(request).run(_run(request)), request.query_params.get("name", "")
         path = run.tree.out / name
         if path.suffix != ".mrc" or not Path(path.resolve()).is_relative_to(run.tree.out.resolve()):
             raise OutsideRoots("is no map of this run", file=name, hint="choose one from the page")
@@ -105,10 +111,12 @@ class Routes:
         """Count a selection, write its particles, or give it back as `covaria subset --selection` reads it."""
         body = await body_of(request)
         what = request.url.path.rpartition("/")[2]
-        return await anyio.to_thread.run_sync(lambda: self._of_selection(what, _run(request), body))
+        return await anyio.to_thread.run_sync(
+            lambda: self._of_selection(what, self._seen(request).run(_run(request)), body)
+        )
 
-    def _of_selection(self, what: str, name: str, body: bytes) -> Response:
-        selection, run = read(SELECTION, body), self.folder.run(name)
+    def _of_selection(self, what: str, run: RunFiles, body: bytes) -> Response:
+        selection = read(SELECTION, body)
         if what == "count":
             return JSONResponse({"count": int(rows_of(run, selection).sum())})
         if what == "selection":
@@ -123,7 +131,7 @@ class Routes:
         def made() -> Response:
             from covaria.view.thumbnails import sprite  # torch: only where somebody looks
 
-            run = self.folder.run(_run(request))
+            run = self._seen(request).run(_run(request))
             drawn = np.zeros(0, np.int64) if run.cloud is None else run.cloud.rows
             chosen = np.array(asked.at)
             if len(chosen) and chosen.max() >= len(drawn):
@@ -135,10 +143,12 @@ class Routes:
     async def events(self, request: Request) -> Response:
         """Server-sent events: the list of runs whenever it changes."""
 
+        folder = self._seen(request)
+
         async def lines() -> AsyncIterator[str]:
             last, silent = "", 0.0
             while not await request.is_disconnected():
-                now = json.dumps(await anyio.to_thread.run_sync(self.state))
+                now = json.dumps(await anyio.to_thread.run_sync(self.state, folder))
                 silent += LOOK_S
                 if now != last:
                     yield f"event: state\ndata: {now}\n\n"
@@ -150,10 +160,10 @@ class Routes:
 
         return StreamingResponse(lines(), media_type="text/event-stream", headers={"cache-control": "no-store"})
 
-    def state(self) -> dict[str, Any]:
+    def state(self, folder: Folder) -> dict[str, Any]:
         """What the events tell."""
         jobs = None if self.jobs is None else {"command": self.jobs.command, "started": self.jobs.state()}
-        return {"runs": self.folder.cards(), "jobs": jobs}
+        return {"runs": folder.cards(), "jobs": jobs}
 
 
 class Thumbnails(BaseModel):

@@ -11,10 +11,11 @@ from typing import Any
 
 from covaria.errors import CovariaError
 from covaria.opening import Roots
-from covaria.particles.inspect import gallery, inspect
+from covaria.particles.gallery import gallery
+from covaria.particles.inspect import inspect
 from covaria.plain import explain
 from covaria.request.model import IngestOptions
-from covaria.tree.paths import STATE
+from covaria.tree.own_state import STATE
 from covaria.view.command import refuse_outside
 
 SUFFIXES = (".star", ".cs")
