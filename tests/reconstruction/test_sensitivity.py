@@ -119,6 +119,17 @@ def test_more_mass_a_longer_way_and_more_particles_are_seen_better(surveyed):
     assert ((surveyed.probability >= 0) & (surveyed.probability <= 1)).all()
 
 
+def test_a_focus_mask_shows_motion_inside_it_alone(rigid_mean, surveyed):
+    """Half of the box: what moves there has fewer numbers to be told from; where the map is empty, nothing moves."""
+    problem = rigid_mean.problem
+    half = problem.mask * (np.arange(32) >= 16)
+    near = sensitivity(replace(problem, mask=half), rigid_mean.mean.mask, 8.0, 15)
+    assert 0 < near.overlap.max() != surveyed.overlap.max()
+    corner = np.zeros_like(problem.mask)
+    corner[:4, :4, :4] = 1
+    assert not sensitivity(replace(problem, mask=corner), rigid_mean.mean.mask, 8.0, 15).overlap.any()
+
+
 def test_the_table_comes_back(surveyed, tmp_path):
     tree = Tree(tmp_path)
     tree.model.mkdir()

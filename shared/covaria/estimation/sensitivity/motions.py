@@ -39,6 +39,8 @@ def cut(volume: Volume, mask: Volume, share: float, direction: Array) -> Part:
     """The outermost `share` of the mass of `volume` (d, d, d) inside `mask`, in `direction` (3,)."""
     places = np.stack(np.meshgrid(*[np.arange(n) - n // 2 for n in volume.shape], indexing="ij")).astype(float)
     mass = np.maximum(volume * (mask > 0.5), 0)
+    if not mass.any():
+        return Part(mass, np.zeros(3), np.zeros(3))
     mass = np.where(mass > LEAST_DENSITY * np.quantile(mass[mass > 0], 0.95), mass, 0)
     middle = _centre(mass, places)
     height = np.einsum("a,azyx->zyx", direction, places - middle[:, None, None, None])
@@ -59,7 +61,7 @@ def turning(volume: Volume, part: Part, way: float) -> Array:
     lever = part.centre - part.joint
     length = max(float(np.linalg.norm(lever)), LEAST_LEVER)
     across = np.cross(lever, np.eye(3)[np.argmin(np.abs(lever))])
-    rotation = _rotation(across / np.linalg.norm(across), 2 * np.arcsin(min(way / (2 * length), 1.0)))
+    rotation = _rotation(across / max(np.linalg.norm(across), 1e-12), 2 * np.arcsin(min(way / (2 * length), 1.0)))
     centre = part.joint + len(volume) // 2
     there = volume * part.weight
     # The turned part at x is the part at R^T (x - centre) + centre.

@@ -45,15 +45,17 @@ class Sensitivity:
 def sensitivity(problem: Problem, solvent: NDArray[np.floating], pixel_size: float, radius: int) -> Sensitivity:
     """What the test at `radius` would confirm of this very set: its mean, poses, CTFs, noise and number of images.
 
-    solvent (D, D, D): the mask that holds the particle; pixel_size in angstrom.
+    solvent (D, D, D): the mask that holds the particle; of a focus mask, parts are cut and seen inside it alone;
+    pixel_size in angstrom.
     """
     box = len(problem.mean)
     side = min(box, FINER * volumes.cube_side(radius))
-    mean, mask = (
-        volumes.resize_fourier(torch.as_tensor(v, dtype=torch.float32), side).numpy() for v in (problem.mean, solvent)
+    density, solid, looked_at = (
+        volumes.resize_fourier(torch.as_tensor(v, dtype=torch.float32), side).numpy().astype(np.float64)
+        for v in (problem.mean, solvent, problem.mask)
     )
-    # Densities, not DFT coefficients, are cut and turned; the factor is undone by the model.
-    density, mask = mean.astype(np.float64), mask * (side / box) ** 3
+    looked_at = np.clip(looked_at * (side / box) ** 3, 0, 1)
+    mask = solid * (side / box) ** 3 * (looked_at > 0.5)
     voxel = pixel_size * box / side
     names = [(mass, way) for mass in MASSES for way in (0.0, *WAYS_ANGSTROM)]
     motions = [
@@ -64,7 +66,7 @@ def sensitivity(problem: Problem, solvent: NDArray[np.floating], pixel_size: flo
         for way in (0.0, *WAYS_ANGSTROM)
     ]
     population = np.array(POPULATIONS)
-    energy = energies(problem, np.stack(motions), radius)
+    energy = energies(problem, np.stack(motions) * looked_at, radius)
     energy = energy.reshape(len(MASSES), len(DIRECTIONS), -1, radius + 1).swapaxes(1, 2)
     energy = energy.reshape(len(names), 1, len(DIRECTIONS), radius + 1)
     found = outlook_of(problem, energy * (population * (1 - population))[:, None, None], radius)
