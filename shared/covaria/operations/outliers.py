@@ -52,7 +52,7 @@ class Verdict:
 def judge(folder: Path, table: RunColumns, ingest: IngestOptions, kept: NDArray[np.bool_], how: Selection) -> Verdict:
     """Fill `folder` with what `OutliersTree` lists; kept (N,) are rows of the run."""
     tree = OutliersTree(folder)
-    rows, used = source_rows(kept, table.copies), source_rows(table.used, table.copies)
+    rows, used = (source_rows(table.whole(mask), table.copies) for mask in (kept, table.used))
     write_subset(folder, ingest, rows)
     tree.selection.write_bytes(selection_json(how))
     write_text(tree.set_aside_txt, "".join(f"{row}\n" for row in np.flatnonzero(used & ~rows).tolist()))

@@ -50,9 +50,8 @@ class RunColumns:
 
     @cached_property
     def source_rows(self) -> int:
-        """Rows of the source: symmetry copies of the run's first ones follow them."""
-        rows = self.particles.count if self.particles.by_stack else len(self.particles)
-        return rows // self.copies
+        """Rows of the run before symmetry: copies of them follow."""
+        return len(self.particles) // self.copies
 
     @cached_property
     def sizes(self) -> ComponentSizes:
@@ -144,7 +143,7 @@ class RunColumns:
     def _of_copies(self, values: Values) -> Values:
         """A value for each row of the run: symmetry copies of the source lie one after another."""
         particle = self.particles.particle
-        if particle is not None and self.particles.by_stack and len(values) == self.source_rows:
+        if particle is not None and self.particles.by_stack and len(values) * self.copies == self.particles.count:
             return np.tile(values, self.copies)[particle]
         if len(self.particles) % len(values):
             raise InvalidInput(f"has {len(values)} rows for {len(self.particles)} of the run", file=self.tree.particles)

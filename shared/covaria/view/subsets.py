@@ -40,7 +40,7 @@ def subset_file(run: RunFiles, selection: Selection) -> Written:
     Raises InvalidInput where nothing is selected, or the source is gone or has changed.
     """
     ingest = source_of(run.tree, roots=run.roots)
-    keep = source_rows(rows_of(run, selection), copies_of(ingest))
+    keep = source_rows(run.table.whole(rows_of(run, selection)), copies_of(ingest))
     count = int(keep.sum())
     if not count:
         raise InvalidInput("no particle is selected", hint="draw a larger region")
