@@ -10,7 +10,7 @@ import numpy as np
 
 from covaria import particles as particle_files
 from covaria.errors import InvalidInput, MissingFile, RefusedOutput
-from covaria.estimation.density.basins import find_basins
+from covaria.estimation.density.basins import Basins, find_basins
 from covaria.estimation.populations.intervals import Populations
 from covaria.figures.analysis import AnalysisFigures
 from covaria.figures.drawing import Drawing
@@ -82,33 +82,52 @@ def _analyse(
     write_populations(out, clusters.counts, populations)
     if not options.skip_umap:
         _lay_flat(out, latents, request.seed, context)
-    peaks = peaks_of(tree, request, density, latents)
+    basins = basins_of(tree, request, density)
+    peaks = peaks_of(basins, latents)
     make_volumes(tree, out, latents.zdim, clusters, peaks, list(trajectories.values()), request, context)
-    hand_out(tree, out, clusters, context)
+    hand_out(tree, out, latents, clusters, basins, context)
     figures = AnalysisFigures(tree, out, latents.zdim, density)
     write_component_maps(figures, out)
     draw([*figures.drawings(out), *movies(figures, out)], context)
     record.write_findings(tree, "analysis", Findings(states=states_of(out, clusters, populations)))
 
 
-def peaks_of(tree: Tree, request: Request, density: DensityGrid | None, latents: ConfirmedLatents) -> Array:
-    """(B, k) latent points at the peaks of the density's basins; none without a density."""
-    if density is None:
-        return np.zeros((0, latents.zdim))
+def basins_of(tree: Tree, request: Request, density: DensityGrid | None) -> Basins | None:
+    """The stable states: as the density stage found them, else those of the density that is used; None without one."""
     own = DensityTree(tree.density)
+    if density is None:
+        return None
     kept = request.analysis.density is None and own.basins.is_file()
-    basins = load_basins(own) if kept else find_basins(density)
+    found = load_basins(own) if kept else find_basins(density)
+    return found if found.grid.dim == density.dim else find_basins(density)
+
+
+def peaks_of(basins: Basins | None, latents: ConfirmedLatents) -> Array:
+    """(B, k) latent points at their peaks."""
+    if basins is None:
+        return np.zeros((0, latents.zdim))
     used = latents.coordinates[latents.rows]
-    return np.stack([lift_point(peak[: density.dim], used) for peak in basins.peaks])
+    return np.stack([lift_point(peak, used) for peak in basins.peaks])
 
 
-def hand_out(tree: Tree, out: AnalysisTree, clusters: Clusters, context: Context) -> None:
-    """The particles of each cluster in the format of their file; a note where that is not there as it was."""
-    parts = {number: out.center_particles(number) for number in range(len(clusters.centers))}
+def hand_out(
+    tree: Tree,
+    out: AnalysisTree,
+    latents: ConfirmedLatents,
+    clusters: Clusters,
+    basins: Basins | None,
+    context: Context,
+) -> None:
+    """The particles of each cluster and basin in the format of their file; a note where that is not as it was."""
+    groups = [(clusters.labels, {number: out.center_particles(number) for number in range(len(clusters.centers))})]
+    if basins is not None:
+        labels = np.where(latents.used, basins.of(latents.coordinates), -1)
+        groups.append((labels, {number: out.basin_particles(number) for number in range(len(basins))}))
     notes = []
     try:
-        labels = particle_files.load(tree.particles, context.roots).in_source(clusters.labels)
-        write_parts(source_of(tree, roots=context.roots), labels, parts, context.roots)
+        ingest, particles = source_of(tree, roots=context.roots), particle_files.load(tree.particles, context.roots)
+        for labels, parts in groups:
+            write_parts(ingest, particles.in_source(labels), parts, context.roots)
     except (InvalidInput, MissingFile) as error:
         notes = [f"the clusters' particles were not written: {error}"]
         context.log.warning("%s", notes[0])

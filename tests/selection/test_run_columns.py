@@ -14,14 +14,20 @@ import yaml
 
 from covaria.cli.conditions import Said
 from covaria.errors import InvalidInput, MissingFile
+from covaria.estimation.density.basins import find_basins
 from covaria.particles.cryosparc.table import load_cs
 from covaria.pickles import load_pickle
+from covaria.results.confirmed import load_latents
 from covaria.selection.apply import selected
 from covaria.selection.columns import RunColumns
 from covaria.selection.handoff import Source, source_of, source_rows, write_parts, write_subset
 from covaria.selection.model import Selection, Where
-from covaria.tree import ParticleFiles, SubsetTree, Tree
+from covaria.testing import MemoryContext
+from covaria.trajectory import DensityGrid
+from covaria.tree import AnalysisTree, ParticleFiles, SubsetTree, Tree
 from covaria.tree.atomic import write_json
+from covaria_analysis.clusters import Clusters
+from covaria_analysis.stage import hand_out
 
 NOTHING = dict.fromkeys(Said.__dataclass_fields__)
 
@@ -205,3 +211,23 @@ def test_a_source_that_moved_or_changed_is_refused(
         source_of(tree, moved)
     with pytest.raises(InvalidInput, match="not an output directory"):
         source_of(Tree(tmp_path))
+
+
+def test_analysis_hands_out_clusters_and_stable_states(plain: Tree, dataset: Path, tmp_path: Path) -> None:
+    """z1 goes from 0 to 59 in steps: two wells at its ends, the grid in between is empty."""
+    rows, latents = rows_of(dataset / "particles.star"), load_latents(plain, 2)
+    grid = DensityGrid(np.array([1.0, 1, 0, 0, 1, 1]), np.array([[0.0, 59.0]]))
+    basins = find_basins(grid)
+    clusters = Clusters(np.zeros((2, 2)), np.arange(60) % 2)
+    out = AnalysisTree(tmp_path)
+    for folder in (out.kmeans, out.basins):
+        folder.mkdir()
+    hand_out(plain, out, latents, clusters, basins, MemoryContext())
+    assert [rows_of(out.center_particles(number).star) for number in (0, 1)] == [rows[::2], rows[1::2]]
+    counting = [row for row in range(60) if row % 10 > 5]  # of the others the weight is a half or less
+    low, high = [row for row in counting if row < 17.7], [row for row in counting if row > 41.3]
+    found = sorted(
+        (rows_of(out.basin_particles(number).star) for number in range(len(basins))),
+        key=lambda some: rows.index(some[0]),
+    )
+    assert found == [[rows[row] for row in low], [rows[row] for row in high]]

@@ -15,7 +15,7 @@ FIGURES_BYTES = 4 << 20
 DISTANCE_TEXT = 25
 """Bytes of an image's line in heterogeneity_distances.txt."""
 ROW_BYTES = 200
-"""Of a particle in the books of ingest, in its STAR file, and in its cluster's."""
+"""Of a particle in the books of ingest, in its STAR file, in that of its cluster and of its basin."""
 DENSITY_BYTES = 10 << 20
 
 
@@ -33,7 +33,7 @@ def disk_bytes(stage: StageName, request: Request, *, total: int, box: int, down
         return DENSITY_BYTES
     shown = STEPS_OF_A_COMPONENT * min(request.analysis_zdim, MOST_COMPONENTS_SHOWN)
     series = shown * FLOAT * min(box, MOST_VOXELS_SHOWN) ** 3
-    return volumes(request) * volume_bytes(box, total) + series + ROW_BYTES * total + 2 * FIGURES_BYTES
+    return volumes(request) * volume_bytes(box, total) + series + 2 * ROW_BYTES * total + 2 * FIGURES_BYTES
 
 
 def volume_bytes(box: int, total: int) -> int:

@@ -251,6 +251,7 @@ class AnalysisTree(Folder, Documents):
     centers_again = Entry("kmeans/latent_coords.txt", "analysis", "", "the same under RECOVAR's second name")
     _centers = Mount("kmeans", VolumeFiles, "analysis")
     _basins = Mount("basins", VolumeFiles, "analysis")
+    _of_basins = Mount("basins", ParticleFiles, "analysis")
     _particles = Mount("kmeans", ParticleFiles, "analysis")
     _trajectories = Mount("traj{:03d}", StatesTree, "analysis")
 
@@ -282,6 +283,10 @@ class AnalysisTree(Folder, Documents):
     def basins(self) -> Path:
         """The volumes at the peaks of the density's basins: state000.mrc ..."""
         return self.root / "basins"
+
+    def basin_particles(self, index: int) -> ParticleFiles:
+        """The files of the particles that lie in basin `index`."""
+        return ParticleFiles(self.basins, f"state{index:03d}")
 
     def center_particles(self, index: int) -> ParticleFiles:
         """The files of the particles nearest to centre `index`."""
