@@ -13,6 +13,7 @@ from rich.console import Console
 
 from covaria.request.duration import Leg, legs_of
 from covaria.request.model import Request
+from covaria.running import run_line
 from covaria.running.run_line import RunLine
 from covaria.running.time_left import TimeLeft
 
@@ -118,3 +119,14 @@ def test_a_terminal_sees_one_line(tmp_path: Path) -> None:
         line.begin("density")
         time.sleep(0.1)
     assert "stage 2/2 density" in said.getvalue() and "left" not in said.getvalue().split("density")[0]
+
+
+def test_a_command_that_is_no_run_breaks_the_silence_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_line, "SILENCE_S", 0.1)
+    monkeypatch.setattr(run_line, "RENEW_S", 0.01)
+    with run_line.at_work("simulate") as line:
+        line.hear("simulate", "", 5, 40, "images")
+        time.sleep(0.3)
+    assert "simulate 5 of 40 images: 0." in capsys.readouterr().err

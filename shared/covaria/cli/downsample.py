@@ -33,6 +33,7 @@ def downsample(
     Exit status: 0 done, 1 the stack was written but no STAR, for want of poses or CTF parameters, 2 refused.
     """
     from covaria.particles.shrink import shrink
+    from covaria.running.run_line import at_work
 
     asked = checked(
         IngestOptions,
@@ -40,16 +41,11 @@ def downsample(
         {**options.flags, "ingest.downsample": "-D"},
         "ingest",
     )
-    with typer.progressbar(length=1000, label=f"to {box} pixels") as bar:
-        done_before = 0
-
-        def progress(done: int, total: int) -> None:
-            nonlocal done_before
-            now = 1000 * done // total
-            bar.update(now - done_before)
-            done_before = now
-
-        shrunk = shrink(asked, box, out, overwrite=overwrite, progress=progress)
+    with at_work("downsample") as line:
+        shrunk = shrink(
+            asked, box, out, overwrite=overwrite,
+            progress=lambda done, total: line.hear("downsample", "", done, total, "images"),
+        )  # fmt: skip
     for note in shrunk.notes:
         say(f"note: {note}")
     say(f"wrote {shrunk.stack}")

@@ -91,13 +91,11 @@ def _say_next(out: Path, *, spoiled: bool) -> None:
 
 
 def _make(out: Path, ensemble: Ensemble, options: SimulationOptions, *, overwrite: bool) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    from covaria.running.run_line import at_work
     from covaria.simulation.dataset import simulate as make
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        task = bars.add_task("simulate", total=options.n_images)
-        make(out, ensemble, options, overwrite=overwrite, progress=lambda done, _: bars.update(task, completed=done))
+    with at_work("simulate") as line:
+        make(
+            out, ensemble, options, overwrite=overwrite,
+            progress=lambda done, total: line.hear("simulate", "", done, total, "images"),
+        )  # fmt: skip

@@ -18,6 +18,7 @@ from covaria.request.model import Request
 from covaria.request.options import LABEL
 from covaria.results.density import density_of
 from covaria.running.console import patient_console
+from covaria.running.run_line import at_work
 from covaria.tree import AnalysisTree, DensityTree, Tree, record
 from covaria.tree.components import read_component_sizes
 from covaria.tree.integrity import name_of
@@ -48,13 +49,14 @@ def redraw(out: Path) -> Redrawn:
     """
     tree = _ours(out)
     drawn, failed = 0, []
-    with holding(tree, patient_console()) as held, held.staging("plots") as folder:
+    with at_work("plots") as line, holding(tree, patient_console()) as held, held.staging("plots") as folder:
         staged = Tree(folder)
         for stage, group, drawings in _groups(held, staged):
             sums: dict[str, dict[str, object]] = {}
             try:
                 for drawing in drawings:
                     name = drawing.target.relative_to(folder).as_posix()
+                    line.hear("plots", name, 0, 1, "")
                     try:
                         drawing.make()
                     except (CovariaError, OSError) as error:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -15,11 +16,20 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from covaria.request.duration import Leg
+from covaria.running.console import patient_console
 from covaria.running.devices import peak_memory_bytes
 from covaria.running.time_left import TimeLeft
 from covaria.tree.readme import duration
 
 RENEW_S, SILENCE_S = 0.5, 4.0
+
+
+@contextmanager
+def at_work(command: str) -> Iterator[RunLine]:
+    """The line of a command that is no run."""
+    with RunLine(patient_console(), (command,), renew_s=RENEW_S, silence_s=SILENCE_S) as line:
+        line.begin(command)
+        yield line
 
 
 class RunLine:
@@ -89,12 +99,12 @@ class RunLine:
             now = self._clock()
             passed, left = now - self._began, self._time_left.left(now)
             place = self._stages.index(self._stage) + 1 if self._stage in self._stages else 0
-            step = f", {self._step}{self._count}" if self._step else ""
+            step = f", {self._step}{self._count}" if self._step else self._count
         words = [duration(passed)]
         words += [f"about {duration(left)} left"] if left is not None else []
         words.append(f"{peak_memory_bytes() / 1e9:.1f} GB")
         number = f"stage {place}/{len(self._stages)} " if place and len(self._stages) > 1 else ""
-        return f"{number}{self._stage}{step}", ", ".join(words), passed / max(passed + (left or 0), 1e-9)
+        return f"{number}{self._stage or 'starting'}{step}", ", ".join(words), passed / max(passed + (left or 0), 1e-9)
 
     def _tick(self) -> None:
         while not self._over.wait(self._renew_s):
