@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from covaria.estimation.mean.contrasts import first_contrasts
 from covaria.estimation.mean.model import estimate_mean_model
 from covaria.maps import fsc
 from covaria.request.model import ReconstructionOptions
@@ -45,3 +46,17 @@ def test_inverted_stack_gives_the_same_map_with_the_sign_flipped(moving, moving_
     found = estimate_mean_model(images, ReconstructionOptions(), Pass(MemoryContext()))
     assert float(found.data_sign) == -moving_mean.images.sign
     np.testing.assert_allclose(found.regularised, moving_mean.mean.regularised, rtol=0, atol=1e-5)
+
+
+def test_contrasts_say_how_faint_the_mean_is(moving_mean):
+    """A mean whose slices are too faint by a factor gives the same contrasts, and the factor."""
+    images, mean = moving_mean.images, moving_mean.mean
+    trust, passes = np.ones(len(images)), Pass(MemoryContext())
+    whole, faint = (
+        first_contrasts(images, mean.noise, scale * mean.residual_mean, trust, passes, fitted=True)
+        for scale in (1, 0.6)
+    )
+    np.testing.assert_allclose(faint.contrasts, whole.contrasts, atol=1e-3)
+    assert float(whole.level) == pytest.approx(1, abs=0.02)
+    assert float(faint.level) == pytest.approx(float(whole.level) / 0.6, rel=1e-3)
+    np.testing.assert_allclose(faint.pose_spread, whole.pose_spread, rtol=1e-2)

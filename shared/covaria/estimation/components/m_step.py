@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LEAST_DENSITY = 0.1
 """Of its shell's average: no cell is divided by less."""
+LONG_ENOUGH = 0.8
+"""Of a Newton step by each cell's own density: where less is best, the mask mixes what views see and what none does."""
 AXES = (-3, -2, -1)
 
 
@@ -42,22 +44,60 @@ def gradient_of(sums: ComponentSums, mask: np.ndarray) -> Gradient:
     return Gradient(_dft(real) / mask.size, volumes.unit_density(half[..., -1]))
 
 
+def seen_through(
+    mask: Float[torch.Tensor, "d d d"], density: Float[torch.Tensor, "d d d//2+1"]
+) -> Float[torch.Tensor, "d d d//2+1"]:
+    """The density averaged over the cells that the mask blurs into one, by the amplitudes of its spectrum.
+
+    A wave that no view sees is, cut to the mask, in part one that some views do see. Divided by its own cell's density
+    alone, next to nothing, it would grow until it outweighed all that is known.
+    """
+    blur = torch.fft.irfftn(torch.fft.rfftn(mask).abs(), s=mask.shape)
+    window = blur / blur[0, 0, 0].clamp_min(1e-30)
+    smoothed: torch.Tensor = torch.fft.rfftn(torch.fft.irfftn(density, s=mask.shape) * window).real
+    return smoothed.clamp_min(0)
+
+
 def half_set_steps(
     components: np.ndarray, halves: tuple[Gradient, Gradient], second_moment: np.ndarray, mask: np.ndarray
 ) -> Float[torch.Tensor, "2 k d d d"]:
-    """Each half-set's own M-step, unregularised, inside the mask."""
+    """Each half-set's own M-step, unregularised, inside the mask; along its direction no longer than to the best."""
     device, side = halves[0].density.device, components.shape[-1]
     inside = torch.as_tensor(mask, dtype=torch.float32, device=device)
-    spectrum = _dft(torch.as_tensor(components, dtype=torch.float32, device=device))
-    inverse = torch.as_tensor(np.linalg.inv(second_moment), dtype=torch.complex64, device=device)
+    before = torch.as_tensor(components, dtype=torch.float32, device=device) * inside
+    moment = torch.as_tensor(second_moment, dtype=torch.complex64, device=device)
+    inverse = torch.linalg.inv(moment)
     shells = _Shells(side, device)
     steps = []
     for half in halves:
-        floor = shells.spread(LEAST_DENSITY * shells.means(half.density[None]))[0]
-        density = torch.maximum(half.density, floor.clamp_min(1e-20))
-        step = torch.tensordot(inverse, half.gradient, 1) / density
-        steps.append(_inverse_dft(spectrum + step, side) * inside)
+        floor = shells.spread(LEAST_DENSITY * shells.means(half.density[None]))[0].clamp_min(1e-20)
+        newton = torch.tensordot(inverse, half.gradient, 1)
+        best = _along(_inverse_dft(newton / torch.maximum(half.density, floor), side) * inside, half, moment)
+        if best.length < LONG_ENOUGH:
+            wide = torch.maximum(seen_through(inside, half.density), floor)
+            best = max(best, _along(_inverse_dft(newton / wide, side) * inside, half, moment), key=lambda one: one.gain)
+        steps.append(before + best.length * best.step)
     return torch.stack(steps)
+
+
+@dataclass(frozen=True)
+class _Along:
+    """A step (K, d, d, d), how much of it is best taken (at most all), and what that gains."""
+
+    step: torch.Tensor
+    length: float
+    gain: float
+
+
+def _along(step: Float[torch.Tensor, "k d d d"], half: Gradient, moment: torch.Tensor) -> _Along:
+    """By the quadratic model g s - 1/2 s (rho E) s of the gain."""
+    spectrum = _dft(step)
+    weight = torch.full((spectrum.shape[-1],), 2.0, device=step.device)
+    weight[0] = weight[-1] = 1
+    rise = float(((half.gradient.conj() * spectrum).real * weight).sum())
+    bend = float(((spectrum.conj() * torch.tensordot(moment, spectrum, 1)).real * (half.density * weight)).sum())
+    length = min(max(rise / max(bend, 1e-30), 0.0), 1.0)
+    return _Along(step, length, length * rise - 0.5 * length**2 * bend)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ All from the inner products of each image with the mean's slice and the five sli
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 import torch
@@ -40,18 +40,20 @@ class ContrastRows(Rows):
 @dataclass(frozen=True)
 class FirstContrasts:
     """Arrays only: contrasts (N,), of mean 1 over the images that hold a particle; empty (N,) probability of holding
-    none; spread (): standard deviation of the contrasts beyond their own noise; pose_spread (2,), as `PoseSpread`."""
+    none; spread (): standard deviation of the contrasts beyond their own noise; level (): what the mean is to be
+    multiplied by for contrasts of mean 1 (few views leave its slices too faint); pose_spread (2,), as `PoseSpread`."""
 
     contrasts: np.ndarray
     empty: np.ndarray
     spread: np.ndarray
+    level: np.ndarray
     pose_spread: np.ndarray
 
     @staticmethod
     def ones(count: int) -> FirstContrasts:
         """Nothing is known yet."""
         start = np.array(astuple(PoseSpread()))
-        return FirstContrasts(np.ones(count, np.float32), np.zeros(count), np.array(0.0), start)
+        return FirstContrasts(np.ones(count, np.float32), np.zeros(count), np.array(0.0), np.array(1.0), start)
 
 
 def first_contrasts(
@@ -66,20 +68,25 @@ def first_contrasts(
     table = passes.named("contrast").rows(images, ContrastRows(images, noise, mean))
     gram, overlap = table["gram"].astype(np.float64), table["overlap"].astype(np.float64)
     if not fitted:
-        pose = PoseSpread.fitted(gram, overlap, np.ones(len(gram)), 0.0, trust)
+        level = float(trust @ overlap[:, 0]) / max(float(trust @ gram[:, 0, 0]), 1e-12)
+        pose = PoseSpread.fitted(level**2 * gram, level * overlap, np.ones(len(gram)), 0.0, trust)
         nothing = FirstContrasts.ones(len(gram))
-        return FirstContrasts(nothing.contrasts, nothing.empty, nothing.spread, np.array(astuple(pose)))
+        return replace(nothing, level=np.array(level), pose_spread=np.array(astuple(pose)))
     leads = images.leads
     tilts = images.by_particle(np.ones(len(images)))
     energy = np.maximum(images.by_particle(gram[:, 0, 0]), 1e-12)[leads]
     believed = (images.by_particle(trust) / tilts)[leads]
     raw = images.by_particle(overlap[:, 0])[leads] / energy
-    raw /= np.average(raw, weights=energy * believed)
+    level = float(np.average(raw, weights=energy * believed))
+    raw, energy = raw / level, energy * level**2
     found = contrast_mixture(raw, 1 / np.sqrt(energy), believed)
     raw, variance = raw / found.mean, max(found.variance / found.mean**2, LEAST_VARIANCE)
     contrasts = np.clip(1 + (raw - 1) * variance / (variance + 1 / energy), *CONTRAST_RANGE)
-    contrasts /= np.average(contrasts, weights=1 - found.probability)
+    average = float(np.average(contrasts, weights=1 - found.probability))
+    contrasts, level = contrasts / average, level * found.mean * average
     contrasts, empty = (images.of_leads(values) for values in (contrasts, found.probability))
     spread = float(np.sqrt(variance))
-    pose = PoseSpread.fitted(gram, overlap, contrasts, spread, trust * (1 - empty))
-    return FirstContrasts(contrasts.astype(np.float32), empty, np.array(spread), np.array(astuple(pose)))
+    pose = PoseSpread.fitted(level**2 * gram, level * overlap, contrasts, spread, trust * (1 - empty))
+    return FirstContrasts(
+        contrasts.astype(np.float32), empty, np.array(spread), np.array(level), np.array(astuple(pose))
+    )

@@ -80,7 +80,7 @@ def estimate_mean_model(images: Images, options: ReconstructionOptions, passes: 
     mean = once(context, "mean.map-0", MeanMap, lambda: _mean(images.signed(1), noise, None, None, passes))
     sign = data_sign(mean.regularised, options.uninvert_data)
     images = images.signed(sign)
-    mean = mean if sign > 0 else mean.negative()
+    mean = mean if sign > 0 else mean.times(-1)
     masks = solvent_mask(
         options.mask,
         mean.regularised_halves[0],
@@ -97,16 +97,17 @@ def estimate_mean_model(images: Images, options: ReconstructionOptions, passes: 
     window, measured = outside_window(masks.dilated_mask), NoiseFound.nothing(noise, power)
     for turn in (1, 2):
         inside, trust = mean.regularised * masks.dilated_mask, 1 - own.outlier
-        fitted = options.correct_contrast
-        make = partial(first_contrasts, images, noise, inside, trust, passes, fitted=fitted)
+        make = partial(first_contrasts, images, noise, inside, trust, passes, fitted=options.correct_contrast)
         found = once(context, f"mean.contrast-{turn}", FirstContrasts, make)
         noise = replace(noise, weight=1 - found.empty)
+        inside *= np.float32(found.level)
         residual = ResidualPower(images, inside, found.contrasts, window, noise, trust * (1 - found.empty))
         measured = once(context, f"mean.noise-{turn}", NoiseFound, partial(_noise, images, residual, mean.fsc, passes))
         own = band_noise(measured.of_images, freedom, images.group)
         noise = replace(noise, spectrum=measured.spectrum, factor=measured.factor, bands=own.noise)
         regularise = partial(_mean, images, noise, found.contrasts, masks.mask, passes)
         mean = once(context, f"mean.map-{turn}", MeanMap, regularise)
+    mean = mean.times(float(found.level))
     return MeanModel(
         mean.halves,
         mean.regularised,

@@ -57,9 +57,10 @@ class MeanMap:
     regularised_halves: np.ndarray
     fsc: np.ndarray
 
-    def negative(self) -> MeanMap:
-        """The mean of the same images with their sign turned."""
-        return MeanMap(-self.halves, -self.regularised, -self.regularised_halves, self.fsc)
+    def times(self, factor: float) -> MeanMap:
+        """The mean of images whose grey levels are `factor` times these."""
+        level = np.float32(factor)
+        return MeanMap(self.halves * level, self.regularised * level, self.regularised_halves * level, self.fsc)
 
 
 def signal_to_noise(curve: np.ndarray) -> np.ndarray:
