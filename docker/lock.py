@@ -43,7 +43,7 @@ IMAGES = {
     "ingest": ["broker", "ingest"],
     "density": ["broker", "density"],
     "reconstruction": ["broker", "reconstruction"],
-    "analysis": ["broker", "analysis"],
+    "analysis": ["broker", "analysis", "view"],
 }
 """File -> extras of pyproject.toml, whose requirements it holds without those that only torch has."""
 

@@ -64,6 +64,9 @@ def test_nobody_without_the_proxy_s_word(serving: Callable[..., Client], finishe
         assert status == 403 and b"Nobody is signed in" in body
     assert one.ask("/runs", X_Forwarded_User=ME)[0] == 200
     assert one.ask("/count?run=first", "POST", {}, X_Forwarded_User=ME, x_covaria="")[0] == 403
+    assert one.ask("/livez")[0] == 200
+    network = serving(finished.out.parent, Access(signed_in=SignedIn("x-forwarded-user", frozenset({"127.0.0.0/8"}))))
+    assert network.ask("/runs", X_Forwarded_User=ME)[0] == 200
     elsewhere = serving(finished.out.parent, Access(signed_in=SignedIn("x-forwarded-user", frozenset({"192.0.2.1"}))))
     assert elsewhere.ask("/runs", X_Forwarded_User=ME)[0] == 403
 

@@ -15,7 +15,7 @@
 {{- include "covaria.checkUnique" (dict "path" (printf "extraEnv and %s.extraEnv" $path) "key" "name" "items" (concat $.Values.extraEnv ($service.extraEnv | default list))) -}}
 {{- include "covaria.checkUnique" (dict "path" (printf "%s.resourceClaims" $path) "key" "name" "items" ($service.resourceClaims | default list)) -}}
 {{- end -}}
-{{- range $part := tuple "exporter" "toolbox" "reconcile" -}}
+{{- range $part := tuple "exporter" "view" "toolbox" "reconcile" -}}
 {{- include "covaria.checkResources" (dict "path" $part "resources" (get $.Values $part).resources) -}}
 {{- end -}}
 {{- end }}

@@ -37,7 +37,6 @@
 
 {{/* Mounts of every container. (dict "root" $ "readOnly" bool) */}}
 {{- define "covaria.mounts" -}}
-{{- $readOnly := .readOnly -}}
 - name: tmp
   mountPath: /tmp
 - name: broker-login
@@ -55,6 +54,12 @@
   readOnly: true
 {{- end }}
 {{- end }}
+{{- include "covaria.dataMounts" . }}
+{{- end }}
+
+{{/* The shared filesystem in a container. (dict "root" $ "readOnly" true) */}}
+{{- define "covaria.dataMounts" -}}
+{{- $readOnly := .readOnly -}}
 {{- range .root.Values.data.volumes }}
 - name: data-{{ .name }}
   mountPath: {{ .mountPath | quote }}
@@ -99,7 +104,12 @@
       - {key: tls.key, path: tls.key}
 {{- end }}
 {{- end }}
-{{- range .root.Values.data.volumes }}
+{{- include "covaria.dataVolumes" .root }}
+{{- end }}
+
+{{/* The shared filesystem's volumes. */}}
+{{- define "covaria.dataVolumes" -}}
+{{- range .Values.data.volumes }}
 - name: data-{{ .name }}
   {{- if .existingClaim }}
   persistentVolumeClaim:

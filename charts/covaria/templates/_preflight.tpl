@@ -53,6 +53,7 @@ asks none.
 {{- range $name, $service := $values.services -}}
 {{- if $service.enabled }}{{ $logins = append $logins $service.rabbitmqSecret }}{{ end -}}
 {{- end -}}
+{{- if and $values.view.enabled (not $values.view.userHeader) }}{{ $_ := set $needed $values.view.tokenSecret (list "token") }}{{ end -}}
 {{- range compact $logins }}{{ $_ := set $needed . $login }}{{ end -}}
 {{- with $broker.tls -}}
 {{- if and .enabled .caSecret }}{{ $_ := set $needed .caSecret (list "ca.crt") }}{{ end -}}

@@ -39,7 +39,7 @@ Host = Annotated[str, _other("Address to answer at; by default only this machine
 BasePath = Annotated[str, _other("Behind a proxy: what stands before each path.", "/PATH")]
 TokenFile = Annotated[Path | None, _other("A token that opens any number of sessions.", "FILE")]
 UserHeader = Annotated[str | None, _other("A proxy names the user here: no token then.", "NAME")]
-Proxies = Annotated[list[str] | None, _other("With --user-header: whose word counts.", "ADDRESS")]
+Proxies = Annotated[list[str] | None, _other("With --user-header: whose word counts.", "ADDRESS|NETWORK")]
 RootFolders = Annotated[list[Path] | None, _other("Beside FOLDER: where files may lie (repeatable).", "DIR")]
 
 

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
+from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -34,6 +35,8 @@ ACCOUNT = "covaria.account"
 """Where a question carries who asks."""
 ASKED_BY = "x-covaria"
 """A header that no form and no foreign page can send without this server's leave: every POST carries it."""
+ALIVE = "/livez"
+"""Answers everybody: whether the server runs."""
 NEEDED = (
     "This address needs its token, which opens one session. Open the whole address that `covaria view` printed; "
     "if it has been used by another browser, start `covaria view` again.\n"
@@ -42,14 +45,18 @@ NEEDED = (
 
 @dataclass(frozen=True)
 class SignedIn:
-    """header: in small letters; proxies: whose word is believed."""
+    """header: in small letters; proxies: addresses or networks whose word is believed."""
 
     header: str
     proxies: frozenset[str]
 
     def account(self, peer: str, headers: Mapping[str, str]) -> Account | None:
         """Who asks; None where nobody whom this machine knows is named by whom it believes."""
-        return Account.of(headers.get(self.header, "")) if peer in self.proxies else None
+        try:
+            believed = any(ip_address(peer) in ip_network(proxy) for proxy in self.proxies)
+        except ValueError:
+            return None
+        return Account.of(headers.get(self.header, "")) if believed else None
 
 
 @dataclass
@@ -121,6 +128,8 @@ class Gate:
         """What is answered instead of the page; None: come in."""
         sent = [name for name, _ in scope["headers"]]
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        if scope["path"] == ALIVE and scope["method"] == "GET":
+            return PlainTextResponse("ok\n")
         if self.access.hosts and headers.get("host", "") not in self.access.hosts:
             return PlainTextResponse(f"This server is not called {headers.get('host', '')}.\n", 403)
         if self.access.signed_in is not None:
