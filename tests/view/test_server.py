@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,22 @@ def test_a_region_becomes_the_particles_of_the_source(client: Client, finished: 
     found = starfile.read(target)["particles"]
     target.unlink()
     assert found["rlnImageName"].tolist() == source["rlnImageName"][keep].tolist()
+
+
+def test_a_source_that_changes_is_not_taken_from_memory(serving: Serving, copied: Tree, tmp_path: Path) -> None:
+    one = serving(copied.out.parent).enter()
+    assert one.ask("/subset?run=copy", "POST", REGION)[0] == 200
+    run = RunFiles(copied.out)
+    source = run.request.ingest.particles
+    before, times = source.read_bytes(), source.stat()
+    try:
+        source.write_bytes(before.replace(b"data_particles", b"# changed\ndata_particles"))
+        status, _, body = one.ask("/subset?run=copy", "POST", REGION)
+        assert status == 422 and "has changed since the run" in json.loads(body)["message"]
+    finally:
+        source.write_bytes(before)
+        os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert one.ask("/subset?run=copy", "POST", REGION)[0] == 200
 
 
 def test_a_selection_comes_back_as_the_command_reads_it(client: Client, tmp_path: Path, finished: Tree) -> None:

@@ -29,6 +29,7 @@ from covaria.request.model import Request
 from covaria.results.analysis import read_state_resolution
 from covaria.results.density import density_of
 from covaria.selection.columns import RunColumns
+from covaria.selection.handoff import Source
 from covaria.tree import AnalysisTree, Tree, record
 from covaria.tree.components import read_component_sizes
 from covaria.view.cloud import Cloud
@@ -50,6 +51,8 @@ class RunFiles:
         self.asked = asked
         self.request = Request.model_validate(asked["request"], extra="ignore")
         self.problems: list[dict[str, str]] = []
+        self.source: tuple[object, Source | None] | None = None
+        """The files that it was made from, with their version (covaria.view.subsets)."""
         self._lock = RLock()
         self._states: dict[str, Callable[[], bytes]] = {}
 

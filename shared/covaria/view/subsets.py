@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
+from covaria.request.model import IngestOptions
 from covaria.selection.apply import selected
 from covaria.selection.handoff import Source, source_of, source_rows
 from covaria.selection.model import Selection, selection_json
@@ -34,6 +35,15 @@ def rows_of(run: RunFiles, selection: Selection) -> NDArray[np.bool_]:
     return selected(selection, run.table)
 
 
+def _source(run: RunFiles, ingest: IngestOptions) -> Source | None:
+    """The source's rows, kept as long as its files stay as they are: a large one takes a second to read."""
+    files = [path.stat() for path in (ingest.particles, *ingest.passthrough)]
+    version = tuple((one.st_ino, one.st_size, one.st_mtime_ns) for one in files)
+    if run.source is None or run.source[0] != version:
+        run.source = version, Source.read(ingest, run.roots)
+    return run.source[1]
+
+
 def subset_file(run: RunFiles, selection: Selection) -> Written:
     """particles.star; a .zip of .cs files; row numbers as text where the run was made from plain stacks.
 
@@ -44,7 +54,7 @@ def subset_file(run: RunFiles, selection: Selection) -> Written:
     count = int(keep.sum())
     if not count:
         raise InvalidInput("no particle is selected", hint="draw a larger region")
-    source = Source.read(ingest, run.roots)
+    source = _source(run, ingest)
     if source is None:
         return Written("indices.txt", "".join(f"{row}\n" for row in np.flatnonzero(keep).tolist()).encode(), count)
     with tempfile.TemporaryDirectory(prefix="covaria-view-") as folder:
