@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,13 @@ from covaria.view.routes import STATIC
 
 SOURCE = STATIC.parent / "page"
 OLDEST_NODE = 20
+
+
+def test_every_built_file_goes_into_the_wheel() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["covaria.view"]
+    packed = {path for pattern in patterns for path in STATIC.parent.glob(pattern) if path.is_file()}
+    assert packed == {path for path in STATIC.rglob("*") if path.is_file()} != set()
 
 
 def test_the_built_page_is_that_of_the_lock_file(tmp_path: Path) -> None:
