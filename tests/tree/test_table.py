@@ -11,6 +11,7 @@ from covaria.tree import (
     AnalysisTree,
     ChosenStatesTree,
     DensityTree,
+    DepositTree,
     OutliersTree,
     PostprocessTree,
     RecovarTree,
@@ -49,7 +50,14 @@ def test_every_line_says_who_writes_it_and_what_it_means() -> None:
     names = {kind.name for kind in KINDS}
     for row in rows(Tree):
         assert row.meaning and row.stage in ("", *STAGES) and kind_of(row) in {"", *names}, row
-    lines = (*rows(Tree), *rows(ChosenStatesTree), *rows(OutliersTree), *rows(PostprocessTree), *rows(RecovarTree))
+    lines = (
+        *rows(Tree),
+        *rows(ChosenStatesTree),
+        *rows(OutliersTree),
+        *rows(PostprocessTree),
+        *rows(RecovarTree),
+        *rows(DepositTree),
+    )
     assert {kind_of(row) for row in lines} - {""} == names, "a kind that no line has"
 
 

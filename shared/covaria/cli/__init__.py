@@ -23,6 +23,7 @@ MODULES = (
     "mask",
     "postprocess",
     "export",
+    "deposit",
     "external",
     "verify",
     "replay",

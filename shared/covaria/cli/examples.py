@@ -19,6 +19,7 @@ EXAMPLES = {
     "replay": "covaria replay out -o again",
     "postprocess": "covaria postprocess states/state000_half1_unfil.mrc states/state000_half2_unfil.mrc -o sharp",
     "external": "covaria external out --latents z.pkl -o out-drgn --n-clusters 10",
+    "deposit": "covaria deposit out -o drafts --title 'Motion of a molecule'",
     "export": "covaria export out --layout recovar-0.4.5 -o out-recovar",
     "report": "covaria report out",
     "plots": "covaria plots out",

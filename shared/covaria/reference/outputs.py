@@ -66,6 +66,13 @@ to 0.999 along confirmed components, half-maps and states with an FSC of 0.999 i
 input that is not as it was is named first. `ro-crate-metadata.json` says the same for machines, after RO-Crate 1.1:
 inputs and files with their sums, every option, seed, versions; COVARIA_IMAGE names the container's image in it.
 
+## Hand it to an archive
+
+    covaria deposit out -o drafts
+
+writes `emdb.json`, `empiar.json` (valid by EMPIAR's deposition schema), `fsc.xml` and `TO_FILL.txt`: title, sample,
+authors and contact are a person's to give, there or with the options of those names.
+
 ## Options from a file
 
     covaria run --config run.yaml

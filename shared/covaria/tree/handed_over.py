@@ -49,3 +49,12 @@ class RecovarTree(Folder, Documents):
     dilated_mask = Entry("output/volumes/dilated_mask.mrc", "", "exported", "the mask that was used")
     eigenvolume = Numbered("output/volumes/eigen_pos{:04d}.mrc", "", "exported", "components, sum of squares 1 / D^3")
     variance = Numbered("output/volumes/variance{}.mrc", "", "exported", "variance from the first n components")
+
+
+class DepositTree(Folder, Documents):
+    """What `covaria deposit` writes."""
+
+    emdb = Entry("emdb.json", "", "exported", "what EMDB asks for: maps, microscopy, processing, resolution")
+    empiar = Entry("empiar.json", "", "exported", "a deposition of the particle images by EMPIAR's schema")
+    fsc = Entry("fsc.xml", "", "exported", "the FSC curve in EMDB's form")
+    to_fill = Entry("TO_FILL.txt", "", "exported", "the fields that a person must fill")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from covaria.tree.entry import Entry, Part, find, owned
 from covaria.tree.folders import AnalysisTree, ChosenStatesTree, DensityTree, PostprocessTree
-from covaria.tree.handed_over import MaskTree, OutliersTree, RecovarTree, SubsetTree
+from covaria.tree.handed_over import DepositTree, MaskTree, OutliersTree, RecovarTree, SubsetTree
 from covaria.tree.own_state import STATE
 from covaria.tree.paths import Tree
 
@@ -65,6 +65,7 @@ FOLDERS: tuple[type[Part], ...] = (
     MaskTree,
     PostprocessTree,
     RecovarTree,
+    DepositTree,
 )
 """What a folder without Covaria's own state may be."""
 
