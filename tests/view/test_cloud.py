@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from covaria.errors import InvalidInput, MissingFile
+from covaria.estimation.latents.model import Latents
 from covaria.results.confirmed import load_latents
-from covaria.results.latents import read_latents
+from covaria.results.latents import read_latents, write_latents
 from covaria.tree import Tree
 from covaria.view.cloud import LEVELS, MISSING, quantised
 from covaria.view.run_files import RunFiles
@@ -49,6 +50,20 @@ def test_the_page_reads_the_run_s_own_values(finished: Tree) -> None:
     precision = read_latents(finished, 3).precision
     expected = np.sqrt(np.linalg.inv(precision.astype(float))[:, 0, 0]) / latents.deviations[0]
     assert np.allclose(column["low"] + (column["high"] - column["low"]) * errors / LEVELS, expected[rows], rtol=1e-4)
+
+
+def test_coordinates_are_of_the_dimension_that_was_analysed(copied: Tree) -> None:
+    """A run stores several; they differ by some tenths of a standard deviation."""
+    known = read_latents(copied, 3)
+    for zdim in (1, 4):
+        shape = (len(known.coordinates), zdim)
+        other = Latents(np.full(shape, 9, np.float32), np.ones((*shape, zdim), np.float32), known.contrasts)
+        write_latents(copied, other, other)
+    run = RunFiles(copied.out)
+    latents = load_latents(copied, 3)
+    expected = latents.in_deviations(latents.coordinates)
+    for k in range(2):
+        assert np.allclose(run.table.columns(frozenset([f"z{k + 1}"]))[f"z{k + 1}"], expected[:, k])
 
 
 def test_every_name_is_read_and_no_other(finished: Tree) -> None:

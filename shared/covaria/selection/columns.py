@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
@@ -121,8 +122,11 @@ class RunColumns:
         return read_particle_column(self.tree, len(self.particles), name)
 
     def _latent(self, component: int) -> Values:
-        """In standard deviations of the motion."""
-        zdim = next(zdim for zdim in self.tree.zdims() if zdim > component)
+        """In standard deviations of the motion, of the dimension that clusters and paths stand on, where it has it."""
+        stored = self.tree.zdims()
+        analysed = re.fullmatch(r"analysis_(\d+)", self.analysis.name) if self.analysis is not None else None
+        wanted = int(analysed[1]) if analysed is not None and int(analysed[1]) in stored else stored[-1]
+        zdim = wanted if component < wanted else stored[-1]
         coordinates = np.load(self.tree.latent_coords(zdim), allow_pickle=False)
         return np.asarray(coordinates[:, component].astype(float) / self.sizes.deviations[component])
 
