@@ -4,7 +4,7 @@
 
 It fails where a fraction is a fifth below the one kept in floors.json; --keep keeps those of this run. --before runs
 the bench of another revision of the repository as well, and says how many times faster each loop has become. On a CPU
-times are CPU time over the number of threads: other programs on the machine take none of it.
+times are CPU time of one thread: other programs on the machine take none of it.
 
 A loop's floor is the larger of two times: its arithmetic at the rate of a large matrix product (float32), and the bytes
 that it must move, each once, at the speed of a large copy. For project and backproject these are the pixels and, for
@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numba
 import numpy as np
 import torch
 from floors import Floors
@@ -68,7 +69,7 @@ class Machine:
         if self.device.startswith("cuda"):
             torch.cuda.synchronize()
             return time.perf_counter()
-        return time.process_time() / torch.get_num_threads()
+        return time.process_time()
 
     def row(self, name: str, seconds: float, moved: float, operations: float, images: int) -> str:
         floor = max(moved / self.bytes, operations / self.operations)
@@ -216,9 +217,10 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="keep this run's fractions in floors.json")
     parser.add_argument("--before", metavar="REV", help="compare with this revision, run now as well")
     given = parser.parse_args()
+    torch.set_num_threads(1)
+    numba.set_num_threads(1)
     machine = Machine(given.device)
-    threads = "" if given.device.startswith("cuda") else f", {torch.get_num_threads()} threads"
-    print(f"copy {machine.bytes / 1e9:.1f} GB/s, matrix product {machine.operations / 1e9:.0f} GFLOP/s{threads}")
+    print(f"copy {machine.bytes / 1e9:.1f} GB/s, matrix product {machine.operations / 1e9:.0f} GFLOP/s")
     for box in given.box:
         loops(machine, box, given.images, given.channels)
     if given.before:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -18,8 +19,9 @@ Transform = TypeVar("Transform", bound=Any)
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
 
 
+@lru_cache(maxsize=4)
 def shell_indices(box: int) -> Int[np.ndarray, "{box} {box} {box//2+1}"]:
-    """round(|k|) in integer frequency units on the unshifted rfft half, (D, D, D//2+1)."""
+    """round(|k|) in integer frequency units on the unshifted rfft half, (D, D, D//2+1); shared: not to be changed."""
     full = np.rint(np.fft.fftfreq(box) * box)
     half = np.arange(box // 2 + 1)
     squared = full[:, None, None] ** 2 + full[None, :, None] ** 2 + half[None, None, :] ** 2

@@ -7,6 +7,7 @@ Each half-set takes a step of its own, unregularised; what they agree on decides
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,7 +68,7 @@ def half_set_steps(
     before = torch.as_tensor(components, dtype=torch.float32, device=device) * inside
     moment = torch.as_tensor(second_moment, dtype=torch.complex64, device=device)
     inverse = torch.linalg.inv(moment)
-    shells = _Shells(side, device)
+    shells = _shells_of(side, device)
     steps = []
     for half in halves:
         floor = shells.spread(LEAST_DENSITY * shells.means(half.density[None]))[0].clamp_min(1e-20)
@@ -147,7 +148,7 @@ def principal_axes(components: Float[torch.Tensor, "k d d d"]) -> np.ndarray:
 def correlations(pair: Float[torch.Tensor, "2 k d d d"]) -> Float[torch.Tensor, "k d//2"]:
     """The Fourier shell correlation of each component between the half-sets; 0 in a shell without power."""
     first, second = torch.fft.rfftn(pair, dim=AXES)
-    shells = _Shells(pair.shape[-1], pair.device)
+    shells = _shells_of(pair.shape[-1], pair.device)
     cross = shells.means(first.real * second.real + first.imag * second.imag)
     power = shells.means(first.abs().square()) * shells.means(second.abs().square())
     return torch.where(power > 0, cross / power.sqrt().clamp_min(1e-300), 0.0)
@@ -177,6 +178,9 @@ class _Shells:
         """Each shell's value on all of it; what lies beyond has the last one's."""
         table = torch.cat([values, values[:, -1:]], 1).float()
         return table[:, self._index].view(-1, *self._shape)
+
+
+_shells_of = lru_cache(maxsize=4)(_Shells)
 
 
 def _mixed(matrix: np.ndarray, pair: torch.Tensor) -> torch.Tensor:
