@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import numpy as np
 
+from covaria.errors import InvalidInput
 from covaria.estimation.components.expectation_maximisation import Problem
 from covaria.estimation.mean.model import MeanModel
 from covaria.estimation.refinement.rounds import PoseRefinement, Refined
 from covaria.imaging.images import Images
+from covaria.opening import Roots
 from covaria.particles.model import Particles
+from covaria.request.model import Request
 from covaria.running.steps import once
 from covaria.selection.refined import Moves, PosedSource
 from covaria.selection.source import copies_of
 from covaria.stage import Job
 from covaria.tree import RefinedFiles
+
+
+def posed_source(request: Request, particles: Particles, roots: Roots) -> PosedSource | None:
+    """The file that refined poses will go back to, where they are asked for. Raises InvalidInput, MissingFile."""
+    if not request.reconstruction.refine_poses:
+        return None
+    if particles.particle is not None:
+        raise InvalidInput(
+            "poses of a tilt series cannot be refined here: its images share one pose",
+            file=particles.source,
+            hint="leave --refine-poses out",
+        )
+    return PosedSource.read(request.ingest, roots)
 
 
 def refine_poses(

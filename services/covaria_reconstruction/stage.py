@@ -32,14 +32,13 @@ from covaria.running.console import TOLD
 from covaria.running.passes import Pass
 from covaria.running.room import require_room_for
 from covaria.running.steps import once
-from covaria.selection.refined import PosedSource
 from covaria.selection.source import copies_of
 from covaria.stage import Context, Job
 from covaria.tree import Tree, record
 from covaria_reconstruction.components import Components
 from covaria_reconstruction.findings import findings_of
 from covaria_reconstruction.parts import parts_of
-from covaria_reconstruction.poses import refine_poses
+from covaria_reconstruction.poses import posed_source, refine_poses
 from covaria_reconstruction.results import write_results
 
 COARSE_RADIUS = 16
@@ -60,6 +59,7 @@ def run(job: Job, context: Context) -> None:
     request, tree = job.request, Tree(job.request.out, context.pen)
     options = request.reconstruction
     particles = particle_files.load(tree.particles, context.roots)
+    source = posed_source(request, particles, context.roots)
     require_room_for("reconstruction", request, total=len(particles), box=particles.box)
     images = read_images(
         particles,
@@ -76,7 +76,6 @@ def run(job: Job, context: Context) -> None:
             hint="give more particles (see --ind, --n-images and --halfsets)",
         )
     refuse_no_images(images, particles.source)
-    source = PosedSource.read(request.ingest, context.roots) if options.refine_poses else None
     passes = Pass(context)
     mean, images = settled_mean(images, options, passes)
     refined: Refined | None = None

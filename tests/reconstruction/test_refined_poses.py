@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from covaria.errors import InvalidInput
+from covaria.opening import ANYWHERE
 from covaria.particles.read import read_metadata
 from covaria.request.model import IngestOptions, ReconstructionOptions, Request
 from covaria.results.particle_table import REFINED, has_refined_poses, read_particle_column
@@ -18,6 +22,7 @@ from covaria.testing import MemoryContext
 from covaria.testing.context import MemoryCheckpoints
 from covaria.tree import Tree, record
 from covaria_ingest.stage import run as ingest
+from covaria_reconstruction.poses import posed_source
 from covaria_reconstruction.stage import run as reconstruct
 
 PIXEL = 8.0
@@ -63,3 +68,13 @@ def test_the_source_comes_back_with_better_poses(tmp_path: Path) -> None:
     assert poses is not None
     assert poses.rounds >= 1
     assert poses.shift_pixels < 0.5 * poses.shift_pixels_before
+
+
+def test_a_tilt_series_is_refused(moving, tmp_path: Path) -> None:
+    request = Request(
+        out=tmp_path, ingest=IngestOptions(particles=moving.folder / "particles.star"),
+        reconstruction=ReconstructionOptions(refine_poses=True),
+    )  # fmt: skip
+    tilts = replace(moving.particles, particle=np.arange(len(moving.particles)) // 4)
+    with pytest.raises(InvalidInput, match="tilt series"):
+        posed_source(request, tilts, ANYWHERE)
