@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,8 @@ from covaria.errors import InvalidInput, MissingFile, RefusedOutput
 from covaria.maps import read_volume
 from covaria.particles import read_particles
 from covaria.request.model import IngestOptions
-from covaria.tree import Tree
+from covaria.selection.model import Rows
+from covaria.tree import Tree, record
 
 
 @pytest.mark.parametrize("module", [opened, start, subset, volume])
@@ -133,3 +135,43 @@ def test_the_examples_of_the_guide(notebook, monkeypatch: pytest.MonkeyPatch, tm
     page = Path(__file__).parents[2] / "docs" / "guide" / "python.md"
     found = doctest.testfile(str(page), module_relative=False)
     assert found.attempted > 10 and found.failed == 0
+
+
+@pytest.mark.parametrize(
+    ("gone", "ask"),
+    [
+        ("output/volumes/mean_filt.mrc", lambda run: run.mean),
+        ("model/zdim_2/latent_coords.npy", lambda run: run.latents(2)),
+        ("model/params.pkl", lambda run: run.deviations),
+        ("analysis_2/kmeans/center001.mrc", lambda run: run.cluster(1).volume),
+        (".covaria/particles.npz", lambda run: run.select("contrast > 0").rows),
+    ],
+)
+def test_of_a_half_deleted_run_the_missing_file_is_named(notebook, tmp_path: Path, gone: str, ask) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(notebook[0] / "out", out)
+    (out / gone).unlink()
+    run = covaria.open(out)
+    assert run.findings.confirmed == 1, "what is there is still told"
+    with pytest.raises(MissingFile) as told:
+        ask(run)
+    assert str(out / gone) in str(told.value)
+
+
+def test_an_unfinished_run_opens_with_what_is_there(notebook, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(notebook[0] / "out", out)
+    tree = Tree(out)
+    record.write_stage_state(tree, "analysis", {"status": "failed", "error": {"type": "E", "message": "m", "hint": ""}})
+    run = covaria.open(out)
+    assert run.status == "failed" and run.latents(2).shape == (400, 2)
+
+
+def test_one_particle_is_a_subset_too(notebook, tmp_path: Path) -> None:
+    folder, names = notebook
+    one = names["run"].select(Rows(rows=(3,)))
+    path = one.write_star(folder / "set" / "one.star")
+    some = read_particles(IngestOptions(particles=path))
+    every = read_particles(IngestOptions(particles=folder / "set/particles.star"))
+    assert len(one) == len(some) == 1
+    np.testing.assert_allclose(some.rotations[0], every.rotations[3])

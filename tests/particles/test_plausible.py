@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,3 +108,14 @@ def test_the_picture_keeps_what_is_coarse_and_its_bar_is_round() -> None:
     np.testing.assert_allclose(kept[0], images[0] * 0.5 ** (8 / 32) ** 2, atol=1e-6)
     np.testing.assert_allclose(kept[1], images[1] * 0.5 ** (8 / 4) ** 2, atol=1e-6)
     assert bar_length(64, 4.0) == 100 and bar_length(256, 1.0) == 100 and bar_length(16, 1.0) == 10
+
+
+def test_a_million_particles_are_looked_at_in_a_second() -> None:
+    rng = np.random.default_rng(2)
+    rotations = np.zeros((1_000_000, 3, 3))
+    rotations[:, 2] = rng.standard_normal((1_000_000, 3))
+    rotations[:, 2] /= np.linalg.norm(rotations[:, 2], axis=1)[:, None]
+    began = time.process_time()
+    found = views_of(rotations)
+    assert found.unseen == 0 and found.densest == pytest.approx(0.1, abs=0.02)
+    assert time.process_time() - began < 5
