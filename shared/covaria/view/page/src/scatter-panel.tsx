@@ -77,9 +77,12 @@ export function ScatterPanel(props: Props) {
       arrived({ x, y, nearest: null, pieces });
       performance.mark("cloud");
     }).catch((error) => props.onTrouble(error.message));
-    for (const name of errorColumns(cloud, props.x, props.y)) cloud.values(name).catch(() => undefined);
     return () => { alive = false; };
   }, [cloud, props.x, props.y]);
+
+  useEffect(() => {
+    if (here) for (const name of errorColumns(cloud, props.x, props.y)) cloud.values(name).catch(() => undefined);
+  }, [here]);
 
   useEffect(() => {
     let alive = true;
