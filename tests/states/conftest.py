@@ -177,6 +177,7 @@ def write_run(tree, simulated, excluded, half_set):
         tree,
         some_parameters(
             images.box,
+            voxel_size=images.pixel_size_angstrom,
             s=simulated.latents[simulated.labels].var(0),
             noise_var_used=model.noise.spectrum[:-1] * images.scale**2,
             noise_group_factor=model.noise.factor,

@@ -18,6 +18,7 @@ from covaria.plain import TRACEBACK, explain
 MODULES = (
     "stages",
     "states",
+    "embed",
     "subset",
     "outliers",
     "mask",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from covaria.request.stages import STAGES
 from covaria.results.recovar import LAYOUT, NOT_ESTIMATED
-from covaria.tree import ChosenStatesTree, RecovarTree
+from covaria.tree import ChosenStatesTree, NewcomersTree, RecovarTree
 from covaria.tree.entry import Entry, rows
 from covaria.tree.own_state import STATE
 from covaria.tree.paths import Tree
@@ -125,6 +125,8 @@ def outputs_page() -> str:
         "### covaria state, covaria trajectory\n\nIn the folder given with `-o` (`<name>` is `state000` ...):"
     )
     sections.append(_table(list(rows(ChosenStatesTree))))
+    sections.append("### covaria embed\n\nIn the folder given with `-o`:")
+    sections.append(_table(list(rows(NewcomersTree))))
     sections.append(f"### {STATE}/\n\nCovaria's own state; no other program should write here.")
     sections.append(_table([row for row in table if row.pattern.startswith(STATE)]))
     sections += [REST, SCRIPTS + "\n" + _table(list(rows(RecovarTree)))]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
+from covaria.estimation.latents.model import Latents
 from covaria.results.latents import RECONSTRUCT_AGAIN, read_latents, read_unregularised, stored_zdim
 from covaria.results.particle_table import counting
 from covaria.trajectory import Passage, Trajectory, passage_along
@@ -71,10 +72,15 @@ def load_latents(tree: Tree, zdim: int) -> ConfirmedLatents:
 def free_estimates(tree: Tree, latents: ConfirmedLatents) -> tuple[Array, Array]:
     """Of the rows in use, coordinates without a prior (n, confirmed) and the inverse covariances of their errors
     (n, confirmed, confirmed), in standard deviations of the motion; nothing moves along what is not confirmed."""
-    found, kept = read_unregularised(tree, latents.zdim), slice(0, latents.confirmed)
-    precisions = np.asarray(found.precision[latents.rows], dtype=float)
-    data = np.einsum("nij,nj->ni", precisions, np.asarray(found.coordinates[latents.rows], dtype=float))[:, kept]
-    precisions, deviations = precisions[:, kept, kept], latents.deviations[kept]
+    return free_in_deviations(read_unregularised(tree, latents.zdim), latents.rows, latents)
+
+
+def free_in_deviations(found: Latents, rows: NDArray[np.int64], scale: ConfirmedLatents) -> tuple[Array, Array]:
+    """The same of the `rows` of any coordinates without a prior, in the standard deviations of a run's motion."""
+    kept = slice(0, scale.confirmed)
+    precisions = np.asarray(found.precision[rows], dtype=float)
+    data = np.einsum("nij,nj->ni", precisions, np.asarray(found.coordinates[rows], dtype=float))[:, kept]
+    precisions, deviations = precisions[:, kept, kept], scale.deviations[kept]
     coordinates = np.einsum("nij,nj->ni", np.linalg.pinv(precisions, hermitian=True), data)
     return coordinates / deviations, precisions * (deviations[:, None] * deviations)
 

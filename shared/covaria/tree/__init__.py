@@ -10,13 +10,13 @@ from covaria.tree.folders import (
     StatesTree,
     VolumeFiles,
 )
-from covaria.tree.handed_over import DepositTree, MaskTree, OutliersTree, RecovarTree, SubsetTree
+from covaria.tree.handed_over import DepositTree, MaskTree, NewcomersTree, OutliersTree, RecovarTree, SubsetTree
 from covaria.tree.paths import Tree
 from covaria.tree.pen import FREE, Pen
 from covaria.tree.refined import RefinedFiles
 
 __all__ = [
-    "FREE", "AnalysisTree", "ChosenStatesTree", "DensityTree", "DepositTree", "Documents", "MaskTree", "OutliersTree",
-    "ParticleFiles",
-    "Pen", "PostprocessTree", "RecovarTree", "RefinedFiles", "StatesTree", "SubsetTree", "Tree", "VolumeFiles",
+    "FREE", "AnalysisTree", "ChosenStatesTree", "DensityTree", "DepositTree", "Documents", "MaskTree", "NewcomersTree",
+    "OutliersTree", "ParticleFiles", "Pen", "PostprocessTree", "RecovarTree", "RefinedFiles", "StatesTree",
+    "SubsetTree", "Tree", "VolumeFiles",
 ]  # fmt: skip

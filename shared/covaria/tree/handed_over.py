@@ -58,3 +58,23 @@ class DepositTree(Folder, Documents):
     empiar = Entry("empiar.json", "", "exported", "a deposition of the particle images by EMPIAR's schema")
     fsc = Entry("fsc.xml", "", "exported", "the FSC curve in EMDB's form")
     to_fill = Entry("TO_FILL.txt", "", "exported", "the fields that a person must fill")
+
+
+class NewcomersTree(Folder, Documents):
+    """What `covaria embed` writes: other particles in the coordinates of a run, rows as in their own file."""
+
+    latent_coords = Entry("latent_coords.npy", "", "newcomers", "(N, zdim) latent coordinates, as the run's")
+    latent_coords_noreg = Entry("latent_coords_noreg.npy", "", "newcomers", "the same without a prior")
+    latent_precision = Entry(
+        "latent_precision.npy", "", "newcomers", "(N, zdim, zdim) inverse covariances of their errors"
+    )
+    latent_precision_noreg = Entry("latent_precision_noreg.npy", "", "newcomers", "the same without a prior")
+    contrasts = Entry("contrast.npy", "", "newcomers", "(N,) contrasts")
+    populations = Entry(
+        "populations.csv", "", "newcomers",
+        "share of the run's particles and of these at each k-means centre, with 90 % intervals and the difference's p",
+    )  # fmt: skip
+    comparison = Entry(
+        "comparison.json", "", "newcomers", "how far the two means agree, who lies where no particle of the run does"
+    )
+    plot = Entry("newcomers.{form}", "", "plots", "the particles of the run and these, on the same axes")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from covaria.tree.entry import Entry, Part, find, owned
 from covaria.tree.folders import AnalysisTree, ChosenStatesTree, DensityTree, PostprocessTree
-from covaria.tree.handed_over import DepositTree, MaskTree, OutliersTree, RecovarTree, SubsetTree
+from covaria.tree.handed_over import DepositTree, MaskTree, NewcomersTree, OutliersTree, RecovarTree, SubsetTree
 from covaria.tree.own_state import STATE
 from covaria.tree.paths import Tree
 
@@ -52,6 +52,7 @@ KINDS = (
     Kind("outliers", "who is set aside, by micrograph and optics group; what the latent coordinates depend on"),
     Kind("postprocessed", "the sharpened map, its mask and local resolution, FSC and Guinier tables"),
     Kind("exported", "the run in another program's layout and units"),
+    Kind("newcomers", "other particles in the run's coordinates, and how their populations differ"),
     Kind("refined", "the particles with refined poses, in the format of their source: for RELION or cryoSPARC"),
     Kind("plots", "figures: start with these"),
 )
@@ -64,6 +65,7 @@ FOLDERS: tuple[type[Part], ...] = (
     OutliersTree,
     MaskTree,
     PostprocessTree,
+    NewcomersTree,
     RecovarTree,
     DepositTree,
 )
