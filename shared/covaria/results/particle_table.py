@@ -31,12 +31,12 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from covaria.errors import InvalidInput, MissingFile
-from covaria.particles.model import Particles
 from covaria.results.latents import RECONSTRUCT_AGAIN, RECONSTRUCT_FIRST
 from covaria.tree import Tree, atomic
 
 if TYPE_CHECKING:
     from covaria.imaging.noise import Noise
+    from covaria.particles.model import Particles
 
 HALF = 0.5
 POSE_ERRORS = ("shift_x", "shift_y", "rotation_x", "rotation_y", "rotation_z")
