@@ -200,7 +200,7 @@ def test_umap_is_written_with_rows_in_order(out):
     flat = np.load(umap / "umap_embedding.npy")
     assert flat.shape == (COUNT, 2) and np.isnan(flat[::20]).all()
     drawn = {f"{name}.{form}" for name in ("umap", "kmeans_centers") for form in ("png", "svg", "csv")}
-    assert {path.name for path in umap.iterdir()} == {"umap_embedding.npy", *drawn}
+    assert {path.name for path in umap.iterdir()} == {"umap_embedding.npy", "umap_embedding.pkl", *drawn}
 
 
 def test_runs_again_and_elsewhere(out, tmp_path):

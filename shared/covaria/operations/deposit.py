@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
@@ -192,6 +191,5 @@ def fsc_xml(parameters: Parameters) -> str:
         f"  <coordinate>\n    <x>{x:.6f}</x>\n    <y>{y:.6f}</y>\n  </coordinate>"
         for x, y in zip(frequency, parameters.mean_fsc, strict=True)
     ]
-    names = f"title={quoteattr('FSC of the half-maps')} xaxis={quoteattr('Resolution (A-1)')}"
-    head = f"<fsc {names} yaxis={quoteattr('Correlation Coefficient')}>"
+    head = '<fsc title="FSC of the half-maps" xaxis="Resolution (A-1)" yaxis="Correlation Coefficient">'
     return "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', head, *points, "</fsc>", ""])

@@ -130,7 +130,8 @@ def _start(orders: Orders) -> subprocess.Popen[bytes]:
     threads = str(max(1, (os.cpu_count() or 1) // orders.size))
     environment = os.environ | {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
     told = TypeAdapter(Orders).dump_json(orders).decode()
-    return subprocess.Popen([sys.executable, "-m", __name__, told], stdout=subprocess.DEVNULL, env=environment)
+    command = [sys.executable, "-m", __name__, told]  # no shell; the orders are our own
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)  # nosec B603
 
 
 def _wait_for(store: Any, rank: int, follower: subprocess.Popen[bytes]) -> None:
