@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one folder stay in one process: what they share is made once."""
     for item in items:
         item.add_marker(pytest.mark.xdist_group(item.path.relative_to(REPOSITORY / "tests").parts[0]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[pytest.TestReport]:
+    """What a test printed may hold half a character, of a file's name: between processes only text travels."""
+    report: pytest.TestReport = yield  # type: ignore[misc,assignment]
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 def shared_data(*parts: str) -> Path:
