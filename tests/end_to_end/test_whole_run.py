@@ -237,7 +237,7 @@ def test_a_cluster_goes_back_to_the_file_it_came_from(finished: Tree, dataset: P
         (("--where", "height > 1"), "known: index, half_set"),
         (("--where", "z1 > 1e9"), "no particle fulfils"),
         (("--cluster", "one"), "is no list of numbers"),
-        (("--near", "0"), "needs --nearest"),
+        (("--near", "0"), "need --nearest"),
     ],
 )
 def test_a_subset_of_nothing_is_refused(finished: Tree, tmp_path: Path, asked: tuple[str, ...], words: str) -> None:
@@ -257,7 +257,7 @@ def test_a_source_that_changed_is_refused(finished: Tree, dataset: Path, tmp_pat
 
 def test_only_documented_names_at_the_root(finished: Tree) -> None:
     names = {".covaria", "job.json", "command.txt", "run.log", "README.txt", "report.html", "model"}
-    names |= {"output", "density", "analysis_2"}
+    names |= {"output", "density", "analysis_2", "ro-crate-metadata.json"}
     assert {path.name for path in finished.out.iterdir()} == names
     assert not list(finished.out.rglob("*.tmp")) and not list(finished.temporary.glob("*"))
 
