@@ -16,7 +16,7 @@ pytestmark = pytest.mark.broker
 
 def stage_of(worker: WorkerProcess) -> int:
     """The process id of the stage that a worker runs."""
-    found = wait_until(lambda: re.search(r"started, process (\d+)", worker.text()), what="the stage's process")
+    found = wait_until(lambda: re.search(r"the stage's process is (\d+)", worker.text()), what="the stage's process")
     return int(found.group(1))
 
 

@@ -67,16 +67,21 @@ def serve(asking: socket.socket) -> Birth | None:
                 if not message:
                     return None
                 stdin, output, report, status = descriptors
+                led, leads = os.pipe()
                 pid = os.fork()
                 if pid == 0:
+                    os.setsid()
+                    os.close(leads)
                     others = [other.data.status for other in waiting.get_map().values() if other.data is not None]
-                    _become(stdin, output, message.decode(), [*others, status, asking.detach()])
+                    _become(stdin, output, message.decode(), [*others, status, led, asking.detach()])
                     return Birth(report)
-                for descriptor in (stdin, output, report):
+                for descriptor in (stdin, output, report, leads):
                     os.close(descriptor)
+                os.read(led, 1)  # its end: the child leads a session of its own, and can be signalled as a group
+                os.close(led)
                 newborn = _Child(pid, status)
                 waiting.register(os.pidfd_open(pid), selectors.EVENT_READ, newborn)
-                newborn.announce()
+                newborn.say(pid)
 
 
 @dataclass(frozen=True)
@@ -84,24 +89,19 @@ class _Child:
     pid: int
     status: int
 
-    def announce(self) -> None:
-        with suppress(PermissionError, ProcessLookupError):
-            os.setpgid(self.pid, self.pid)  # also done by the child: whoever comes first
-        self._say(self.pid)
-
     def bury(self, handle: int) -> None:
         os.close(handle)
-        self._say(os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]))
+        self.say(os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]))
         os.close(self.status)
 
-    def _say(self, number: int) -> None:
+    def say(self, number: int) -> None:
+        """To the worker."""
         with suppress(BrokenPipeError):  # the worker is gone; so are we, soon
             os.write(self.status, b"%d\n" % number)
 
 
 def _become(stdin: int, output: int, scratch: str, foreign: list[int]) -> None:
-    """A process of its own: group, standard streams, scratch folder."""
-    os.setpgid(0, 0)
+    """A process of its own: standard streams, scratch folder."""
     for descriptor in foreign:
         os.close(descriptor)
     for descriptor, place in ((stdin, 0), (output, 1), (output, 2)):

@@ -199,6 +199,7 @@ class StageProcess:
             if born:
                 with self._birth:
                     self._pid = int(born)
+                log.info("the stage's process is %d", self._pid, extra=self._extra)
                 for number in self._asked:
                     self._signal(number)
                 code = stream.readline()
