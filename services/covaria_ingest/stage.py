@@ -7,6 +7,7 @@ from covaria.particles.halves import with_half_sets
 from covaria.particles.read import read_metadata
 from covaria.particles.store import save
 from covaria.particles.symmetry import expand
+from covaria.running.console import TOLD
 from covaria.running.room import require_room_for
 from covaria.stage import Context, Job
 from covaria.tree import Tree, record
@@ -41,6 +42,6 @@ def run(job: Job, context: Context) -> None:
         if options.symmetry:
             particles = expand(particles, options.symmetry)
         for note in particles.notes:
-            context.log.info(note)
+            context.log.info(note, extra=TOLD)
         record.write_notes(tree, "ingest", particles.notes)
         save(tree.particles, particles, tree.pen)
