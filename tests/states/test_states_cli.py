@@ -4,6 +4,7 @@ import os
 import pickle
 import threading
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from covaria.tree import AnalysisTree
 
 
 def invoke(*words):
-    result = CliRunner().invoke(application(), [str(word) for word in words])
+    line = [str(word) for word in words]
+    with patch("sys.argv", ["covaria", *line]):  # which job.json and command.txt repeat
+        result = CliRunner().invoke(application(), line)
     if isinstance(result.exception, CovariaError):
         raise result.exception
     return result

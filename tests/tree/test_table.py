@@ -12,6 +12,7 @@ from covaria.tree import (
     ChosenStatesTree,
     DensityTree,
     DepositTree,
+    NewcomersTree,
     OutliersTree,
     PostprocessTree,
     RecovarTree,
@@ -57,6 +58,7 @@ def test_every_line_says_who_writes_it_and_what_it_means() -> None:
         *rows(PostprocessTree),
         *rows(RecovarTree),
         *rows(DepositTree),
+        *rows(NewcomersTree),
     )
     assert {kind_of(row) for row in lines} - {""} == names, "a kind that no line has"
 

@@ -22,7 +22,18 @@ from covaria.worker.failures import Breakdown
 from covaria.worker.faults import PARENT_POINTS
 
 WHOLE = ("ingest", "reconstruction")
-OF_THE_RUN = {"at", "attempt", "finished_at", "owner", "started_at", "submitted_at", "worker", "seconds"}
+OF_THE_RUN = {
+    "at",
+    "attempt",
+    "completed_at",
+    "duration_seconds",
+    "finished_at",
+    "owner",
+    "started_at",
+    "submitted_at",
+    "worker",
+    "seconds",
+}
 """Times, and who did it at which attempt: a cut may cost or save an attempt."""
 
 
@@ -133,7 +144,7 @@ def end_state(site: MemorySite) -> dict[str, Any]:
     books = {
         str(path.relative_to(site.root)): _plain(site.read(path), str(site.root))
         for path in sorted(site.root.rglob("*.json"))
-        if path.name != "documents.json"  # sums of documents that tell times
+        if path.name not in ("documents.json", "ro-crate-metadata.json")  # which tell times
     }
     trails = {str(path.relative_to(site.root)): path.read_text() for path in sorted(site.root.rglob("trail.*"))}
     depths = site.depths()

@@ -29,6 +29,7 @@ from covaria.worker.effects import (
     SubmitNext,
     TakeLease,
     Tell,
+    TellRejected,
     Watch,
 )
 from covaria.worker.facts import Facts, Folder, LeaseFact
@@ -154,7 +155,7 @@ def test_a_done_stage_is_never_settled_as_failed() -> None:
 
 def test_refusals() -> None:
     for reason in ("envelope", "size"):
-        assert kinds(refuse(BadMessage(reason, "x"))) == [Reject]
+        assert kinds(refuse(BadMessage(reason, "x"))) == [TellRejected, Reject]
     for reason in ("version", "schema", "path"):
-        assert kinds(refuse(BadMessage(reason, "x"))) == [SendToParking, Ack]
+        assert kinds(refuse(BadMessage(reason, "x"))) == [SendToParking, TellRejected, Ack]
         assert kinds(refuse(BadMessage(reason, "x", job_id="job"))) == [SendToParking, Tell, Ack]
