@@ -29,5 +29,6 @@ def plot_newcomers(path: Path, run: ArrayLike, new: ArrayLike) -> style.Sheet:
             figure.numbers |= {f"pc{k + 1}_from": edges[:-1], f"pc{k + 1}_to": edges[1:]}
             axes.set_xlabel(axis_label(k))
             axes.set_ylabel("density")
+            axes.set_ylim(0, 1.3 * axes.get_ylim()[1])  # room for the legend
             axes.legend(loc="upper right")
     return figure
