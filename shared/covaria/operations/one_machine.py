@@ -79,7 +79,7 @@ def run_stages(
             return resolved if name in SHARED and not done else resolved[:1]
 
         def run_one(name: str, job: Job) -> None:
-            if whole_run:
+            if whole_run and name in chosen[:2]:  # the particles are settled by the first
                 line.plan(_legs_known(held_tree, job.request))
             line.begin(name)
             with stage_context(
