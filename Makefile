@@ -49,7 +49,8 @@ lint: $(VENV)/installed
 	$(BIN)/hadolint docker/Dockerfile deploy/rabbitmq/Dockerfile.debian
 	$(BIN)/yamllint --strict deploy charts
 
-# The page of `covaria view`, from its TypeScript; needs Node.js 20 or newer. The built files are committed.
+# The page of `covaria view`, the part of report.html that moves and the notebook's widget, from one TypeScript source;
+# needs Node.js 20 or newer. The built files are committed.
 page:
 	cd shared/covaria/view/page && npm ci --no-audit --no-fund && npm run build
 

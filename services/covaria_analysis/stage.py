@@ -12,6 +12,7 @@ from covaria import particles as particle_files
 from covaria.errors import InvalidInput, MissingFile, RefusedOutput
 from covaria.estimation.density.basins import Basins, find_basins
 from covaria.estimation.populations.intervals import Populations
+from covaria.explorer.embedded import embedded
 from covaria.figures.analysis import AnalysisFigures
 from covaria.figures.drawing import Drawing
 from covaria.figures.movies import movies, write_component_maps
@@ -88,7 +89,7 @@ def _analyse(
     hand_out(tree, out, latents, clusters, basins, context)
     figures = AnalysisFigures(tree, out, latents.zdim, density)
     write_component_maps(figures, out)
-    draw([*figures.drawings(out), *movies(figures, out)], context)
+    draw([*figures.drawings(out), *movies(figures, out), *embedded(figures, request.ingest, out)], context)
     record.write_findings(tree, "analysis", Findings(states=states_of(out, clusters, populations)))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import io
 import json
 import time
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.image import imread
+from covaria_browser import Asked
 
 from covaria.estimation.latents.model import Latents
 from covaria.findings import Component, Findings, State
@@ -145,19 +144,12 @@ class Client:
 LOADED = "performance.getEntriesByName('drawn').length && document.querySelector('canvas.map').painter?.view.sampling"
 
 
-class Watched:
-    """A window of the browser: what it asked, and what its console said."""
+class Watched(Asked):
+    """A window on the page of a server."""
 
     def __init__(self, browser: Any, client: Client) -> None:
         self.client = client
-        self.context = browser.new_context(viewport={"width": 1100, "height": 700}, accept_downloads=True)
-        self.tab = self.context.new_page()
-        self.asked: list[str] = []
-        self.said: list[str] = []
-        self.tab.on("request", lambda request: self.asked.append(request.url))
-        self.tab.on("console", lambda message: self.said.append(message.text))
-        self.tab.on("pageerror", lambda error: self.said.append(str(error)))
-        self.tab.set_default_timeout(60_000)
+        super().__init__(browser)
 
     def screen(self, name: str, run: str = "first") -> Any:
         """Go to a screen and wait until it has drawn."""
@@ -178,9 +170,6 @@ class Watched:
         while not self.tab.evaluate(condition):
             assert time.monotonic() < end, condition
             self.tab.wait_for_timeout(50)
-
-    def picture(self, selector: str) -> np.ndarray:
-        return np.asarray(imread(io.BytesIO(self.tab.locator(selector).screenshot()))[..., :3])
 
     def drag(self, corners: list[tuple[float, float]]) -> None:
         """Draw through places of the cloud's canvas, as shares of its width and height."""

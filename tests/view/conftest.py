@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from covaria_browser import launched
 from covaria_pages import Client, write_run
 
 from covaria.simulation.dataset import SimulationOptions
@@ -21,18 +22,6 @@ from covaria.view.jobs import Jobs
 from covaria.view.routes import Routes
 from covaria.view.serve import bound, serve
 
-BROWSER = next((found for name in ("chromium", "chromium-browser") if (found := shutil.which(name))), None)
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-]
 IMAGES, BOX = 300, 32
 
 
@@ -82,11 +71,4 @@ def serving() -> Iterator[Callable[..., Client]]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A browser that reaches nobody but this machine."""
-    if BROWSER is None:
-        pytest.skip("no chromium on this machine (apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=BROWSER, headless=True, args=ARGUMENTS)
-        yield browser
-        browser.close()
+    yield from launched()

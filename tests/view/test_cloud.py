@@ -9,11 +9,11 @@ import pytest
 
 from covaria.errors import InvalidInput, MissingFile
 from covaria.estimation.latents.model import Latents
+from covaria.explorer.cloud import LEVELS, MISSING, quantised
+from covaria.explorer.run_files import RunFiles
 from covaria.results.confirmed import load_latents
 from covaria.results.latents import read_latents, write_latents
 from covaria.tree import Tree
-from covaria.view.cloud import LEVELS, MISSING, quantised
-from covaria.view.run_files import RunFiles
 
 
 def test_codes_are_within_half_a_step() -> None:

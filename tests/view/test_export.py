@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from covaria.errors import InvalidInput, RefusedOutput
+from covaria.explorer.run_files import RunFiles
 from covaria.tree import Tree
 from covaria.view import export as exporting
 from covaria.view.export import export, one_page
-from covaria.view.run_files import RunFiles
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -14,6 +14,7 @@ import pytest
 from covaria_pages import Client
 
 from covaria.errors import CovariaError, InvalidInput, RefusedOutput
+from covaria.explorer.run_files import RunFiles
 from covaria.opening import ANYWHERE, OutsideRoots, Roots
 from covaria.pickles import load_pickle
 from covaria.request.model import Request
@@ -25,7 +26,6 @@ from covaria.view import jobs as starting
 from covaria.view.command import arguments, options, stored
 from covaria.view.folder import Folder
 from covaria.view.jobs import Jobs
-from covaria.view.run_files import RunFiles
 
 HALF = Where(expression="z1 > 0")
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from covaria_pages import Client, Watched
 
+from covaria.explorer.run_files import RunFiles
 from covaria.tree import Tree
 from covaria.view.routes import STATIC
-from covaria.view.run_files import RunFiles
 
 SCREENS = ("runs", "overview", "explore", "states", "quality")
 MOST_PAGE_BYTES = 1_000_000
@@ -45,7 +45,7 @@ def test_the_map_follows_the_cursor_and_no_frame_asks_the_server(window: Watched
     for u, v in ((0.15, 0.2), (0.85, 0.8)):
         tab.mouse.move(box["x"] + u * box["width"], box["y"] + v * box["height"], steps=4)
         tab.wait_for_timeout(600)
-        pictures.append(window.picture("canvas.map"))
+        pictures.append(window.picture(tab.locator("canvas.map")))
     assert len(window.asked) == asked
     assert tab.evaluate("performance.getEntriesByName('map').length") > 6
     changed = np.abs(pictures[0] - pictures[1]).max(-1) > 0.1
@@ -106,11 +106,11 @@ def test_with_the_keyboard_alone(window: Watched) -> None:
     tab.keyboard.press("Enter")
     tab.get_by_text("1 pinned").wait_for()
     tab.locator("canvas.map").focus()
-    first = window.picture("canvas.map")
+    first = window.picture(tab.locator("canvas.map"))
     for _ in range(4):
         tab.keyboard.press("ArrowLeft")
     tab.wait_for_timeout(500)
-    assert np.abs(window.picture("canvas.map") - first).mean() > 0.002
+    assert np.abs(window.picture(tab.locator("canvas.map")) - first).mean() > 0.002
     tab.get_by_role("spinbutton", name="from").focus()
     tab.keyboard.type("0")
     tab.keyboard.press("Enter")

@@ -13,12 +13,12 @@ import pytest
 import starfile
 from covaria_pages import Client
 
+from covaria.explorer.run_files import RunFiles
 from covaria.opening import Roots
 from covaria.selection.apply import selected
 from covaria.selection.model import Polygon
 from covaria.tree import AnalysisTree, Tree, record
 from covaria.view.access import Access
-from covaria.view.run_files import RunFiles
 
 Serving = Callable[..., Client]
 REGION = {"kind": "polygon", "columns": ["z1", "z2"], "points": [[-3, -3], [0.1, -3], [0.3, 3], [-3, 3]]}

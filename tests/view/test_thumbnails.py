@@ -12,12 +12,12 @@ import pytest
 from covaria_pages import Client, write_run
 
 from covaria.errors import InvalidInput
+from covaria.explorer.run_files import RunFiles
 from covaria.particles import load, save
 from covaria.simulation.dataset import SimulationOptions
 from covaria.simulation.ensemble import BUILT_IN
 from covaria.testing import TruthSet
 from covaria.tree import Tree
-from covaria.view.run_files import RunFiles
 from covaria.view.thumbnails import MOST, SIDE, pairs, sprite
 
 ROWS = np.arange(0, 300, 7)

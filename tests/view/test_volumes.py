@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from covaria.errors import InvalidInput
+from covaria.explorer.run_files import RunFiles
+from covaria.explorer.volumes import agreement
 from covaria.maps import read_volume, resample_volume, write_volume
 from covaria.tree import AnalysisTree, Tree
-from covaria.view.run_files import RunFiles
-from covaria.view.volumes import agreement
 
 
 def added(run: RunFiles, z: list[float], sampling: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from covaria.api.subset import Cluster, Subset
 from covaria.api.volume import State, Volume
-from covaria.errors import InvalidInput
+from covaria.errors import CovariaError, InvalidInput
 from covaria.findings import Findings
 from covaria.request.model import Request
 from covaria.results.density import density_of
@@ -25,6 +25,8 @@ from covaria.tree.history import job_status
 
 if TYPE_CHECKING:
     import pandas
+
+    from covaria.view.widget import RunView
 
 NEED_THE_SOURCE = ("index", "micrograph")
 """Columns of a selection that the table does not repeat: its index, and names that only the input file has."""
@@ -184,6 +186,22 @@ class Run:
         400
         """
         return Subset(self.out, Where(expression=condition) if isinstance(condition, str) else condition)
+
+    def view(self) -> RunView:
+        """The cloud and the map at the cursor, in a notebook (pip install 'covaria[notebook]').
+
+        `view.point` is where the map stands, `view.selection` what was drawn around: `run.select(view.selection)`.
+        Raises CovariaError where the widget is not installed.
+
+        >>> covaria.open("out").view().selection is None
+        True
+        """
+        try:
+            from covaria.view.widget import RunView
+        except ModuleNotFoundError as error:
+            hint = "pip install 'covaria[notebook]'"
+            raise CovariaError(f"the notebook's widget is not installed ({error.name})", hint=hint) from None
+        return RunView(self.out)
 
     def __repr__(self) -> str:
         return f"Run({str(self.out)!r}, {self.status}: {self.findings.headline()})"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria import plots
+from covaria.errors import MissingFile
 from covaria.figures.drawing import Drawing
 from covaria.maps import read_volume
 from covaria.particles import load
@@ -147,6 +148,8 @@ class ReconstructionFigures:
     def overview(self, path: Path) -> object:
         count = len(self.parameters.s)
         there = [k for k in (4, 10, 20) if self.source.variance(k).is_file()]
+        if not there:
+            raise MissingFile("is not there", file=self.source.variance(4), hint="run `covaria reconstruct` again")
         variance = next((k for k in there if k >= count), there[-1])
         shown = range(min(SHOWN, count))
         return plots.plot_volumes_overview(

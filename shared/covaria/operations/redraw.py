@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from covaria.errors import CovariaError, InvalidInput
+from covaria.explorer.embedded import embedded
 from covaria.figures.analysis import AnalysisFigures
 from covaria.figures.density import DensityFigures
 from covaria.figures.drawing import Drawing
@@ -102,6 +103,7 @@ def _of_analysis(tree: Tree, staged: Tree, zdim: int, name: str | None) -> Itera
     figures, target = AnalysisFigures(tree, source, zdim, density), AnalysisTree(staged.analysis(zdim, name))
     yield from figures.drawings(target)
     yield from movies(figures, target)
+    yield from embedded(figures, request.ingest, target)
 
 
 def _put_in_place(tree: Tree, folder: Path, figure: Path) -> dict[str, dict[str, object]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -10,27 +9,14 @@ from typing import Any
 
 from covaria.findings import Findings
 from covaria.plain import printable
+from covaria.report import live as moving
+from covaria.report.live import Live
+from covaria.report.picture import Picture
 from covaria.report.style import STYLE
 
 THRESHOLD = 4
 """Of the held-out z-score."""
 MOST_NAMED = 5
-MEDIA = {".svg": "image/svg+xml", ".png": "image/png", ".gif": "image/gif"}
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure of OUT: its name beneath OUT, what it shows, and its bytes."""
-
-    name: str
-    caption: str
-    content: bytes
-
-    @property
-    def source(self) -> str:
-        """As a data: address: an image, whatever it holds, runs nothing."""
-        media = MEDIA["." + self.name.rpartition(".")[2]]
-        return f"data:{media};base64,{b64encode(self.content).decode()}"
 
 
 @dataclass(frozen=True)
@@ -63,15 +49,17 @@ def page(
     stages: Sequence[Sequence[str]],
     following: Sequence[str],
     gone: Sequence[str] = (),
+    live: Live | None = None,
 ) -> str:
     """The report of a job.json `document`; `stages` rows of a table, `following` the commands that make sense now.
 
-    gone: files that the run wrote and that are not there any more.
+    gone: files that the run wrote and that are not there any more; live: what the reader moves through.
     """
     body = "\n".join(
         [
             *_head(document, findings, gone),
             *_components(findings),
+            *(() if live is None else moving.block(live)),
             *(part for section in sections[:2] for part in _section(section)),
             *_states(states),
             *(part for section in sections[2:] for part in _section(section)),
@@ -79,12 +67,13 @@ def page(
         ]
     )
     title = safe(f"Covaria: {document['parameters'].get('out', '')}")
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    policy = moving.policy(live=live is not None)
+    script = "" if live is None else f"<script>{moving.script()}</script>"
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{STYLE}</style></head>\n'
-        f"<body><main>\n{body}\n</main></body></html>\n"
+        f"<body><main>\n{body}\n</main>{script}</body></html>\n"
     )
 
 

@@ -225,6 +225,7 @@ class AnalysisTree(Folder, Documents):
     state_resolution_plot = Entry(
         "plots/state_local_resolution.{form}", "analysis", "plots", "local resolution inside the mask at each centre"
     )
+    explore = Entry("plots/explore.json", "analysis", "", "the cloud and the maps that report.html moves through")
     mean_movie = Entry("movies/mean.gif", "analysis", "movies", "the mean map turning, coloured by where it moves")
     component_movie = Numbered(
         "movies/component{:03d}.gif", "analysis", "movies", "the mean along a confirmed component, -2 to 2 sd"

@@ -10,7 +10,9 @@ from typing import Any
 from covaria.errors import CovariaError
 from covaria.findings import Findings, population_words
 from covaria.opening import open_inside
-from covaria.report.page import Picture, Section, StateRow, page
+from covaria.report.live import Live, checked
+from covaria.report.page import Section, StateRow, page
+from covaria.report.picture import Picture
 from covaria.request.model import Request
 from covaria.tree.folders import AnalysisTree, DensityTree
 from covaria.tree.paths import Tree
@@ -19,6 +21,10 @@ from covaria.tree.readme import next_commands, stage_rows
 MOST_BYTES = 10 << 20
 """Of all figures together: 15 MB of page, when four bytes stand for three, with room for the words."""
 MOST_FOR_ONE = 3 << 20
+MOST_THAT_MOVES = 5 << 20
+"""Of the cloud and the maps as text."""
+ROOM_FOR_THE_SCRIPT = 1 << 17
+STILL = "Particles, centres and paths; maps at the ends of the components."
 MARKS = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml", ".gif": b"GIF8"}
 """How each kind begins: what does not is not shown."""
 
@@ -35,10 +41,11 @@ def report(
     request = Request.model_validate(document["parameters"], extra="ignore")
     analysis = AnalysisTree(tree.analysis(request.analysis_zdim, request.analysis.name))
     shelf = _Shelf(tree.out)
+    live = _live(shelf, analysis)
     states = tuple(_state_rows(shelf, analysis, findings))
     gone = [name for state in states_of_stages for name in state.get("files", {}) if not (tree.out / name).is_file()]
     sections = [Section(title, *shelf.pictures(wanted)) for title, wanted in _chapters(tree, analysis)]
-    return page(document, findings, sections, states, stage_rows(document), next_commands(document), gone)
+    return page(document, findings, sections, states, stage_rows(document), next_commands(document), gone, live)
 
 
 def _chapters(tree: Tree, analysis: AnalysisTree) -> Iterator[tuple[str, Wanted]]:
@@ -90,6 +97,17 @@ def _chapters(tree: Tree, analysis: AnalysisTree) -> Iterator[tuple[str, Wanted]
     )
 
 
+def _live(shelf: _Shelf, analysis: AnalysisTree) -> Live | None:
+    """The part that moves, and the picture for readers that run no script; None where there is none, or none sound."""
+    content = shelf.bytes_of(analysis.explore, MOST_THAT_MOVES)
+    data = None if content is None else checked(content)
+    if content is None or data is None:
+        return None
+    shelf.left -= len(content) * 3 // 4 + ROOM_FOR_THE_SCRIPT
+    stills = (shelf.read(path, STILL) for path in (analysis.pca_plot(0), analysis.pca_single_plot))
+    return Live(data, next((one for one in stills if one is not None), None))
+
+
 def _state_rows(shelf: _Shelf, analysis: AnalysisTree, findings: Findings) -> Iterator[StateRow]:
     for number, one in enumerate(findings.states):
         volume = analysis.center(number).relative_to(shelf.out).as_posix()
@@ -118,13 +136,16 @@ class _Shelf:
 
     def read(self, path: Path, caption: str) -> Picture | None:
         """The figure at `path`; None where there is none that can be shown."""
-        name = path.relative_to(self.out).as_posix()
-        try:
-            with open_inside(self.out, name, most_bytes=min(MOST_FOR_ONE, self.left)) as file:
-                content = file.read()
-        except (CovariaError, OSError):
-            return None
-        if not content.startswith(MARKS[path.suffix]):
+        content = self.bytes_of(path, min(MOST_FOR_ONE, self.left))
+        if content is None or not content.startswith(MARKS[path.suffix]):
             return None
         self.left -= len(content)
-        return Picture(name, caption, content)
+        return Picture(path.relative_to(self.out).as_posix(), caption, content)
+
+    def bytes_of(self, path: Path, most_bytes: int) -> bytes | None:
+        """A file of OUT; None where there is none of that size that can be read."""
+        try:
+            with open_inside(self.out, path.relative_to(self.out).as_posix(), most_bytes=most_bytes) as file:
+                return file.read()
+        except (CovariaError, OSError):
+            return None

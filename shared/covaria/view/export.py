@@ -11,10 +11,10 @@ from html import escape
 from pathlib import Path
 
 from covaria.errors import InvalidInput, RefusedOutput
+from covaria.explorer.run_files import RunFiles
 from covaria.plain import printable
 from covaria.tree import atomic
 from covaria.view.routes import STATIC
-from covaria.view.run_files import RunFiles
 
 MOST_IN_ONE = 50_000
 """Particles in one .html."""

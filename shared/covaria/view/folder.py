@@ -9,12 +9,12 @@ from threading import Lock
 from typing import Any
 
 from covaria.errors import CovariaError, InvalidInput, MissingFile
+from covaria.explorer.run_files import RunFiles
 from covaria.opening import ANYWHERE, OutsideRoots, Roots
 from covaria.operations.jobs_on_disk import find_jobs, view_job
 from covaria.plain import explain
 from covaria.tree import Tree, record
 from covaria.view.accounts import Account
-from covaria.view.run_files import RunFiles
 
 DEPTH = 3
 MOST_KEPT = 4

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from covaria.errors import CovariaError, InvalidInput, RefusedOutput
+from covaria.explorer.run_files import RunFiles
 from covaria.operations.jobs_on_disk import cancel
 from covaria.plain import printable
 from covaria.selection.handoff import source_of, source_rows
@@ -28,7 +29,6 @@ from covaria.selection.source import copies_of
 from covaria.tree import atomic
 from covaria.view.command import arguments, process, refuse_outside, stored
 from covaria.view.folder import HERE, Folder
-from covaria.view.run_files import RunFiles
 from covaria.view.subsets import rows_of
 
 MOST_AT_ONCE = 2

@@ -17,8 +17,10 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from covaria.errors import CovariaError, InvalidInput, MissingFile
+from covaria.explorer.run_files import RunFiles
 from covaria.opening import OutsideRoots, open_inside
 from covaria.plain import explain
+from covaria.report.live import policy
 from covaria.selection.model import Selection, selection_json
 from covaria.tree import Tree
 from covaria.view.access import ACCOUNT, App
@@ -26,7 +28,6 @@ from covaria.view.bodies import body_of, read
 from covaria.view.folder import Folder
 from covaria.view.job_routes import job_routes
 from covaria.view.jobs import Jobs
-from covaria.view.run_files import RunFiles
 from covaria.view.subsets import rows_of, subset_file
 
 STATIC = Path(__file__).parent / "static"
@@ -89,8 +90,8 @@ class Routes:
         run = self._seen(request).run(_run(request))
         with run.roots.open(run.tree.report) as file:
             content = file.read()
-        policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
-        return Response(content, media_type="text/html", headers={"content-security-policy": policy})
+        headers = {"content-security-policy": f"{policy(live=True)}; frame-ancestors 'none'"}
+        return Response(content, media_type="text/html", headers=headers)
 
     def picture(self, request: Request) -> Response:
         """The mean map's surface."""

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from covaria.errors import InvalidInput
+from covaria.explorer.run_files import RunFiles
 from covaria.imaging.ctf import CtfTable
 from covaria.imaging.plane import half_plane
 from covaria.imaging.slices import project
 from covaria.imaging.volumes import cube_side, resize_fourier, to_padded
 from covaria.particles import load
 from covaria.results.parameters import read_parameters
-from covaria.view.run_files import RunFiles
 
 MOST = 48
 LOW_PASS_ANGSTROM = 20.0

@@ -5,14 +5,18 @@ import { histogram } from "./density";
 import { MapPanel, MOST_PINS, type Shown } from "./map";
 import type { Run } from "./model";
 import { ScatterPanel, type Tool } from "./scatter-panel";
-import { columnsOf, mask, type Condition, type Term } from "./selection";
+import { columnsOf, joined, mask, type Condition, type Selection, type Term } from "./selection";
 import { SelectionPanel } from "./selection-panel";
 import type { Source } from "./source";
 
 const TOOLS: [Tool, string][] = [["look", "Look"], ["lasso", "Lasso"], ["box", "Box"], ["polygon", "Polygon"]];
 const SPAN = 3;
+const REST_MS = 150;
 
-export function Explore(props: { source: Source; name: string; run: Run; cloud: Cloud; canStart: boolean; onTrouble: (words: string) => void }) {
+export function Explore(props: {
+  source: Source; name: string; run: Run; cloud: Cloud; canStart: boolean; onTrouble: (words: string) => void;
+  onSelection?: (selection: Selection | null) => void; onPoint?: (z: number[]) => void;
+}) {
   const { run, cloud } = props;
   const latent = run.columns.filter((c) => /^z\d+$/.test(c.name)).map((c) => c.name);
   const axes = run.columns.filter((c) => !c.name.includes("_correlation"));
@@ -29,6 +33,12 @@ export function Explore(props: { source: Source; name: string; run: Run; cloud: 
   const [playing, play] = useState<number | null>(null);
 
   useEffect(() => { latent.forEach((name) => cloud.values(name).catch(() => undefined)); }, [cloud]);
+
+  useEffect(() => props.onSelection?.(joined(terms)), [terms]);
+  useEffect(() => {
+    const rested = setTimeout(() => props.onPoint?.(shown.z), REST_MS);
+    return () => clearTimeout(rested);
+  }, [shown]);
 
   useEffect(() => {
     if (!terms.length) return choose(null);
@@ -99,6 +109,7 @@ export function Explore(props: { source: Source; name: string; run: Run; cloud: 
         </div>
         <ScatterPanel cloud={cloud} x={x} y={y} colour={colour || null} chosen={chosen} tool={tool} cursor={cursor} markers={markers} paths={paths}
           onMove={moved} onPick={() => pins.length < MOST_PINS && pin([...pins, shown.z])} onRegion={region} onTrouble={props.onTrouble} />
+        {run.sampled && <p class="quiet">{run.drawn.toLocaleString("en")} of {run.sampled.toLocaleString("en")} particles are drawn, chosen at random.</p>}
         <p class="quiet">Lines: half and nine tenths of the particles. Cross: the map's point. Ellipse: one standard deviation of the
           particle's error. Click or Enter pins the map, double click shows all, the wheel zooms.</p>
         <SelectionPanel source={props.source} name={props.name} run={run} cloud={cloud} terms={terms} chosen={chosen} canStart={props.canStart}
@@ -114,7 +125,14 @@ export function Explore(props: { source: Source; name: string; run: Run; cloud: 
               onPlay={() => play(playing === k ? null : k)}
               onInput={(value) => { play(null); point(null); show({ state: null, z: shown.z.map((v, i) => (i === k ? value : v)) }); }} />
           ))}
-          <p class="quiet">Preview: the mean plus the components, added on this machine's graphics card. The states' own maps are under States.</p>
+          {run.states.length > 0 && (
+            <p class="chips" role="group" aria-label="Go to a state">
+              {run.states.map((state, k) => (
+                <button key={k} type="button" class="chip" onClick={() => { play(null); point(null); show({ state: null, z: state.z }); }}>to state {k}</button>
+              ))}
+            </p>
+          )}
+          <p class="quiet">Preview: the mean plus the components, added on this machine's graphics card.{run.states.some((state) => state.files) && " The states' own maps are under States."}</p>
         </section>
       </div>
     </div>

@@ -52,7 +52,8 @@ class Painter {
       const files = await Promise.all(level.files.slice(0, 6).map((file) => this.source.file(this.name, file)));
       if (!alive()) return;
       this.view.load(level, files);
-      this.told(`${level.sampling}³ voxels, ${this.view.components + 1} maps, ${(this.view.bytes / 1e6).toFixed(1)} MB`);
+      const whole = this.run.maps!.box;
+      this.told(`${level.sampling}³ voxels${level.sampling < whole ? ` (the maps have ${whole}³: drawn more coarsely here)` : ""}, ${this.view.components + 1} maps, ${(this.view.bytes / 1e6).toFixed(1)} MB`);
       this.soon();
     }
   }

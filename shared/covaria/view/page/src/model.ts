@@ -1,4 +1,4 @@
-// What run.json holds (covaria.view.run_files).
+// What run.json holds (covaria.explorer.run_files).
 
 export interface Column {
   name: string;
@@ -35,7 +35,8 @@ export interface State {
   share: number;
   resolution_angstrom: number | null;
   mrc: string | null;
-  files: Record<string, string>;
+  /** Its own map by sampling; the report holds none. */
+  files?: Record<string, string>;
   ranges: Record<string, [number, number]>;
   agreement: { maps: number; differences: number } | null;
 }
@@ -74,6 +75,8 @@ export interface Run {
   views: number[][] | null;
   columns: Column[];
   drawn: number;
+  /** How many there are, where `drawn` is a sample of them. */
+  sampled?: number;
   confirmed: number;
   maps: Maps | null;
   states: State[];

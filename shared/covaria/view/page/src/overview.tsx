@@ -6,7 +6,7 @@ import { CATEGORIES } from "./palettes";
 import { Bars, Lines } from "./plot";
 import type { Source } from "./source";
 
-export function Overview(props: { source: Source; name: string; run: Run; explore: string }) {
+export function Overview(props: { source: Source; name: string; run: Run; explore: string | null }) {
   const { run } = props;
   const [state, choose] = useState<number | null>(null);
   const rest: Record<string, string> = {
@@ -23,7 +23,7 @@ export function Overview(props: { source: Source; name: string; run: Run; explor
       <ul>
         {[...run.lines, ...run.notes].map((line) => <li key={line} class={line.startsWith("Warning: ") ? "warning" : undefined}>{line}</li>)}
       </ul>
-      {run.confirmed > 0 && <p><a class="button" href={props.explore}>Explore: move through the cloud and watch the map</a></p>}
+      {run.confirmed > 0 && props.explore && <p><a class="button" href={props.explore}>Explore: move through the cloud and watch the map</a></p>}
       <div class="columns">
         {run.maps && (
           <div>

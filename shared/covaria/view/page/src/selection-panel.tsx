@@ -90,7 +90,7 @@ export function SelectionPanel(props: {
         ))}
       </ol>
       <p role="status" class="count">
-        {whole && !props.chosen ? "counting ..." : whole ? `${count.toLocaleString("en")} of ${run.drawn.toLocaleString("en")} particles (${((100 * count) / Math.max(run.drawn, 1)).toFixed(1)} %)` : "Nothing is selected: draw a region, add a range, or choose a cluster."}
+        {whole && !props.chosen ? "counting ..." : whole ? `${count.toLocaleString("en")} of ${run.drawn.toLocaleString("en")} ${run.sampled ? "drawn " : ""}particles (${((100 * count) / Math.max(run.drawn, 1)).toFixed(1)} %)` : "Nothing is selected: draw a region, add a range, or choose a cluster."}
       </p>
       <p class="controls">
         {props.source.served && <button type="button" disabled={!whole} onClick={save}>Save particles (STAR or .cs)</button>}
@@ -99,6 +99,7 @@ export function SelectionPanel(props: {
         <button type="button" disabled={!terms.length} onClick={() => props.onChange([])}>Clear</button>
       </p>
       <p role="status" class="quiet">{said}</p>
+      {!props.source.served && whole && <p class="quiet">The particles themselves: <code>covaria subset OUT --selection selection.json -o some</code></p>}
       {props.canStart && whole && (
         <form class="controls" onSubmit={(e) => e.preventDefault()}>
           <label>name <input type="text" value={called} onInput={(e) => call(e.currentTarget.value.trim())} /></label>

@@ -84,12 +84,20 @@ class Inside implements Source {
   get = onlyServed;
 }
 
+/** As `Inside`, each file packed by gzip. */
+class Packed extends Inside {
+  override async file(run: string, name: string): Promise<ArrayBuffer> {
+    const packed = await super.file(run, name);
+    return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+  }
+}
+
 async function alone(source: Source): Promise<Standing> {
   const run = await readRun(source, ".");
   return { runs: [{ ...run, name: ".", label: run.name, error: run.error?.message }], jobs: null };
 }
 
-function onlyServed(): Promise<never> {
+export function onlyServed(): Promise<never> {
   return Promise.reject(new Told("This needs a server.", "covaria view OUT"));
 }
 
@@ -104,7 +112,7 @@ export async function ask(path: string, run: string, body: unknown): Promise<Res
 
 export function findSource(): Source {
   const inside = document.getElementById("covaria-data");
-  if (inside) return new Inside(JSON.parse(inside.textContent!));
+  if (inside) return new (document.getElementById("covaria-explore") ? Packed : Inside)(JSON.parse(inside.textContent!));
   return document.querySelector('meta[name="covaria-source"]') ? new Beside() : new Server();
 }
 

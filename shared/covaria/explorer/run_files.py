@@ -1,9 +1,9 @@
 """What the page reads of a run, by name: the same bytes from the server, a folder, or inside one .html.
 
 run.json                 what was found, and how to read the rest
-columns/<name>.u16       covaria.view.cloud
+columns/<name>.u16       covaria.explorer.cloud
 rows.u32                 row of the input file of each drawn particle
-maps/<side>_<n>.rgba     covaria.view.volumes
+maps/<side>_<n>.rgba     covaria.explorer.volumes
 states/<n>_<side>.u8     the map made at centre n, cropped alike
 density.f32              the density over the coordinates, C order
 """
@@ -21,6 +21,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from covaria.errors import CovariaError, InvalidInput, MissingFile
+from covaria.explorer.cloud import Cloud
+from covaria.explorer.summary import summary
+from covaria.explorer.volumes import Maps, agreement
 from covaria.figures.analysis import AnalysisFigures
 from covaria.figures.density import in_deviations
 from covaria.opening import ANYWHERE, OutsideRoots, Roots
@@ -32,9 +35,6 @@ from covaria.selection.columns import RunColumns
 from covaria.selection.handoff import Source
 from covaria.tree import AnalysisTree, Tree, record
 from covaria.tree.components import read_component_sizes
-from covaria.view.cloud import Cloud
-from covaria.view.summary import summary
-from covaria.view.volumes import Maps, agreement
 
 T = TypeVar("T")
 

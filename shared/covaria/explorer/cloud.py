@@ -60,17 +60,18 @@ class Column:
 class Cloud:
     """The particles that a run used.
 
-    zdim: of the coordinates that errors are told of; confirmed: how many of them are drawn.
+    zdim: of the coordinates that errors are told of; confirmed: how many of them are drawn; most: particles, a fair
+    sample where there are more.
     """
 
-    def __init__(self, tree: Tree, table: RunColumns, zdim: int, confirmed: int) -> None:
-        self.tree, self.table, self.zdim, self.confirmed = tree, table, zdim, confirmed
+    def __init__(self, tree: Tree, table: RunColumns, zdim: int, confirmed: int, most: int | None = None) -> None:
+        self.tree, self.table, self.zdim, self.confirmed, self.most = tree, table, zdim, confirmed, most
         self._kept: dict[str, tuple[Column, Codes]] = {}
 
     @cached_property
     def rows(self) -> NDArray[np.int64]:
         """(n,) row of each drawn particle, in the order of every column."""
-        return np.random.default_rng(SEED).permutation(np.flatnonzero(self.table.used))
+        return np.random.default_rng(SEED).permutation(np.flatnonzero(self.table.used))[: self.most]
 
     @cached_property
     def names(self) -> list[str]:
@@ -102,7 +103,7 @@ class Cloud:
         return self._kept[name]
 
     def _make(self, name: str) -> tuple[Column, Codes]:
-        values = np.asarray(self._values(name)[self.rows], dtype=float)
+        values = np.asarray(self._values(name), dtype=float)
         if name.endswith(DERIVED):
             codes, low, high = quantised(values, *self._span(name))
             return Column(name, _label(name), low, high, selectable=False), codes
@@ -114,10 +115,13 @@ class Cloud:
         return Column(name, _label(name), low, high, selectable), codes
 
     def _values(self, name: str) -> NDArray[Any]:
-        if name == "micrograph_number":
-            return self.table.particles.micrograph
+        """(n,) in the drawn order."""
         if name.endswith(DERIVED):
             return self._errors[name]
+        whole = self.table.particles.micrograph if name == "micrograph_number" else self._column(name)
+        return whole[self.rows]
+
+    def _column(self, name: str) -> NDArray[Any]:
         return self.table.columns(frozenset([name]))[name]
 
     @staticmethod
@@ -129,9 +133,9 @@ class Cloud:
         """Posterior standard deviation of each coordinate, in those of the motion, and correlations of the errors."""
         precision = read_latents(self.tree, self.zdim).precision
         scale = self.table.sizes.deviations[: self.confirmed]
-        kept = np.full((len(precision), self.confirmed, self.confirmed), np.nan, np.float32)
-        for start in range(0, len(precision), CHUNK):
-            block = np.asarray(precision[start : start + CHUNK], dtype=float)
+        kept = np.full((len(self.rows), self.confirmed, self.confirmed), np.nan, np.float32)
+        for start in range(0, len(self.rows), CHUNK):
+            block = np.asarray(precision[self.rows[start : start + CHUNK]], dtype=float)
             sound = np.isfinite(block).all(axis=(1, 2))
             inverse = np.linalg.pinv(block[sound], hermitian=True)[:, : self.confirmed, : self.confirmed]
             kept[start : start + CHUNK][sound] = inverse / (scale[:, None] * scale)

@@ -105,22 +105,24 @@ class Maps:
         first, second, third = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
         return first, second, third
 
-    def described(self) -> dict[str, Any]:
-        """What the page must know to draw: samplings with their textures, level, camera."""
+    def described_level(self, sampling: int) -> dict[str, Any]:
+        """What the page must know of one sampling: where its box lies, its textures and their ranges."""
+        crop = self.crop(sampling)
+        groups = -(-len(self.whole) // CHANNELS)
+        return {
+            "sampling": sampling,
+            "origin": [axis.start for axis in crop[::-1]],
+            "size": [axis.stop - axis.start for axis in crop[::-1]],
+            "voxel_angstrom": self.pixel * len(self.whole[0]) / sampling,
+            "files": [f"maps/{sampling}_{number}.rgba" for number in range(groups)],
+            "ranges": [each for number in range(groups) for each in self.texture(sampling, number).ranges],
+        }
+
+    def described(self, samplings: Sequence[int] | None = None) -> dict[str, Any]:
+        """What the page must know to draw: samplings (default: all) with their textures, level, camera."""
         mean = self.whole[0]
         level = surface_level(mean)
-        levels = []
-        for sampling in self.samplings:
-            crop = self.crop(sampling)
-            groups = -(-len(self.whole) // CHANNELS)
-            levels.append({
-                "sampling": sampling,
-                "origin": [axis.start for axis in crop[::-1]],
-                "size": [axis.stop - axis.start for axis in crop[::-1]],
-                "voxel_angstrom": self.pixel * len(mean) / sampling,
-                "files": [f"maps/{sampling}_{number}.rgba" for number in range(groups)],
-                "ranges": [each for number in range(groups) for each in self.texture(sampling, number).ranges],
-            })  # fmt: skip
+        levels = [self.described_level(sampling) for sampling in samplings or self.samplings]
         camera = look_at(mean, level)
         axes = camera.axes[:, ::-1]  # x, y, z
         return {
