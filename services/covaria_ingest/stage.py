@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from covaria.findings import Findings
 from covaria.particles.assemble import assemble, working_box
 from covaria.particles.halves import with_half_sets
 from covaria.particles.read import read_metadata
@@ -41,7 +42,9 @@ def run(job: Job, context: Context) -> None:
             particles = with_half_sets(particles, job.request.seed)
         if options.symmetry:
             particles = expand(particles, options.symmetry)
+        found = Findings(set_aside=dict(particles.set_aside)) if particles.set_aside else Findings()
         for note in particles.notes:
             context.log.info(note, extra=TOLD)
         record.write_notes(tree, "ingest", particles.notes)
+        record.write_findings(tree, "ingest", found)
         save(tree.particles, particles, tree.pen)

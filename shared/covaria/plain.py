@@ -103,6 +103,8 @@ def printable(text: str) -> str:
 
     Names and notes come from others: what a terminal would obey, or what turns a line around, must only be seen.
     """
+    if text.isprintable():
+        return text
     return "".join(
         character
         if character in "\n\t" or unicodedata.category(character)[0] != "C"

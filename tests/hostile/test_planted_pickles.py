@@ -13,7 +13,7 @@ import pytest
 from covaria.errors import InvalidInput
 from covaria.particles.cryodrgn.tables import read_ctf, read_poses
 from covaria.particles.row_files import read_halfsets, read_index
-from covaria.pickles import Refused, load_pickle, parse_pickle
+from covaria.pickles import PickleRefused, load_pickle, parse_pickle
 from covaria.trajectory import read_density
 from covaria.tree import atomic
 
@@ -107,7 +107,7 @@ def test_lists_within_themselves_and_bombs_of_references_end() -> None:
     shared = b"\x80\x04" + pickle.dumps(content, 4)[2:-1] + b"0"  # made once, dropped; its bytes stay in the memo
     assert parse_pickle(shared + b"N.") is None
     for value in (itself, bomb):
-        with pytest.raises(Refused, match="nested"):
+        with pytest.raises(PickleRefused, match="nested"):
             parse_pickle(pickle.dumps(value))
 
 

@@ -18,7 +18,7 @@ from covaria.particles.stacks.mrc import write_header
 from covaria.request.model import IngestOptions, Request
 from covaria.stage import Job, load_stage
 from covaria.testing import MemoryContext
-from covaria.tree import Tree
+from covaria.tree import Tree, record
 
 BOX, COUNT = 32, 9
 
@@ -111,6 +111,9 @@ def test_images_that_hold_nothing_are_left_out_and_listed(stack, tmp_path, image
     particles = ingest(tmp_path / "out", stack(images, downsample=downsample))
     np.testing.assert_array_equal(particles.rows, [0, 1, 3, 4, 7, 8])
     assert any("3 images" in note and "2, 5, 6" in note for note in particles.notes)
+    found = record.read_findings(Tree(tmp_path / "out"))
+    assert found.set_aside == {"their images are constant or not finite": 3}
+    assert "3 particles set aside: their images are constant or not finite." in found.lines()
     if downsample:
         written = particles.images.read(np.arange(COUNT))
         assert np.isfinite(written).all() and not written[[2, 5, 6]].any()

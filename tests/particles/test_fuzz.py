@@ -17,7 +17,7 @@ from covaria.errors import InvalidInput
 from covaria.particles import read_particles
 from covaria.particles.stacks.mrc import map_images, parse_header, read_header, write_header
 from covaria.particles.star.grammar import parse_star
-from covaria.pickles import Refused, parse_pickle
+from covaria.pickles import PickleRefused, parse_pickle
 from covaria.request.model import IngestOptions
 
 SETTINGS = settings(max_examples=150, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -188,7 +188,7 @@ def test_data_come_back(value, protocol):
 def test_any_bytes_as_pickle(data):
     try:
         value = parse_pickle(data)
-    except Refused:
+    except PickleRefused:
         return
     assert value is None or isinstance(
         value, (bool, int, float, str, bytes, bytearray, list, tuple, np.ndarray, np.generic)
@@ -203,7 +203,7 @@ def test_a_good_pickle_with_damage(protocol, damage):
         raw[place % len(raw)] = value
     try:
         value = parse_pickle(bytes(raw))
-    except Refused as reason:
+    except PickleRefused as reason:
         assert len(str(reason)) < 400
         return
     assert not isinstance(value, np.ndarray) or value.nbytes <= len(raw)

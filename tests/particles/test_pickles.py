@@ -15,7 +15,7 @@ import pytest
 from covaria.errors import InvalidInput
 from covaria.particles.cryodrgn.tables import read_ctf, read_poses
 from covaria.particles.row_files import read_halfsets, read_index
-from covaria.pickles import Refused, load_pickle, parse_pickle
+from covaria.pickles import PickleRefused, load_pickle, parse_pickle
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 VALUES = [
@@ -123,7 +123,7 @@ def array_of(shape, content, text="f8"):
 def test_damaged_files_are_refused_in_little_memory(data):
     tracemalloc.start()
     try:
-        with pytest.raises(Refused):
+        with pytest.raises(PickleRefused):
             parse_pickle(data)
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:

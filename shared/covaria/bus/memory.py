@@ -93,14 +93,15 @@ class MemoryBroker:
             self.route(str(exchange), replace(message, expires=None), mandatory=False)
 
     def give_back(self, queue: str, message: _Message) -> None:
-        """Return a message to the head of its queue, or dead-letter it past the delivery limit."""
+        """Return a message to the head of its queue, behind what returned before, or dead-letter it past the limit."""
         held = self.queues[queue]
         returned = replace(message, returns=message.returns + 1)
         limit = held.queue.arguments.get("x-delivery-limit")
         if limit is not None and returned.returns > int(limit):
             self.dead_letter(held.queue, returned)
         else:
-            held.messages.appendleft(returned)
+            before = next((place for place, one in enumerate(held.messages) if not one.returns), len(held.messages))
+            held.messages.insert(before, returned)
 
 
 class MemoryBus:
@@ -123,7 +124,7 @@ class MemoryBus:
 
     def close(self) -> None:
         self._open = False
-        for queue, message in reversed(self._unsettled.values()):
+        for queue, message in self._unsettled.values():
             self.broker.give_back(queue, message)
         self._unsettled.clear()
 

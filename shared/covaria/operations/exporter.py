@@ -37,6 +37,7 @@ class Exporter:
         self.settings, self.folders = settings, folders
         self.metrics = ExporterMetrics()
         self._bus = RabbitBus(settings)
+        self._parked_before = 0
 
     def run(self) -> None:
         """Serve until SIGTERM."""
@@ -105,9 +106,14 @@ class Exporter:
                     metrics.queue_messages.labels(stage, job_class).set(bus.depth(job_queue(stage, job_class)))
             for tier in build_topology(self.settings.retry_delays_s).tiers:
                 metrics.retry_messages.labels(tier=tier.removeprefix(f"{RETRY}.")).set(bus.depth(tier))
-            metrics.parking_messages.set(bus.depth(PARKING))
+            self._look_at_parking(bus.depth(PARKING))
             metrics.broker_connected.set(1)
         except BusError as error:
             log.warning("%s", error)
             bus.close()
             metrics.broker_connected.set(0)
+
+    def _look_at_parking(self, ready: int) -> None:
+        """Who looks at parked messages holds them for a moment: they are gone when two looks in a row say so."""
+        self.metrics.parking_messages.set(max(ready, self._parked_before))
+        self._parked_before = ready

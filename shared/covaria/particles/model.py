@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -88,6 +89,8 @@ class Particles:
     """The source has a row for each particle (by code), not for each image."""
     notes: tuple[str, ...] = field(default=())
     """What a user should know: what was undone, images left out, which rule found the stacks."""
+    set_aside: Mapping[str, int] = field(default_factory=dict)
+    """Reason -> particles of which no image is left in use; known where images are read first, not in later stages."""
 
     def __len__(self) -> int:
         return len(self.rotations)

@@ -12,10 +12,10 @@ from typing import Any
 
 from covaria.errors import InvalidInput
 from covaria.opening import ANYWHERE, Roots
-from covaria.pickles.arrays import Refused
+from covaria.pickles.arrays import PickleRefused
 from covaria.pickles.machine import Machine
 
-__all__ = ["Refused", "load_pickle", "parse_pickle"]
+__all__ = ["PickleRefused", "load_pickle", "parse_pickle"]
 
 MAX_BYTES = 4 * 2**30
 
@@ -30,7 +30,7 @@ def load_pickle(path: Path, *, roots: Roots = ANYWHERE, shown: Path | None = Non
         content = file.read()
     try:
         return parse_pickle(content)
-    except Refused as reason:
+    except PickleRefused as reason:
         raise InvalidInput(
             f"is refused as a pickle: {reason}",
             file=shown or path,
@@ -40,13 +40,13 @@ def load_pickle(path: Path, *, roots: Roots = ANYWHERE, shown: Path | None = Non
 
 
 def parse_pickle(data: bytes) -> Any:
-    """As `load_pickle`, from bytes. Raises Refused."""
+    """As `load_pickle`, from bytes. Raises PickleRefused."""
     try:
         return Machine(data).run()
-    except Refused:
+    except PickleRefused:
         raise
     except (
         ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, UnicodeError, MemoryError,
         RecursionError,
     ) as error:  # fmt: skip
-        raise Refused(f"damaged or not a pickle ({str(error)[:100] or type(error).__name__})") from None
+        raise PickleRefused(f"damaged or not a pickle ({str(error)[:100] or type(error).__name__})") from None

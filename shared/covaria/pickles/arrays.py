@@ -14,7 +14,7 @@ _DTYPE = re.compile(r"[<>|=]?(b1|\?|[iu][1248]|f[248])")
 MAX_RANGE = 2**31
 
 
-class Refused(Exception):
+class PickleRefused(Exception):
     """The stream asks for something that data do not need."""
 
 
@@ -48,14 +48,14 @@ class ArrayPlace:
 def named(full: str) -> Name:
     """The name "module name" of the stream, if data may use it."""
     if full not in _NAMES:
-        raise Refused(f"it asks for {full.replace(' ', '.', 1)[:100]}, which data never need")
+        raise PickleRefused(f"it asks for {full.replace(' ', '.', 1)[:100]}, which data never need")
     return Name(_NAMES[full])
 
 
 def call(function: Any, arguments: Any) -> Any:
     """What REDUCE asks for."""
     if not isinstance(function, Name) or type(arguments) is not tuple:
-        raise Refused("it calls something that is not numpy's")
+        raise PickleRefused("it calls something that is not numpy's")
     return _CALLS[function.name](*arguments)
 
 
@@ -66,18 +66,18 @@ def build(target: Any, state: Any) -> None:
     elif isinstance(target, ArrayPlace):
         _set_array(target, state)
     else:
-        raise Refused(f"it sets the state of {type(target).__name__}")
+        raise PickleRefused(f"it sets the state of {type(target).__name__}")
 
 
 def _reconstruct(kind: Any, shape: Any, _: Any) -> ArrayPlace:
     if kind != Name("ndarray") or shape != (0,):
-        raise Refused("an array is made in an unknown way")
+        raise PickleRefused("an array is made in an unknown way")
     return ArrayPlace()
 
 
 def _dtype(text: Any, *_: Any) -> Dtype:
     if not isinstance(text, str) or not _DTYPE.fullmatch(text):
-        raise Refused(f"an array of {str(text)[:40]!r}, which is no plain number")
+        raise PickleRefused(f"an array of {str(text)[:40]!r}, which is no plain number")
     return Dtype(text)
 
 
@@ -88,13 +88,13 @@ def _set_dtype(target: Dtype, state: Any) -> None:
         or state[2:5] != (None, None, None)
         or state[1] not in ("<", ">", "|", "=")
     ):
-        raise Refused("a number type with parts that plain numbers do not have")
+        raise PickleRefused("a number type with parts that plain numbers do not have")
     target.order = state[1]
 
 
 def _set_array(target: ArrayPlace, state: Any) -> None:
     if type(state) is not tuple or len(state) != 5 or not isinstance(state[2], Dtype):
-        raise Refused("damaged array")
+        raise PickleRefused("damaged array")
     _, shape, dtype, fortran, content = state
     target.value = _array(content, dtype, shape, "F" if fortran else "C")
 
@@ -103,63 +103,63 @@ def _array(content: Any, dtype: Dtype, shape: Any, order: str) -> np.ndarray:
     if isinstance(content, str):
         content = content.encode("latin-1")
     if not isinstance(content, bytes | bytearray) or type(shape) is not tuple or len(shape) > 8:
-        raise Refused("damaged array")
+        raise PickleRefused("damaged array")
     if not all(type(side) is int and side >= 0 for side in shape) or order not in ("C", "F"):
-        raise Refused("damaged array")
+        raise PickleRefused("damaged array")
     kind = dtype.numpy()
     count = 1
     for side in shape:
         count *= side
     if count * kind.itemsize != len(content):
-        raise Refused(f"an array of shape {shape} with {len(content)} bytes")
+        raise PickleRefused(f"an array of shape {shape} with {len(content)} bytes")
     result: np.ndarray = np.frombuffer(content, kind).reshape(shape, order=order).astype(kind.newbyteorder("="))  # type: ignore[call-overload]
     return result
 
 
 def _from_buffer(content: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> ArrayPlace:
     if not isinstance(dtype, Dtype):
-        raise Refused("damaged array")
+        raise PickleRefused("damaged array")
     return ArrayPlace(_array(content, dtype, shape, order))
 
 
 def _scalar(dtype: Any, content: Any) -> Any:
     if not isinstance(dtype, Dtype):
-        raise Refused("damaged number")
+        raise PickleRefused("damaged number")
     return _array(content, dtype, (), "C")[()]
 
 
 def _encode(text: Any, codec: Any) -> bytes:
     if not isinstance(text, str) or codec not in ("latin1", "latin-1"):
-        raise Refused("text in an unknown encoding")
+        raise PickleRefused("text in an unknown encoding")
     return text.encode("latin-1")
 
 
 def _no_bytes(*arguments: Any) -> bytes:
     """Old protocols write an empty byte string as a call of `bytes` with nothing."""
     if arguments:
-        raise Refused("bytes are made in an unknown way")
+        raise PickleRefused("bytes are made in an unknown way")
     return b""
 
 
 def _set(items: Any = ()) -> set[Any]:
     if type(items) not in (list, tuple, set):
-        raise Refused("a set is made in an unknown way")
+        raise PickleRefused("a set is made in an unknown way")
     return set(items)
 
 
 def _range(*arguments: Any) -> range:
     if not 1 <= len(arguments) <= 3 or not all(type(value) is int and abs(value) < 2**62 for value in arguments):
-        raise Refused("a range is made in an unknown way")
+        raise PickleRefused("a range is made in an unknown way")
     made = range(*arguments)
     if len(made) > MAX_RANGE:
-        raise Refused(f"a range of {len(made)} numbers")
+        raise PickleRefused(f"a range of {len(made)} numbers")
     return made
 
 
 def _pandas_index(kind: Any, parts: Any) -> Any:
     """The numbers of a pandas Index or RangeIndex."""
     if not isinstance(kind, Name) or type(parts) is not dict:
-        raise Refused("a pandas index is made in an unknown way")
+        raise PickleRefused("a pandas index is made in an unknown way")
     if kind.name == "RangeIndex":
         return _range(parts.get("start"), parts.get("stop"), parts.get("step"))
     return parts.get("data")
@@ -185,7 +185,7 @@ _NAMES = {
 
 
 def _refuse_call(*_: Any) -> Any:
-    raise Refused("an array is made in an unknown way")
+    raise PickleRefused("an array is made in an unknown way")
 
 
 _CALLS: dict[str, Callable[..., Any]] = {

@@ -6,7 +6,7 @@ import pickletools
 from collections.abc import Callable
 from typing import Any
 
-from covaria.pickles.arrays import ArrayPlace, Dtype, Name, Refused, build, call, named
+from covaria.pickles.arrays import ArrayPlace, Dtype, Name, PickleRefused, build, call, named
 
 MAX_OPERATIONS = 100_000_000
 MAX_DEPTH = 16
@@ -31,14 +31,14 @@ class Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        """The value that the stream describes. Raises Refused, and what a damaged stream makes Python raise."""
+        """The value that the stream describes. Raises PickleRefused, and what a damaged stream makes Python raise."""
         for count, (opcode, argument, _) in enumerate(pickletools.genops(self.data)):
             if count > MAX_OPERATIONS:
-                raise Refused("too many operations")
+                raise PickleRefused("too many operations")
             name = opcode.name
             if name == "STOP":
                 if len(self.stack) != 1:
-                    raise Refused("damaged: values left over")
+                    raise PickleRefused("damaged: values left over")
                 return self.finished(self.stack[0])
             if name in _CONSTANTS:
                 self.stack.append(_CONSTANTS[name])
@@ -47,13 +47,13 @@ class Machine:
             elif name in _ACTIONS:
                 _ACTIONS[name](self, argument)
             elif name not in ("PROTO", "FRAME"):
-                raise Refused(f"operation {name} is not allowed")
-        raise Refused("damaged: no end")
+                raise PickleRefused(f"operation {name} is not allowed")
+        raise PickleRefused("damaged: no end")
 
     def pop(self) -> Any:
         value = self.stack.pop()
         if value is _MARK:
-            raise Refused("damaged: mark out of place")
+            raise PickleRefused("damaged: mark out of place")
         return value
 
     def since_mark(self) -> list[Any]:
@@ -61,7 +61,7 @@ class Machine:
         while self.stack[place] is not _MARK:
             place -= 1
             if place < 0:
-                raise Refused("damaged: no mark")
+                raise PickleRefused("damaged: no mark")
         values = self.stack[place + 1 :]
         del self.stack[place:]
         return values
@@ -74,19 +74,19 @@ class Machine:
 
     def remember(self, place: int | None) -> None:
         if not self.stack or self.stack[-1] is _MARK:
-            raise Refused("damaged: nothing to remember")
+            raise PickleRefused("damaged: nothing to remember")
         self.memo[len(self.memo) if place is None else int(place)] = self.stack[-1]
 
     def extend(self, values: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not list:
-            raise Refused("damaged: appending to something that is no list")
+            raise PickleRefused("damaged: appending to something that is no list")
         target.extend(values)
 
     def add(self, values: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not set:
-            raise Refused("damaged: adding to something that is no set")
+            raise PickleRefused("damaged: adding to something that is no set")
         target.update(values)
 
     def tuple_of(self, count: int) -> None:
@@ -100,10 +100,10 @@ class Machine:
     def put(self, pairs: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not dict or len(pairs) % 2:
-            raise Refused("damaged: setting items of something that is no dictionary")
+            raise PickleRefused("damaged: setting items of something that is no dictionary")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             if type(key) not in (str, int):
-                raise Refused(f"a dictionary's key is a {type(key).__name__}; text or a whole number is data")
+                raise PickleRefused(f"a dictionary's key is a {type(key).__name__}; text or a whole number is data")
             target[key] = value
 
     def dictionary(self, _: Any) -> None:
@@ -125,24 +125,24 @@ class Machine:
         array = made.value if isinstance(made, ArrayPlace) else None
         self.made_bytes += len(made) if isinstance(made, bytes) else 0 if array is None else array.nbytes
         if self.made_bytes > self.most_bytes:
-            raise Refused("its arrays are larger than the file")
+            raise PickleRefused("its arrays are larger than the file")
         return made
 
     def finished(self, value: Any, depth: int = 0) -> Any:
         """The value with places for arrays replaced by their arrays."""
         self.met += 1
         if self.met > self.most_values or depth > MAX_DEPTH:
-            raise Refused("values nested too deeply, or within themselves")
+            raise PickleRefused("values nested too deeply, or within themselves")
         if isinstance(value, ArrayPlace):
             if value.value is None:
-                raise Refused("an array without content")
+                raise PickleRefused("an array without content")
             return value.value
         if type(value) is dict:
             return {key: self.finished(item, depth + 1) for key, item in value.items()}
         if type(value) in (list, tuple):
             return type(value)(self.finished(item, depth + 1) for item in value)
         if isinstance(value, Name | Dtype | Mark):
-            raise Refused("a name instead of data")
+            raise PickleRefused("a name instead of data")
         return value
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import types
 from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -85,6 +86,13 @@ def path_kind(field: FieldInfo) -> Kind | None:
     """The kind of the field's paths, None where it holds none."""
     kinds = [mark for _, marks in _leaves(field.annotation, tuple(field.metadata)) for mark in marks]
     return next((mark for mark in kinds if isinstance(mark, Kind)), None)
+
+
+@cache
+def paths_and_parts(part: type[Part]) -> dict[str, Kind | None]:
+    """Of a part's fields those that lead to a path: the kind of it, None for a part."""
+    kinds = {name: path_kind(field) for name, field in part.model_fields.items()}
+    return {name: kinds[name] for name, field in part.model_fields.items() if kinds[name] or part_of(field)}
 
 
 def leaf_types(field: FieldInfo) -> list[Any]:

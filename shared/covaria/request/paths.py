@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from covaria.errors import CovariaError
 from covaria.request.model import Request
-from covaria.request.options import Kind, Part, path_kind
+from covaria.request.options import Kind, Part, paths_and_parts
 
 
 class PathRefused(CovariaError):
@@ -38,8 +38,8 @@ INPUTS = (Kind.INPUT_FILE, Kind.INPUT_FOLDER)
 def map_paths(part: P, change: Callable[[NamedPath], Path], prefix: str = "") -> P:
     """`part` with every path in it replaced by what `change` makes of it, in the order of the fields."""
     changed: dict[str, Any] = {}
-    for name, field in type(part).model_fields.items():
-        value, option, kind = getattr(part, name), f"{prefix}{name}", path_kind(field)
+    for name, kind in paths_and_parts(type(part)).items():
+        value, option = getattr(part, name), f"{prefix}{name}"
         if isinstance(value, Part):
             changed[name] = map_paths(value, change, f"{option}.")
         elif kind is not None and isinstance(value, tuple):

@@ -145,7 +145,7 @@ def read_findings(tree: Tree) -> Findings:
     """What the stages found, together."""
     fresh = (stage for stage in STAGES if not _is_stale(tree, stage))
     parts = (read_if_sound(tree, tree.stage_findings(stage), Findings) for stage in fresh)
-    return together(Findings.model_validate(part) for part in parts if part is not None)
+    return together(Findings.model_validate(part) for part in parts if part)
 
 
 def write_notes(tree: Tree, stage: str, notes: Iterable[str]) -> None:

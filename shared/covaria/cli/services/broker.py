@@ -85,9 +85,9 @@ def broker_status() -> None:
 
 def parking_list(*, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
     """What is parked, and why."""
-    from covaria.operations.parking import look
+    from covaria.operations.parking import listed
 
-    for parked in _with_bus(look):
+    for parked in _with_bus(listed):
         if as_json:
             say(json.dumps(parked.summary()))
         else:
@@ -96,27 +96,31 @@ def parking_list(*, as_json: Annotated[bool, typer.Option("--json", help="For pr
 
 def show(*, which: Which = None, everything: All = False) -> None:
     """Headers and body of parked messages."""
-    from covaria.operations.parking import look
+    from covaria.operations.parking import asked_for, look
 
-    for parked in _with_bus(look):
-        if parked.matches(which, everything=everything):
-            say(json.dumps(parked.summary(), indent=2))
-            say(parked.body.decode("utf-8", "replace"))
+    wanted = asked_for(which, everything=everything)
+    for parked in _with_bus(lambda bus: look(bus, wanted)):
+        say(json.dumps(parked.summary(), indent=2))
+        say(parked.body.decode("utf-8", "replace"))
 
 
 def replay(*, which: Which = None, everything: All = False) -> None:
     """Send parked messages again, as first attempts; only those that can be read."""
+    from covaria.operations.parking import asked_for
     from covaria.operations.parking import replay as send_again
 
-    for line in _with_bus(lambda bus: send_again(bus, which, everything=everything)):
+    wanted = asked_for(which, everything=everything)
+    for line in _with_bus(lambda bus: send_again(bus, wanted)):
         say(line)
 
 
 def drop(*, which: Which = None, everything: All = False) -> None:
     """Delete parked messages for good; the jobs' folders stay as they are."""
+    from covaria.operations.parking import asked_for
     from covaria.operations.parking import drop as delete
 
-    for line in _with_bus(lambda bus: delete(bus, which, everything=everything)):
+    wanted = asked_for(which, everything=everything)
+    for line in _with_bus(lambda bus: delete(bus, wanted)):
         say(line)
 
 

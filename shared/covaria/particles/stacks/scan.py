@@ -153,7 +153,9 @@ def _without(particles: Particles, bad: NDArray[np.bool_], what: str) -> Particl
                            hint="check the stacks")  # fmt: skip
     listed = ", ".join(str(row) for row in rows[:LISTED].tolist()) + (", ..." if len(rows) > LISTED else "")
     note = f"{len(rows)} images {what} and were left out: rows (from 0) {listed}"
-    return replace(particles, used=used, notes=(*particles.notes, note))
+    left = replace(particles, used=used, notes=(*particles.notes, note))
+    lost = len(particles.leads) - len(left.leads)
+    return replace(left, set_aside=dict(particles.set_aside) | ({f"their images {what}": lost} if lost else {}))
 
 
 def _batches(
