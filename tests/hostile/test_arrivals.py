@@ -8,37 +8,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sets import star_text
 
 from covaria.bus.memory import MemoryBroker, MemoryBus
 from covaria.bus.topology import build_topology, job_queue
 from covaria.messages.envelope import Message, unseal
-from covaria.operations.arrivals import Watcher, announce
-from covaria.operations.submit import check_before, message_for
-from covaria.request.model import IngestOptions, Request
+from covaria.operations.arrivals import announce
+from covaria.operations.watching.rules import Rule
+from covaria.operations.watching.watcher import Arrival, Watcher
 
 DELAYS = (1.0,)
 
 
-def make_message(path: Path, out: Path) -> Message:
-    message = message_for(Request(out=out, ingest=IngestOptions(particles=path)))
-    check_before(message)
-    return message
-
-
-def watcher(root: Path, pattern: str = "**/*.star") -> Watcher:
+def watcher(root: Path, pattern: str = "**/*.star", into: str = "out") -> Watcher:
     (root / "in").mkdir(exist_ok=True)
-    return Watcher(root / "in", pattern, root / "out", root / "spool", make_message, settle_s=0.0, clock=lambda: 0.0)
+    facts = {"name": "watch", "folder": root / "in", "pattern": pattern, "into": f"{root / into}/{{name}}"}
+    return Watcher(Rule.model_validate(facts | {"settle_s": 0.0, "class": "bulk"}), root / "spool", lambda: 0.0)
 
 
 def arrive(root: Path, name: str | bytes) -> Path:
     path = Path(os.fsdecode(os.fsencode(root / "in") + b"/" + os.fsencode(name)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("data")
+    path.write_text(star_text(3))
+    (path.parent / "stack.mrcs").touch()
     return path
 
 
 def taken(looking: Watcher) -> list[Message]:
-    looking.look()
     return looking.look()
 
 
@@ -89,17 +85,17 @@ def test_any_name_leaves_the_good_set_alone(tmp_path: Path, name: str | bytes) -
 
 
 def test_no_two_sets_in_one_folder(tmp_path: Path) -> None:
-    names = ["a__b/p.star", "a/b/p.star", "a/b__p.star", "a__b__p.star", "a/b/p.cs"]
+    names = ["a__b/p.star", "a/b/p.star", "a/b__p.star", "a__b__p.star"]
     for name in names:
         arrive(tmp_path, name)
     for name in ("y" * 100 + "/" + "x" * 150 + "1.star", "y" * 100 + "/" + "x" * 150 + "2.star"):
         arrive(tmp_path, name)
-    looking = watcher(tmp_path, "**/*.*")
+    looking = watcher(tmp_path, "**/*.star")
     outs = {message.work.request.ingest.particles: message.work.request.out for message in taken(looking)}
     assert len(outs) == len(set(outs.values())) == len(names) + 2
     for mark in (tmp_path / "spool").glob("taken-*/*.json"):
         mark.unlink()
-    again = {m.work.request.ingest.particles: m.work.request.out for m in taken(watcher(tmp_path, "**/*.*"))}
+    again = {m.work.request.ingest.particles: m.work.request.out for m in taken(watcher(tmp_path, "**/*.star"))}
     assert again == outs, "the same names after a restart that forgot what was taken"
 
 
@@ -108,19 +104,20 @@ def test_a_defect_in_one_set_does_not_stop_the_others(tmp_path: Path) -> None:
     arrive(tmp_path, "a/p.star")
     arrive(tmp_path, "b/p.star")
     asked: list[str] = []
+    make = looking.message
 
-    def fails_on_a(path: Path, out: Path) -> Message:
-        asked.append(path.parent.name)
-        if path.parent.name == "a":
+    def fails_on_a(arrival: Arrival) -> Message:
+        asked.append(arrival.found.path.parent.name)
+        if arrival.found.path.parent.name == "a":
             raise ZeroDivisionError("nobody foresaw this")
-        return make_message(path, out)
+        return make(arrival)
 
-    looking.make_message = fails_on_a
+    looking.message = fails_on_a  # type: ignore[method-assign]
     assert [message.work.request.out.name for message in taken(looking)] == ["b__p"]
     for _ in range(5):
         looking.look()
     assert asked.count("a") == 1, "asked and said once, until it changes"
-    arrive(tmp_path, "a/more.mrcs")
+    os.utime(arrive(root=tmp_path, name="a/p.star"), (1, 1))
     taken(looking)
     assert asked.count("a") == 2
 
@@ -131,8 +128,7 @@ def test_results_beneath_the_watched_folder_are_no_sets(tmp_path: Path) -> None:
     arrive(tmp_path, "results/old/downsampled/particles.64.star")
     arrive(tmp_path, "elsewhere/run/downsampled/particles.64.star")
     (tmp_path / "in" / "elsewhere" / "run" / ".covaria").mkdir()
-    looking = watcher(tmp_path)
-    looking.into = tmp_path / "in" / "results"
+    looking = watcher(tmp_path, into="in/results")
     assert [message.work.request.ingest.particles.parent.name for message in taken(looking)] == ["good"]
 
 

@@ -115,6 +115,7 @@ def test_metrics_of_the_design_exist() -> None:
         "state",
         "tier",
         "confirmed",
+        "rule",
     }
     assert "succeeded" in OUTCOMES
 

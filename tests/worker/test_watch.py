@@ -1,8 +1,9 @@
-"""Data that arrive: taken once when complete, sent when the broker can."""
+"""Data that arrive: each version taken once when complete, sent when the broker can."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 from dataclasses import dataclass
@@ -11,14 +12,17 @@ from pathlib import Path
 import pytest
 from covaria_broker import free_port
 from covaria_site import Site, wait_until
+from sets import star_text, write_star
 
 from covaria.bus.memory import MemoryBroker, MemoryBus
 from covaria.bus.topology import build_topology, job_queue
-from covaria.errors import InvalidInput, MissingFile
+from covaria.errors import InvalidInput
+from covaria.job.books import Books
 from covaria.messages.envelope import Message, unseal
-from covaria.operations.arrivals import Watcher
-from covaria.operations.submit import message_for
-from covaria.request.model import IngestOptions, Request
+from covaria.operations.arrivals import announce
+from covaria.operations.watching.rules import Rule
+from covaria.operations.watching.watcher import Watcher
+from covaria.tree import Tree
 
 DELAYS = (1.0,)
 
@@ -31,21 +35,20 @@ class Clock:
         return self.now
 
 
-def make_message(path: Path, out: Path) -> Message:
-    return message_for(Request(out=out, ingest=IngestOptions(particles=path)))
+def watcher(tmp_path: Path, clock: Clock | None = None, **changes: object) -> Watcher:
+    (tmp_path / "in").mkdir(parents=True, exist_ok=True)
+    values = {"name": "watch", "folder": tmp_path / "in", "into": f"{tmp_path}/out/{{name}}", "class": "bulk"} | changes
+    return Watcher(Rule.model_validate(values), tmp_path / "spool", clock or Clock())
 
 
-def watcher(tmp_path: Path, clock: Clock, **changes: object) -> Watcher:
-    (tmp_path / "in").mkdir(exist_ok=True)
-    values = {"settle_s": 60.0, "clock": clock} | changes
-    return Watcher(tmp_path / "in", "**/*.star", tmp_path / "out", tmp_path / "spool", make_message, **values)  # type: ignore[arg-type]
+def arrive(tmp_path: Path, name: str, rows: int = 3, **changes: float) -> Path:
+    return write_star(tmp_path / "in" / name, rows, **changes)
 
 
-def arrive(tmp_path: Path, name: str, text: str = "data") -> Path:
-    path = tmp_path / "in" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
+def later(path: Path, seconds: int = 10) -> None:
+    """As if it had been written later: two writes within a tick of the filesystem's clock have one time."""
+    status = path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + seconds * 10**9))
 
 
 def test_a_still_set_is_taken_once(tmp_path: Path) -> None:
@@ -55,23 +58,24 @@ def test_a_still_set_is_taken_once(tmp_path: Path) -> None:
     assert looking.look() == []
     clock.now = 59
     assert looking.look() == []
+    assert looking.states["settling"] == 1
     clock.now = 61
     (message,) = looking.look()
     assert message.work.request.out == tmp_path / "out" / "s1__particles"
+    assert not message.work.request.overwrite
     clock.now = 1000
     assert looking.look() == []
+    assert looking.states["taken"] == 1
 
 
-def test_a_growing_set_is_left_alone(tmp_path: Path) -> None:
+def test_a_growing_stack_is_left_alone(tmp_path: Path) -> None:
     clock = Clock()
     looking = watcher(tmp_path, clock)
-    arrive(tmp_path, "s1/particles.star")
-    stack = arrive(tmp_path, "s1/stack.mrcs", "1")
-    for step in range(10):
-        clock.now += 30
+    stack = arrive(tmp_path, "s1/particles.star").parent / "stack.mrcs"
+    for step in range(4):
         stack.write_text("1" * (step + 2))
         assert looking.look() == []
-    clock.now += 61
+        clock.now += 61
     assert len(looking.look()) == 1
 
 
@@ -86,41 +90,160 @@ def test_a_changed_time_counts_too(tmp_path: Path) -> None:
 
 
 def test_done_marker(tmp_path: Path) -> None:
-    looking = watcher(tmp_path, Clock(), marker="DONE")
-    arrive(tmp_path, "s1/particles.star")
+    looking = watcher(tmp_path, marker="DONE")
+    path = arrive(tmp_path, "s1/particles.star")
     assert looking.look() == []
-    arrive(tmp_path, "s1/DONE")
+    assert looking.is_quiet(), "what waits for others does not keep `--once` waiting"
+    (path.parent / "DONE").touch()
+    assert len(looking.look()) == 1
+
+
+def test_an_old_marker_does_not_vouch_for_a_new_version(tmp_path: Path) -> None:
+    clock = Clock()
+    looking = watcher(tmp_path, clock, marker="DONE")
+    path = arrive(tmp_path, "s1/particles.star")
+    (path.parent / "DONE").touch()
+    assert len(looking.look()) == 1
+    arrive(tmp_path, "s1/particles.star", 5)
+    later(path)
+    assert looking.look() == []
+    clock.now = 61
+    assert len(looking.look()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "news"),
+    [
+        ({"rows": 5}, "2 new rows"),
+        ({"psi": 7.0}, "changed poses"),
+        ({"defocus": 12000.0}, "changed CTF"),
+        ({"rows": 4, "psi": 7.0}, "1 new rows and changed poses"),
+        ({"rows": 2}, "1 rows fewer"),
+    ],
+)
+def test_a_version_is_what_is_in_it(
+    tmp_path: Path, change: dict[str, float], news: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    looking = watcher(tmp_path, settle_s=0)
+    path = arrive(tmp_path, "s1/particles.star")
+    (first,) = looking.look()
+    later(path)
+    assert looking.look() == [], "written again as it was"
+    rows = int(change.get("rows", 3))
+    arrive(tmp_path, "s1/particles.star", rows, **{key: change[key] for key in change if key != "rows"})
+    later(path, 20)
+    with caplog.at_level(logging.INFO):
+        (second,) = looking.look()
+    assert f"({news})" in caplog.text
+    assert second.work.request.out == first.work.request.out
+    assert second.work.request.overwrite and second.job_id != first.job_id
+    assert watcher(tmp_path, settle_s=0).look() == [], "also after a restart"
+    assert [path.stem for path in looking.outbox.waiting()] == [second.job_id], "nobody wants the first any more"
+
+
+def test_a_version_waits_for_the_one_before(tmp_path: Path) -> None:
+    """At most one at work; what has come meanwhile is one version."""
+    looking = watcher(tmp_path, settle_s=0)
+    path = arrive(tmp_path, "s1/particles.star")
+    (first,) = looking.look()
+    announce(first)
+    for rows in (4, 5):
+        arrive(tmp_path, "s1/particles.star", rows)
+        later(path, rows)
+        assert looking.look() == []
+        assert looking.states["waiting"] == 1
+    Books(Tree(first.work.request.out), first.job_id).settle(
+        "ingest", "failed", {"type": "x", "message": "", "hint": ""}
+    )
+    assert len(looking.look()) == 1
+    assert looking.look() == []
+
+
+def test_versions_beside_or_never(tmp_path: Path) -> None:
+    for again, outs in (("beside", ["s1__particles-v2"]), ("never", [])):
+        looking = watcher(tmp_path / again, settle_s=0, again=again)
+        path = arrive(tmp_path / again, "s1/particles.star")
+        looking.look()
+        arrive(tmp_path / again, "s1/particles.star", 5)
+        later(path)
+        assert [message.work.request.out.name for message in looking.look()] == outs
+        assert looking.look() == []
+
+
+def test_half_written_is_not_refused(tmp_path: Path) -> None:
+    clock = Clock()
+    looking = watcher(tmp_path, clock)
+    path = arrive(tmp_path, "s1/particles.star")
+    whole = path.read_text()
+    path.write_text(whole[:-30])
+    assert looking.look() == []
+    clock.now = 30
+    path.write_text(whole)
+    assert looking.look() == []
+    clock.now = 91
+    assert len(looking.look()) == 1
+
+
+def test_refused_once_and_taken_when_it_has_changed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = arrive(tmp_path, "s1/particles.star")
+    path.write_text(star_text(3).replace("_rlnAngleTilt", "_rlnNobodysTilt"))
+    looking = watcher(tmp_path, settle_s=0)
+    for _ in range(3):
+        assert looking.look() == []
+        assert looking.states["refused"] == 1
+    assert watcher(tmp_path, settle_s=0).look() == []
+    assert caplog.text.count("_rlnAngleTilt") == 1, caplog.text
+    arrive(tmp_path, "s1/particles.star")
+    later(path)
+    assert len(looking.look()) == 1
+
+
+def test_a_missing_stack_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = arrive(tmp_path, "s1/particles.star")
+    (path.parent / "stack.mrcs").unlink()
+    looking = watcher(tmp_path, settle_s=0)
+    for _ in range(3):
+        assert looking.look() == []
+        assert looking.states["waiting"] == 1 and looking.is_quiet()
+    assert caplog.text.count("is not taken yet") == 1, "said once"
+    (path.parent / "stack.mrcs").touch()
     assert len(looking.look()) == 1
 
 
 def test_once_across_restarts(tmp_path: Path) -> None:
     arrive(tmp_path, "s1/particles.star")
-    arrive(tmp_path, "s1/DONE")
-    assert len(watcher(tmp_path, Clock(), marker="DONE").look()) == 1
-    again = watcher(tmp_path, Clock(), marker="DONE")
+    assert len(watcher(tmp_path, settle_s=0).look()) == 1
+    again = watcher(tmp_path, settle_s=0)
     assert again.look() == []
     assert len(again.outbox.waiting()) == 1, "what was not sent is still there"
 
 
-def test_killed_between_outbox_and_mark(tmp_path: Path) -> None:
+def test_killed_between_outbox_and_record(tmp_path: Path) -> None:
     """The set is seen again, and it is the same job: one file in the outbox."""
     arrive(tmp_path, "s1/particles.star")
-    arrive(tmp_path, "s1/DONE")
-    watcher(tmp_path, Clock(), marker="DONE").look()
-    for mark in (tmp_path / "spool").glob("taken-*/*.json"):
-        mark.unlink()
-    again = watcher(tmp_path, Clock(), marker="DONE")
+    watcher(tmp_path, settle_s=0).look()
+    for record in (tmp_path / "spool").glob("taken-*/*.json"):
+        record.unlink()
+    again = watcher(tmp_path, settle_s=0)
     assert len(again.look()) == 1
     assert len(again.outbox.waiting()) == 1
+
+
+def test_a_record_that_cannot_be_read_counts_as_none(tmp_path: Path) -> None:
+    arrive(tmp_path, "s1/particles.star")
+    (first,) = watcher(tmp_path, settle_s=0).look()
+    for record in (tmp_path / "spool").glob("taken-*/*.json"):
+        record.write_text("{")
+    (second,) = watcher(tmp_path, settle_s=0).look()
+    assert second.job_id == first.job_id
 
 
 def test_sent_when_the_broker_is_back(tmp_path: Path) -> None:
     broker = MemoryBroker()
     broker.declare(build_topology(DELAYS))
     queue = job_queue("ingest", "bulk")
-    looking = watcher(tmp_path, Clock(), marker="DONE")
+    looking = watcher(tmp_path, settle_s=0)
     arrive(tmp_path, "s1/particles.star")
-    arrive(tmp_path, "s1/DONE")
     looking.look()
     broker.limit(queue, 0)
     bus = MemoryBus(broker)
@@ -136,32 +259,23 @@ def test_sent_when_the_broker_is_back(tmp_path: Path) -> None:
 
 
 def test_a_set_that_cannot_be_a_job_does_not_stop_the_others(tmp_path: Path) -> None:
+    (tmp_path / "out" / "a__particles").mkdir(parents=True)
+    (tmp_path / "out" / "a__particles" / "mine.txt").touch()
     arrive(tmp_path, "a/particles.star")
     arrive(tmp_path, "b/particles.star")
-
-    def refuse_a(path: Path, out: Path) -> Message:
-        if path.parent.name == "a":
-            raise MissingFile("has no stacks", file=path)
-        return make_message(path, out)
-
-    clock = Clock()
-    looking = watcher(tmp_path, clock)
-    looking.make_message = refuse_a
-    looking.look()
-    clock.now = 61
-    assert [message.work.request.out.name for message in looking.look()] == ["b__particles"]
+    taken: list[Message] = watcher(tmp_path, settle_s=0).look()
+    assert [message.work.request.out.name for message in taken] == ["b__particles"]
 
 
 def test_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="not a folder"):
-        Watcher(tmp_path / "no", "*", tmp_path, tmp_path, make_message)
+        watcher(tmp_path, folder=tmp_path / "no")
 
 
 @pytest.mark.broker
 def test_watch_command_spools_while_the_broker_is_away(site: Site) -> None:
     arrivals = site.root / "arrivals"
-    (arrivals / "s1").mkdir(parents=True)
-    (arrivals / "s1" / "particles.star").write_text(json.dumps({}))
+    write_star(arrivals / "s1" / "particles.star")
     words = (
         "watch",
         str(arrivals),

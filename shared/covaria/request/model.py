@@ -250,3 +250,11 @@ class Request(Part):
             return self.analysis.zdim
         zdims = sorted(self.reconstruction.zdim)
         return max((z for z in zdims if z <= 10), default=zdims[0])
+
+
+NOT_OF_A_STREAM = (
+    "out", "overwrite", "analysis.density", "analysis.output",
+    *(f"ingest.{name}" for name in ("particles", "ind", "halfsets", "box", "pixel_size", "voltage", "cs")),
+    "ingest.amplitude_contrast",
+)  # fmt: skip
+"""What describes one file or one folder alone; the sets that arrive describe themselves."""

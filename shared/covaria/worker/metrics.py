@@ -1,4 +1,4 @@
-"""What a worker and the exporter count; names and units are an interface to dashboards and alerts.
+"""What workers, the exporter and triggers count; names and units are an interface to dashboards and alerts.
 
 The worker's parent process owns one plain registry. No label carries a job id or a path: those would grow without end.
 The label `root` is the position in COVARIA_ROOTS.
@@ -186,10 +186,39 @@ class ExporterMetrics(_Registry):
         self.last_scan = gauge("exporter_last_scan_timestamp_seconds", "When job states were last read (Unix time).")
 
 
+class TriggerMetrics(_Registry):
+    """The metrics of `covaria watch`. The label `rule` is a rule's name, of which a file holds few."""
+
+    def __init__(self, rules: Sequence[str] = ()) -> None:
+        super().__init__()
+        self._common()
+        gauge, counter = self._gauge, self._counter
+        self.sets = gauge(
+            "trigger_sets",
+            "Particle sets found by the last look; state is settling, waiting (a stack, its program or the version "
+            "before is not done), taken, refused or ignored.",
+            "rule",
+            "state",
+        )
+        self.versions = counter("trigger_versions_total", "Versions of sets taken as jobs.", "rule")
+        self.failed_looks = counter("trigger_failed_looks_total", "Looks that broke off.", "rule")
+        self.last_look = gauge(
+            "trigger_last_look_timestamp_seconds", "When a rule's folder was last looked through (Unix time).", "rule"
+        )
+        self.outbox = gauge("trigger_outbox_messages", "Jobs in the spool that the broker has not taken yet.")
+        self.oldest_unsent = gauge(
+            "trigger_oldest_unsent_seconds", "How long the oldest of them has waited; 0 where none waits."
+        )
+        for rule in rules:
+            self.versions.labels(rule)
+            self.failed_looks.labels(rule)
+            self.last_look.labels(rule).set_to_current_time()
+
+
 def metric_table() -> list[tuple[str, str, str, str]]:
     """(name, type, labels, meaning) of every metric, by name: for the docs and for tests of dashboards and rules."""
     rows: dict[str, tuple[str, str, str, str]] = {}
-    for owner in (Metrics(), ExporterMetrics()):
+    for owner in (Metrics(), ExporterMetrics(), TriggerMetrics()):
         for collector in vars(owner).values():
             if not isinstance(collector, Counter | Gauge | Histogram):
                 continue

@@ -1,11 +1,10 @@
-"""`covaria submit` and `covaria watch`: how jobs come to the services."""
+"""`covaria submit`: a job to the services."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 import time
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,11 +25,6 @@ from covaria.request.origin import Origin
 
 SERVICES = "Services"
 WAIT_POLL_S = 1.0
-NOT_OF_A_STREAM = tuple(
-    f"ingest.{name}"
-    for name in ("particles", "ind", "halfsets", "box", "pixel_size", "voltage", "cs", "amplitude_contrast")
-)
-"""What describes one file alone; the sets that arrive describe themselves."""
 
 
 class JobClassChoice(StrEnum):
@@ -53,9 +47,8 @@ Labels = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add submit and watch."""
-    for command in (submit, watch):
-        app.command(name=command.__name__, rich_help_panel=SERVICES)(command)
+    """Add submit."""
+    app.command(name="submit", rich_help_panel=SERVICES)(submit)
 
 
 @takes(*WHOLE_RUN, without=ALONE)
@@ -107,68 +100,6 @@ def submit(
     say(f"follow it with: covaria status {shlex.quote(str(message.work.request.out))} --follow")
     if wait:
         _wait(message.work.request.out)
-
-
-@takes("ingest", "reconstruction", "density", "analysis", "seed", without=(*ALONE, *NOT_OF_A_STREAM))
-def watch(
-    *,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where particle sets arrive.")],
-    into: Annotated[Path, typer.Option("--into", metavar="FOLDER", help="One output folder a set is made in here.")],
-    options: Chosen,
-    pattern: Annotated[str, typer.Option(help="Which metadata files, relative to DIR.")] = "**/*.star",
-    settle: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long a set must be still.")] = 60.0,
-    done_marker: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Take a set when a file of this name lies beside it instead.")
-    ] = None,
-    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often to look.")] = 10.0,
-    once: Annotated[bool, typer.Option("--once", help="Look until nothing is settling or waiting, then end.")] = False,
-    job_class: JobClass = JobClassChoice.live,
-    proposal: Whose = "", visit: Whose = "", instrument: Whose = "", sample: Whose = "", metadata: Labels = None,
-    config: o.Config = None,
-) -> None:  # fmt: skip
-    """Submit each particle set that arrives in a folder, once, also across restarts.
-
-    While the broker is away jobs are kept in COVARIA_SPOOL and sent later.
-    """
-    import signal
-    import threading
-
-    from covaria.bus.rabbit import RabbitBus
-    from covaria.operations.arrivals import Watcher, announce
-    from covaria.settings import load_settings
-    from covaria.worker.logs import set_up_logging
-
-    origin = origin_of(metadata, proposal=proposal, visit=visit, instrument=instrument, sample=sample)
-    settings = load_settings()
-    set_up_logging(settings.log_level, settings.log_format)
-    watcher = Watcher(
-        folder, pattern, into, settings.spool,
-        lambda path, out: _watched_message(path, out, options, job_class.value, origin),
-        settle_s=settle, marker=done_marker,
-    )  # fmt: skip
-    bus = RabbitBus(settings)
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
-    while True:
-        for message in watcher.look():
-            announce(message)
-        watcher.send(bus, settings.retry_delays_s)
-        if once and watcher.is_quiet():
-            break
-        if stopped.wait(every):
-            break
-    bus.close()
-
-
-def _watched_message(particles: Path, out: Path, options: Chosen, job_class: str, origin: Origin) -> Any:
-    from covaria.operations.submit import check_before, message_for
-
-    request = build_request(out, replace(options, values={**options.values, "ingest.particles": particles}))
-    line = f"covaria submit {particles} -o {out}"
-    message = message_for(request, job_class=job_class, command_line=line, origin=origin)  # type: ignore[arg-type]
-    check_before(message)
-    return message
 
 
 def origin_of(labels: list[str] | None, **words: str) -> Origin:
