@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import starfile
 
@@ -91,6 +92,14 @@ def written_as(dataset: Path, folder: Path, name: str) -> Path:
     else:
         shutil.copyfile(dataset / "particles.mrcs", folder / "particles.mrcs")
     path = folder / f"{name}.star"
+    if name.startswith("native"):
+        path.write_text(as_cistem(optics, particles, names_stack=name == "native"))
+        if name == "native_beside":  # cisTEM's commands are told the stack apart from the file
+            (folder / "particles.mrcs").rename(path.with_suffix(".mrc"))
+        return path
+    if name == "scipion31":
+        path.write_text(as_scipion(optics, particles))
+        return path
     if name in ("stacks", "expanded"):
         copies = 2 if name == "expanded" else 1  # relion_particle_symmetry_expand repeats rows with other angles
         table = particles.loc[particles.index.repeat(copies)].reset_index(drop=True)
@@ -117,6 +126,46 @@ def written_as(dataset: Path, folder: Path, name: str) -> Path:
         lines = ["# version 30001", "data_particles", "loop_", *lines, *rows, ""]
     path.write_text("\n".join(lines))
     return path
+
+
+def as_cistem(optics: pd.DataFrame, particles: pd.DataFrame, *, names_stack: bool) -> str:
+    """cisTEM's own columns, in its widths: radians for the phase shift, minus the origin for the shift."""
+    row = optics.iloc[0]
+    shift = -particles[["rlnOriginXAngst", "rlnOriginYAngst"]].to_numpy()
+    columns: list[tuple[str, str, object]] = [
+        ("PositionInStack", "%8d", particles["rlnImageName"].str.partition("@")[0].astype(int)),
+        ("AnglePsi", "%12.6f", particles["rlnAnglePsi"]), ("AngleTheta", "%12.6f", particles["rlnAngleTilt"]),
+        ("AnglePhi", "%12.6f", particles["rlnAngleRot"]), ("XShift", "%12.6f", shift[:, 0]),
+        ("YShift", "%12.6f", shift[:, 1]), ("Defocus1", "%12.3f", particles["rlnDefocusU"]),
+        ("Defocus2", "%12.3f", particles["rlnDefocusV"]), ("DefocusAngle", "%12.6f", particles["rlnDefocusAngle"]),
+        ("PhaseShift", "%12.6f", 0.25), ("ImageActivity", "%5d", 1), ("Occupancy", "%7.2f", 100), ("LogP", "%9d", -500),
+        ("Sigma", "%10.4f", 1), ("Score", "%7.2f", np.arange(len(particles)) / 2), ("ScoreChange", "%7.2f", 0),
+        ("PixelSize", "%8.5f", row["rlnImagePixelSize"]), ("MicroscopeVoltagekV", "%7.2f", row["rlnVoltage"]),
+        ("MicroscopeCsMM", "%7.2f", row["rlnSphericalAberration"]),
+        ("AmplitudeContrast", "%7.4f", row["rlnAmplitudeContrast"]), ("BeamTiltX", "%7.3f", 0),
+        ("BeamTiltY", "%7.3f", 0), ("ImageShiftX", "%7.3f", 0), ("ImageShiftY", "%7.3f", 0), ("Best2DClass", "%5d", 2),
+    ]  # fmt: skip
+    if names_stack:
+        columns.append(("StackFilename", "%50s", "'particles.mrcs'"))
+        columns.append(("OriginalImageFilename", "%50s", "'" + particles["rlnMicrographName"] + "'"))
+    spread = [np.broadcast_to(np.asarray(values), len(particles)).tolist() for _, _, values in columns]
+    rows = [
+        " ".join(form % value for (_, form, _), value in zip(columns, values, strict=True)) + " "
+        for values in zip(*spread, strict=True)
+    ]
+    labels = [f"_cisTEM{label} #{number}" for number, (label, _, _) in enumerate(columns, 1)]
+    heading = ["# Written by cisTEM Version 2.0", " ", "data_", " ", "loop_", *labels, "#    POS      PSI    THETA"]
+    return "\n".join([*heading, *rows, ""])
+
+
+def as_scipion(optics: pd.DataFrame, particles: pd.DataFrame) -> str:
+    """Optics groups and particles with Scipion's own numbers and texts among RELION's columns."""
+    table = particles.assign(rlnImageId=np.arange(len(particles)) + 1, sciComment="'picked twice'")
+    text = ["# Star file generated with Scipion", "# version 30001", ""]
+    for block, frame in (("optics", optics), ("particles", table)):
+        text += [f"data_{block}", "", "loop_", *(f"_{label} #{number}" for number, label in enumerate(frame, 1))]
+        text += ["  ".join(map(str, values)) for values in frame.itertuples(index=False)] + ["", ""]
+    return "\n".join(text)
 
 
 @pytest.fixture(scope="session", name="dialect")

@@ -200,3 +200,19 @@ def test_poses_of_a_pickle_go_back_as_one(dataset: Path, tmp_path: Path) -> None
     difference = again.shifts.pixels(32, 8.0) - before.shifts.pixels(32, 8.0)
     np.testing.assert_allclose(difference[3], [1, 0], atol=1e-5)
     np.testing.assert_allclose(np.delete(difference, 3, 0), 0, atol=1e-6)
+
+
+def test_poses_of_cistem_s_file_are_written_in_its_columns(
+    dialect: Callable[[Path, str], Path], tmp_path: Path
+) -> None:
+    source = dialect(tmp_path / "source", "native")
+    before = read_relion(source)
+    rng = np.random.default_rng(0)
+    rotations, shifts = Rotation.random(2, rng=rng).as_matrix(), rng.normal(size=(2, 2))
+    with (tmp_path / "again.star").open("wb") as file:
+        write_star_poses(StarRows(source), np.array([0, 2]), rotations, shifts, np.full(2, 2.0), file)
+    again = read_relion(tmp_path / "again.star")
+    np.testing.assert_allclose(again.rotations[[0, 2]], rotations, atol=1e-7)
+    np.testing.assert_allclose(again.shifts.values[[0, 2]], 2 * shifts, atol=1e-6)
+    assert np.array_equal(again.rotations[1], before.rotations[1])
+    assert np.array_equal(again.shifts.values[3:], before.shifts.values[3:])

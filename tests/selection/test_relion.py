@@ -64,11 +64,11 @@ def test_reconstruct_makes_the_map_of_the_rows(folder: Path) -> None:
     assert 0.8 < even < nearly
 
 
-@pytest.mark.parametrize("name", ["stacks", "expanded"])
+@pytest.mark.parametrize("name", ["stacks", "expanded", "scipion31"])
 def test_relion_takes_the_subset_of_a_run(
     finished: Callable[..., Tree], dialect: Callable[[Path, str], Path], tmp_path: Path, name: str
 ) -> None:
-    """Of a downsampled run on several stacks, or on symmetry copies: the original rows and images."""
+    """Of a downsampled run on several stacks, symmetry copies, or Scipion's file: the original rows and images."""
     source = dialect(tmp_path / "source", name)
     tree = finished(source, downsample=16)
     ingest = source_of(tree)
@@ -77,7 +77,7 @@ def test_relion_takes_the_subset_of_a_run(
     write_subset(source.parent, ingest, keep)
     relion("star_handler", "--i", "particles.star", "--o", "read.star", folder=source.parent)
     read = starfile.read(source.parent / "read.star", always_dict=True)
-    names = [line.split()[0] for line in source.read_text().splitlines() if "@" in line]
+    names = starfile.read(source)["particles"]["rlnImageName"].tolist()
     assert read["particles"]["rlnImageName"].tolist() == [name for name, kept in zip(names, keep, strict=True) if kept]
     relion("reconstruct", "--i", "particles.star", "--o", "map.mrc", "--ctf", folder=source.parent)
     assert mrcfile.read(source.parent / "map.mrc").shape == (BOX,) * 3

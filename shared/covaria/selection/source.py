@@ -1,4 +1,5 @@
-"""The columns of the file that a run was made from, by the names that selections use: rlnDefocusU, ctf_df1_A."""
+"""The columns of the file that a run was made from, by the names that selections use: rlnDefocusU, ctf_df1_A,
+cisTEMScore."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from covaria.errors import InvalidInput
 from covaria.opening import ANYWHERE, Roots
 from covaria.particles.cryosparc.table import CsTable
 from covaria.particles.read import kind_of, read_metadata
+from covaria.particles.star import cistem
 from covaria.particles.star.grammar import read_star
 from covaria.particles.star.relion import MICROGRAPH, find_tables
 from covaria.particles.star.table import StarTable
@@ -45,8 +47,9 @@ class SourceColumns:
 
     def micrograph(self) -> Values:
         """Names as the source writes them. Raises InvalidInput where it names none."""
-        if self._star is not None and MICROGRAPH in self._star:
-            return np.asarray(self._star.columns([MICROGRAPH], [])[MICROGRAPH])
+        for label in (MICROGRAPH, cistem.MICROGRAPH):
+            if self._star is not None and label in self._star:
+                return np.asarray(self._star.columns([label], [])[label])
         described = read_metadata(self.ingest, roots=self.roots).metadata
         if described.micrograph is None:
             raise InvalidInput("the source names no micrographs", file=self.ingest.particles)

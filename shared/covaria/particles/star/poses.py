@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covaria.particles.rotations import euler_from_matrices
+from covaria.particles.star import cistem
 from covaria.particles.star.relion import ANGLES, ORIGINS_ANGSTROM, ORIGINS_PIXEL
 from covaria.particles.star.subset import StarRows
 from covaria.particles.star.table import TOKEN
@@ -24,11 +25,15 @@ def write_star_poses(
 ) -> None:
     """rotations (n, 3, 3) and origins (n, 2) in pixels (n,) of the images, of the particle table's `rows` (n,), from 0.
 
-    Origins in angstrom and in pixels are both written where both are there; where neither is, in angstrom.
+    Origins in angstrom and in pixels are both written where both are there; where neither is, in angstrom. cisTEM's
+    files get theirs.
     """
-    columns = {label: values for label, values in zip(ANGLES, euler_from_matrices(rotations).T, strict=True)}
-    origins = {ORIGINS_ANGSTROM: shifts_pixels * pixel_sizes_angstrom[:, None], ORIGINS_PIXEL: shifts_pixels}
-    there = [labels for labels in origins if labels[0] in star.labels] or [ORIGINS_ANGSTROM]
+    of_cistem = cistem.POSITION in star.labels
+    angles = cistem.ANGLES if of_cistem else ANGLES
+    columns = {label: values for label, values in zip(angles, euler_from_matrices(rotations).T, strict=True)}
+    angstrom = shifts_pixels * pixel_sizes_angstrom[:, None]
+    origins = {cistem.SHIFTS: -angstrom} if of_cistem else {ORIGINS_ANGSTROM: angstrom, ORIGINS_PIXEL: shifts_pixels}
+    there = [labels for labels in origins if labels[0] in star.labels] or [next(iter(origins))]
     columns |= {label: values for labels in there for label, values in zip(labels, origins[labels].T, strict=True)}
     changed = {label: [f"{value:.6f}" for value in values.tolist()] for label, values in columns.items()}
     target.writelines(_lines(star, rows, changed))

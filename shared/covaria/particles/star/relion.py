@@ -1,4 +1,4 @@
-"""RELION STAR files, 3.0 (one table, origins in pixels) to 5 (optics groups, angstroms), as `Metadata`."""
+"""RELION STAR files, 3.0 (one table, origins in pixels) to 5 (optics groups, angstroms), as `Metadata`; cisTEM too."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from covaria.particles.metadata import (
 )  # fmt: skip
 from covaria.particles.rotations import matrices_from_euler
 from covaria.particles.star import optics as optics_groups
+from covaria.particles.star.cistem import POSITION, read_cistem
 from covaria.particles.star.grammar import read_star
 from covaria.particles.star.optics import Optics, applied, magnification, phases, read_optics
 from covaria.particles.star.rows import half_sets, norm_gain
@@ -79,11 +80,12 @@ class StarParticles:
 
 
 def find_tables(tables: list[StarTable], source: Path) -> StarParticles:
-    """The particle table (with image names; data_particles or data_images first, else the largest) and data_optics."""
+    """The particle table (with image names or cisTEM's places in a stack; data_particles or data_images first, else the
+    largest) and data_optics."""
     optics = [table for table in tables if table.block.lower() == "optics"]
     if len(optics) > 1:
         raise InvalidInput("holds two data_optics tables", file=source, hint="keep one optics table")
-    named = [table for table in tables if IMAGE in table and table.block.lower() != "optics"]
+    named = [table for table in tables if (IMAGE in table or POSITION in table) and table.block.lower() != "optics"]
     if not named:
         blocks = ", ".join(f"data_{table.block}" for table in tables) or "no table"
         raise InvalidInput(
@@ -99,6 +101,8 @@ def read_relion(source: Path, roots: Roots = ANYWHERE, tomograms: Tomograms | No
     tables = read_star(source, roots)
     found = find_tables(tables, source)
     table = found.particles
+    if IMAGE not in table:
+        return read_cistem(table, source)
     if tomograms is None:
         refuse_tomography(tables, table, source)
     faults: list[RowCheck] = []
