@@ -111,3 +111,8 @@ def printable(text: str) -> str:
         else character.encode("unicode_escape").decode()
         for character in text
     )
+
+
+def one_line(text: str) -> str:
+    r"""`printable` without line breaks and tabs: a name in a list cannot begin a line of its own."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")

@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from covaria.errors import InvalidInput
+from covaria.json_data import is_text
 
 PREFIX = "COVARIA_"
 SECRETS_DIR = "COVARIA_SECRETS_DIR"
@@ -155,7 +156,7 @@ class Settings(BaseSettings):
     @field_validator("broker_password", mode="after")
     @classmethod
     def _readable(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not _is_text(value.get_secret_value()):
+        if value is not None and not is_text(value.get_secret_value()):
             raise ValueError("is not UTF-8")
         return value
 
@@ -192,7 +193,7 @@ def read_broker_url(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         sound = parts.scheme in ("amqp", "amqps") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-        sound = sound and "@" not in parts.path + parts.query + parts.fragment and _is_text(url) and url.isprintable()
+        sound = sound and "@" not in parts.path + parts.query + parts.fragment and is_text(url) and url.isprintable()
         sound = sound and _HOST.fullmatch(parts.hostname or "") is not None
     except ValueError:
         sound, parts = False, SplitResult("", "", "", "", "")
@@ -202,14 +203,6 @@ def read_broker_url(url: str) -> SplitResult:
             "? as %3F, @ as %40, [ as %5B, % as %25"
         )
     return parts
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def redact_url(url: str) -> str:

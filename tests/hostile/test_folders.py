@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -60,6 +61,21 @@ def write(text: str | bytes) -> Callable[[Path], Any]:
     return lambda state: only(state, "request.json").write_bytes(text if isinstance(text, bytes) else text.encode())
 
 
+def running(state: Path, more: str) -> None:
+    """A stage that runs, with a progress that says `more`."""
+    stage = state / "stages" / "ingest"
+    stage.mkdir(parents=True)
+    (stage / "state.json").write_bytes(sealed({"status": "running"}))
+    (stage / "progress.json").write_text(f'{{"step": "mean", "done": 1, "total": 2, {more}}}')
+
+
+def deep(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"x": value}
+    return value
+
+
 BROKEN: dict[str, Callable[[Path], Any]] = {
     "empty": write(""),
     "torn": write('{"job_id": "x'),
@@ -83,6 +99,19 @@ BROKEN: dict[str, Callable[[Path], Any]] = {
                                    os.mkfifo(state / "stages" / "ingest" / "state.json")),
     "delivery a list": lambda state: ((state / "stages" / "ingest").mkdir(parents=True),
                                       (state / "stages" / "ingest" / "delivery.json").write_text("[1]")),
+    "lease with zeros": lambda state: (state / "lease.007").touch(),
+    "lease with a line break": lambda state: (state / "lease.7\n").touch(),
+    "lease in other digits": lambda state: (state / "lease.\u0663").touch(),
+    "progress without time": lambda state: running(state, '"at": null'),
+    "progress without end": lambda state: running(state, '"seconds_left": 1e999, "per_second": NaN'),
+    "progress after all time": lambda state: running(state, f'"at": "9999-12-31T23:59:59-14:00", "x": {"9" * 4000}'),
+    "half a character": write('{"job_id": "x\\ud800", "stages": ["ingest"]}'),
+    "deep": lambda state: rewrite(state / "request.json", lambda book: book.update(inputs=[deep(500)])),
+    "a name twice": write('{"job_id": "x", "job_id": 5, "seal": "' + "0" * 64 + '", "seal": 1}'),
+    "socket": lambda state: os.mknod(only(state, "request.json"), stat.S_IFSOCK | 0o600),
+    "utf-16": write('{"job_id": "x"}'.encode("utf-16")),
+    "times before all time": lambda state: rewrite(
+        state / "request.json", lambda book: book.update(submitted_at="0001-01-01T00:00:00+14:00")),
 }  # fmt: skip
 
 
@@ -121,6 +150,31 @@ def test_operators_see_every_good_job(crowd: Path) -> None:
     assert sum(float(line.split()[-1]) for line in states) >= GOOD
     assert "skipped" in listed.stderr
     assert "Traceback" not in listed.stderr + sent.stderr + text.stderr
+
+
+def test_operators_see_one_broken_job(tmp_path: Path) -> None:
+    """`status` and `logs` of what is broken: an answer, or an error in plain words."""
+    (tmp_path / "secret").write_text("password")
+    submitted(tmp_path, "job")
+    running(Tree(tmp_path / "job").state, '"seconds_left": 1e999')
+    log = Tree(tmp_path / "job").stage_log("ingest")
+    log.symlink_to(tmp_path / "secret")
+    for words in (("status",), ("logs",), ("status", "--json")):
+        done = covaria(tmp_path, *words, str(tmp_path / "job"))
+        assert done.returncode == 0, done.stderr
+        assert "password" not in done.stdout
+    log.unlink()
+    os.mkfifo(log)
+    assert covaria(tmp_path, "logs", str(tmp_path / "job")).stdout == ""
+
+
+def test_a_name_begins_no_line_of_its_own(tmp_path: Path) -> None:
+    odd = tmp_path / "x\nsucceeded  analysis"
+    submitted(odd, "job2")
+    listed = covaria(tmp_path, "list", str(tmp_path)).stdout
+    assert listed.count("\n") == 1
+    sent = covaria(tmp_path, "reconcile", str(tmp_path), "--older-than", "0", "--dry-run").stdout
+    assert sent.count("\n") == 2, sent
 
 
 def test_a_folder_may_ask_only_for_itself(tmp_path: Path) -> None:

@@ -359,6 +359,12 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
     "device": lambda path: path.symlink_to("/dev/zero"),
     "huge": lambda path: (path.touch(), os.truncate(path, 1 << 31)),
     "link": lambda path: path.symlink_to("/etc/passwd"),
+    "numbers": lambda path: path.write_text(
+        '{"status": "running", "counter": 1e999, "seconds": -1e999, "job_id": NaN}'
+    ),
+    "half": lambda path: path.write_text('{"job_id": "job-job", "status": "running", "environment": {"\\ud800": 1}}'),
+    "deep": lambda path: path.write_text('{"status": "running", "environment": ' + '{"x": ' * 400 + "1" + "}" * 401),
+    "other": lambda path: (path.parent / "lease.007").touch(),
 }
 
 

@@ -1,10 +1,12 @@
-"""redteam 14: no piece of a password in any text, however it was quoted."""
+"""redteam 14, 17: no piece of a password in any text, however it was quoted; no line of a log is another's."""
 
 from __future__ import annotations
 
 import itertools
+import logging
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,10 @@ from covaria.bus.connect import connection_parameters
 from covaria.bus.model import BusError
 from covaria.bus.rabbit import RabbitBus
 from covaria.errors import CovariaError
+from covaria.request.model import IngestOptions, Request
+from covaria.request.paths import PathRefused, refuse_outside
 from covaria.settings import Settings, load_settings
+from covaria.worker.logs import PlainFormatter
 
 PIECE = "s3cr3tw0rd"
 TAIL = "54321zz"
@@ -73,3 +78,21 @@ def test_passwords_apart_need_no_quoting(name: str, monkeypatch: pytest.MonkeyPa
 )
 def test_sound_urls_are_taken(url: str) -> None:
     assert Settings(broker_url=url).amqp_url()  # type: ignore[arg-type]
+
+
+def test_no_line_of_the_log_is_anothers() -> None:
+    """What others name neither commands the terminal that shows a service's log nor begins a line of it."""
+    record = logging.LogRecord(
+        "covaria", logging.ERROR, "", 1, "out %s", ("x\nINFO all is well\x1b[2J\x9b2J\u202e",), None
+    )
+    line = PlainFormatter().format(record)
+    assert line.count("\n") == 0
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize("name", ["x\x9b2J", "x\ny", "x\x7f"])
+def test_no_folder_with_control_characters(tmp_path: Path, name: str) -> None:
+    particles = tmp_path / "particles.star"
+    request = Request(out=tmp_path / name, ingest=IngestOptions(particles=particles))
+    with pytest.raises(PathRefused, match="control characters"):
+        refuse_outside(request, [tmp_path])

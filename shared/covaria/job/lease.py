@@ -25,7 +25,8 @@ from covaria.tree import Pen, Tree, atomic
 from covaria.tree.book import DamagedBook, Shape, read_book, sealed
 from covaria.tree.publish import put_back
 
-_NAME = re.compile(r"^lease\.(\d+)$")
+_NAME = re.compile(r"lease\.(0|[1-9][0-9]{0,17})")
+"""As we write it: another spelling of a number is no lease, and nobody counts beyond 18 digits."""
 
 
 class LeaseShape(Shape):
@@ -91,7 +92,7 @@ def take(tree: Tree, owner: str, over: LeaseState | None, process: Process | Non
     atomic.fsync_directory(tree.state)
     _set_aside(tree, number)
     for path in tree.state.iterdir():
-        match = _NAME.match(path.name)
+        match = _NAME.fullmatch(path.name)
         if match and int(match.group(1)) < number:
             path.unlink(missing_ok=True)
     lease = Lease(tree, number, owner, process)
@@ -229,7 +230,7 @@ def _highest(folder: Path) -> int | None:
         names = [path.name for path in folder.iterdir()]
     except FileNotFoundError:
         return None
-    numbers = [int(match.group(1)) for name in names if (match := _NAME.match(name))]
+    numbers = [int(match.group(1)) for name in names if (match := _NAME.fullmatch(name))]
     return max(numbers, default=None)
 
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from covaria.errors import CovariaError
+from covaria.json_data import why_not_data
 from covaria.messages.work import JobId, Work
 from covaria.plain import printable
 from covaria.request.origin import Origin
@@ -24,10 +25,6 @@ MAX_BYTES = 64 * 1024
 """Paths travel, never arrays."""
 MAJOR = 1
 SOURCE = "/covaria"
-
-MAX_DEPTH = 32
-MAX_INTEGER = 2**63
-"""Beyond, readers of JSON do not agree."""
 
 _TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
 """W3C traceparent: version, trace, span, flags."""
@@ -163,7 +160,7 @@ def unseal(body: bytes, *, stage: str | None = None) -> Message:
 def _opened(envelope: Envelope, named: str, major: int, stage: str | None) -> Message:
     if major != MAJOR:
         raise BadMessage("version", f"type {envelope.type!r}: this version of Covaria reads v{MAJOR} only")
-    problem = _cannot_travel(envelope.data)
+    problem = why_not_data(envelope.data)
     if problem:
         raise BadMessage("schema", f"data of {envelope.type}: {problem}")
     try:
@@ -214,29 +211,3 @@ def _json_object(body: bytes) -> dict[str, Any]:
 def _integer(digits: str) -> int | float:
     """Thousands of digits are not worth counting: infinite, which no field takes."""
     return int(digits) if len(digits) < 24 else math.inf
-
-
-def _cannot_travel(data: object) -> str:
-    """Why a payload could not be sent on as it came, wherever in it that lies; "" when it can."""
-    left = [(data, 0)]
-    while left:
-        value, depth = left.pop()
-        if depth > MAX_DEPTH:
-            return f"nested deeper than {MAX_DEPTH}"
-        if isinstance(value, str) and not _is_text(value):
-            return f"holds half a character: {printable(value[:64])}"
-        if isinstance(value, int | float) and not (math.isfinite(value) and abs(value) <= MAX_INTEGER):
-            return "holds a number beyond what JSON carries"
-        if isinstance(value, dict):
-            left += [(part, depth + 1) for pair in value.items() for part in pair]
-        elif isinstance(value, list):
-            left += [(part, depth + 1) for part in value]
-    return ""
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # a surrogate alone
-        return False
-    return True

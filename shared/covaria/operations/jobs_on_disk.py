@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -148,10 +149,11 @@ def _lives(view: JobView) -> bool:
 
 
 def _silent_s(view: JobView) -> float:
-    """Seconds since anything was noted of the job's current stage."""
-    progress = view.current.progress or {}
-    last = max(view.current.since or view.submitted_at, str(progress.get("at", "")))
-    return (datetime.now(UTC) - datetime.fromisoformat(last)).total_seconds()
+    """Seconds since anything was noted of the job's current stage; inf where a clock that is ahead of ours noted it."""
+    noted = [view.current.since or view.submitted_at, (view.current.progress or {}).get("at")]
+    last = max(datetime.fromisoformat(text) for text in noted if text)
+    seconds = (datetime.now(UTC) - last).total_seconds()
+    return seconds if seconds >= 0 else math.inf
 
 
 def _view_stage(tree: Tree, books: Books, name: str, request: dict[str, Any]) -> StageView:

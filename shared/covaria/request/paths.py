@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -76,7 +77,7 @@ def refuse_outside(request: Request, roots: Sequence[Path]) -> None:
     resolved = [root.resolve() for root in roots]
     for option, path, _ in named_paths(request):
         text = str(path)
-        if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        if not text.isprintable() and any(unicodedata.category(character) == "Cc" for character in text):
             raise PathRefused(f"{option}: a path with control characters")
         if not path.is_absolute():
             raise PathRefused(f"{option}: {text[:200]!r} is not an absolute path")

@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from covaria.errors import InvalidInput, MissingFile
+from covaria.json_data import why_not_data
 from covaria.opening import may_write_there, open_inside
 from covaria.tree.atomic import json_bytes
 from covaria.tree.paths import Tree
@@ -31,6 +32,9 @@ MAX_BYTES = 32 * 2**20
 SEAL = "seal"
 COPY = ".copy"
 _SUM = re.compile(r"[0-9a-f]{64}")
+_ODD = re.compile(rb"\\u[dD]|NaN|Infinity|[ \[:,]-?[0-9.]+[eE]\+?[0-9]{3}|[0-9]{19}")
+FEW = 100
+"""Brackets; a book with more, or with anything odd, is looked through before it is believed."""
 _NOTHING, _END = b"{}\n", b"\n}\n"
 _SEAL_LINE = b'\n  "%b": "%%b"' % SEAL.encode() + _END
 
@@ -42,7 +46,7 @@ class DamagedBook(InvalidInput):
 class Shape(BaseModel):
     """What a book must hold; more is kept."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
 
 def sealed(value: Mapping[str, Any]) -> bytes:
@@ -106,6 +110,10 @@ def parse_book(data: bytes, path: Path) -> tuple[dict[str, Any], bool]:
         raise DamagedBook(f"is not readable JSON ({str(error)[:80]})", file=path, hint=_HINT) from None
     if not isinstance(value, dict):
         raise DamagedBook("is no JSON object", file=path, hint=_HINT)
+    if _ODD.search(data) or data.count(b"{") + data.count(b"[") > FEW:
+        problem = why_not_data(value)
+        if problem:
+            raise DamagedBook(problem, file=path, hint=_HINT)
     if not value:
         return {}, False
     last = next(reversed(value))

@@ -7,7 +7,7 @@ whoever may write them calls `refresh`, and a reader meets valid JSON at every i
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -236,6 +236,17 @@ def read_stage_log(tree: Tree, stage: str) -> bytes:
             return file.read()
     except InvalidInput:
         return b""
+
+
+def read_stage_log_on(tree: Tree, stage: str, begin: int) -> Iterator[bytes]:
+    """What has been added to a stage's log behind byte `begin`, in pieces; nothing where there is no readable log."""
+    try:
+        with open_inside(tree.out, tree.stage_log(stage).relative_to(tree.out).as_posix()) as file:
+            file.seek(begin)
+            while piece := file.read(1 << 20):
+                yield piece
+    except InvalidInput:
+        return
 
 
 def read_document_sums(tree: Tree) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,9 @@ import logging
 import sys
 import traceback
 from datetime import UTC, datetime
+from typing import Any
 
+from covaria.plain import one_line, printable
 from covaria.request.origin import Origin
 
 FIELDS = ("job_id", "stage", "attempt", "trace", *Origin.model_fields)
@@ -29,11 +31,23 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
+class PlainFormatter(logging.Formatter):
+    """Lines for people. What others name is only shown: it neither commands a terminal nor begins a line."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return printable(super().formatException(ei))
+
+
 def set_up_logging(level: str, form: str) -> None:
     """Log to stderr. pika speaks up only for warnings."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonFormatter() if form == "json" else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    )
+    handler.setFormatter(JsonFormatter() if form == "json" else PlainFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("pika").setLevel(logging.CRITICAL)

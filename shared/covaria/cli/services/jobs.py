@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covaria.cli.terminal import say
-from covaria.plain import explain
+from covaria.plain import explain, one_line
 
 if TYPE_CHECKING:
     from covaria.operations.jobs_on_disk import JobView, StageView
@@ -65,7 +65,8 @@ def list_jobs(
         if as_json:
             say(json.dumps(_plain(view)))
         else:
-            say(f"{view.status:10} {view.current.name:15} {view.submitted_at[:19]} {view.job_id}  {view.out}")
+            when = one_line(view.submitted_at[:19])
+            say(f"{view.status:10} {view.current.name:15} {when} {one_line(view.job_id)}  {one_line(str(view.out))}")
 
 
 def logs(
@@ -78,7 +79,7 @@ def logs(
     from covaria.errors import InvalidInput
     from covaria.operations.jobs_on_disk import ENDED, view_job
     from covaria.request.stages import STAGES
-    from covaria.tree import Tree
+    from covaria.tree import Tree, record
 
     if stage is not None and stage not in STAGES:
         raise InvalidInput(f"no stage {stage!r}", hint=f"one of {', '.join(STAGES)}")
@@ -86,11 +87,7 @@ def logs(
     while True:
         ended = view_job(out).status in (*ENDED, "parked")
         for name in [stage] if stage else STAGES:
-            path = tree.stage_log(name)
-            if path.is_file():
-                with path.open("rb") as file:
-                    file.seek(shown[name])
-                    data = file.read()
+            for data in record.read_stage_log_on(tree, name, shown[name]):
                 shown[name] += len(data)
                 say(data.decode("utf-8", "replace"), nl=False)
         if not follow or ended:
@@ -144,10 +141,11 @@ def reconcile(
         except BrokerAway:
             raise
         except Exception as error:  # one that cannot be sent must not keep the others
-            say(f"{view.out}: not sent: {explain(error).message}", err=True)
+            say(f"{one_line(str(view.out))}: not sent: {one_line(explain(error).message)}", err=True)
             continue
         if message is not None:
-            say(f"{'would send' if dry_run else 'sent'} {view.job_id} from {message.stage}: {view.out}")
+            sent = "would send" if dry_run else "sent"
+            say(f"{sent} {message.job_id} from {message.stage}: {one_line(str(view.out))}")
     say(f"{len(found)} jobs")
 
 
@@ -171,14 +169,14 @@ def _views(folders: list[Path] | None) -> list[JobView]:
         try:
             found.append(view_job(out))
         except Exception as error:  # whatever a folder holds must not hide the others
-            say(f"{out}: skipped: {explain(error).message}", err=True)
+            say(one_line(f"{out}: skipped: {explain(error).message}"), err=True)
     return found
 
 
 def _lines(view: JobView) -> list[str]:
-    lines = [f"{view.out}: {view.status}   job {view.job_id}, submitted {view.submitted_at[:19]}"]
+    lines = [one_line(f"{view.out}: {view.status}   job {view.job_id}, submitted {view.submitted_at[:19]}")]
     if view.lease is not None and not view.lease.released:
-        lines.append(f"  held by {view.lease.owner}")
+        lines.append(one_line(f"  held by {view.lease.owner}"))
     return lines + [f"  {_current(stage)}" for stage in view.stages]
 
 
@@ -188,16 +186,17 @@ def _current(stage: StageView) -> str:
         parts.append(f"attempt {stage.attempt}")
     progress = stage.progress
     if progress is not None:
-        parts.append(f"{progress['step']} {progress['done']:,}/{progress['total']:,} {progress['unit']}")
-        if progress["per_second"]:
-            parts.append(f"{progress['per_second']:,.0f} {progress['unit']}/s")
-        if progress["seconds_left"]:
+        unit = progress.get("unit", "")
+        parts.append(f"{progress['step']} {progress['done']:,}/{progress['total']:,} {unit}")
+        if progress.get("per_second"):
+            parts.append(f"{progress['per_second']:,.0f} {unit}/s")
+        if progress.get("seconds_left"):
             parts.append(f"{_duration(progress['seconds_left'])} left in this step")
     elif stage.seconds is not None and stage.status == "succeeded":
         parts.append(_duration(stage.seconds))
     if stage.error:
         parts.append(stage.error)
-    return "  ".join(parts)
+    return one_line("  ".join(parts))
 
 
 def _duration(seconds: float) -> str:
