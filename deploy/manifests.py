@@ -80,13 +80,15 @@ def needed_secrets(documents: list[Document]) -> dict[str, set[str]]:
 
 
 def needed_claims(documents: list[Document]) -> set[str]:
-    """Every persistent volume claim that a rendered pod mounts."""
-    return {
+    """Every persistent volume claim that a rendered pod mounts, and that the chart does not make."""
+    made = {document["metadata"]["name"] for document in documents if document["kind"] == "PersistentVolumeClaim"}
+    mounted = {
         volume["persistentVolumeClaim"]["claimName"]
         for _, pod in pods(documents)
         for volume in pod["spec"]["volumes"]
         if "persistentVolumeClaim" in volume
     }
+    return mounted - made
 
 
 def needed_classes(documents: list[Document]) -> set[tuple[str, str]]:

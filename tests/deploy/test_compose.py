@@ -22,7 +22,7 @@ from covaria.request.stages import STAGES
 from covaria.settings import PREFIX, Settings
 
 DEPLOY = REPOSITORY / "deploy"
-OURS = (*STAGES, "exporter", "cli", "admin")
+OURS = (*STAGES, "exporter", "trigger", "cli", "admin")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,7 @@ def test_each_service_is_its_own_user_of_the_broker(compose: dict[str, Any], def
         assert secret == {"source": f"{users[name]}_password", "target": "covaria_broker_password"}
     assert users == {stage: f"worker_{stage}" for stage in STAGES} | {
         "exporter": "monitor",
+        "trigger": "submit",
         "cli": "submit",
         "admin": "setup",
     }

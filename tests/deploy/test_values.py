@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import helm_python
@@ -10,6 +11,8 @@ import pytest
 import yaml
 from deployment import Document, example_values
 from helm_python import Chart
+
+from covaria.operations.watching.rules import read_rules
 
 Values = dict[str, Any]
 
@@ -32,6 +35,17 @@ def source(**kind: Values) -> Values:
 
 def ingest(**keys: Any) -> Values:
     return {"services": {"ingest": keys}}
+
+
+def trigger(**keys: Any) -> Values:
+    rule = {"name": "r", "folder": "/data/in", "into": "/data/out/{name}"}
+    sizes = {"cpu": "1", "memory": "1Gi"}
+    facts = {"rules": [rule], "spool": {"size": "1Gi"}, "resources": {"requests": sizes, "limits": sizes}}
+    return {"triggers": {"m01": facts | keys}}
+
+
+def rule(**keys: Any) -> Values:
+    return trigger(rules=[{"name": "r", "folder": "/data/in", "into": "/data/out/{name}"} | keys])
 
 
 def memory(requests: object, limits: object) -> Values:
@@ -97,6 +111,14 @@ BY_SCHEMA: list[tuple[Values, str]] = [
     (ingest(extraEnv=[{"name": "COVARIA_ROOTS", "value": "/"}]), "extraEnv"),
     (ingest(extraEnv=[{"name": "A B", "value": "1"}]), "extraEnv"),
     (ingest(extraEnv=[{"name": "A", "value": "1", "valueFrom": {"fieldRef": {"fieldPath": "spec"}}}]), "extraEnv"),
+    (trigger(rules=[]), "rules"),
+    (trigger(spool={}), "spool"),
+    (trigger(spool={"size": "1Gi", "existingClaim": "x"}), "spool"),
+    (rule(folder="in"), "folder"),
+    (rule(into="results"), "into"),
+    (rule(patern="*.star"), "patern"),
+    (rule(**{"class": "urgent"}), "class"),
+    (rule(origin={"microscope": "m01"}), "microscope"),
     ({"networkPolicy": {"monitoringNamespaceSelector": {"matchLabel": {}}}}, "matchLabel"),
     ({"networkPolicy": {"brokerTo": [{"namespaceSelektor": {}}]}}, "namespaceSelektor"),
     ({"networkPolicy": {"brokerTo": [{"ipBlock": {"cidr": "10.0.0.1"}}]}}, "cidr"),
@@ -156,6 +178,8 @@ BY_TEMPLATE: list[tuple[Values, str]] = [
     ),
     (ingest(resourceClaims=[{"name": "g", "resourceClaimName": "x"}] * 2), 'name "g" is there twice'),
     ({"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
+    (trigger(rules=[{"name": "r", "folder": "/a", "into": "/b"}] * 2), 'triggers.m01.rules: name "r" is there twice'),
+    (trigger(spool={"size": "1.0001Ki"}), "triggers.m01.spool.size: 1.0001Ki is no whole number"),
 ]
 
 
@@ -298,3 +322,24 @@ def test_whole_numbers_are_written_out(chart: Chart):
     assert 'COVARIA_JOB_TIMEOUT_S\n              value: "2592000"' in texts["covaria/templates/exporter.yaml"]
     for path, text in texts.items():
         assert not re.search(r"\d[eE][+-]?\d", re.sub(r"sha256:\w+", "", text)), path
+
+
+def test_a_trigger_has_its_rules_and_a_spool_that_survives(chart: Chart, tmp_path: Path):
+    found = {(d["kind"], d["metadata"]["name"]): d for d in render(chart, example_values("facility"))}
+    name = "covaria-trigger-m01"
+    claim = found["PersistentVolumeClaim", name]
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    deployment = found["Deployment", name]["spec"]
+    assert deployment["strategy"] == {"type": "Recreate"} and deployment["replicas"] == 1
+    pod = deployment["template"]["spec"]
+    assert pod["securityContext"]["fsGroup"] == 37100, "its group may write in the spool's volume"
+    (container,) = pod["containers"]
+    environment = {item["name"]: item["value"] for item in container["env"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts["spool"] == environment["COVARIA_SPOOL"]
+    (tmp_path / "rules.yaml").write_text(found["ConfigMap", name]["data"]["rules.yaml"])
+    (given,) = read_rules(tmp_path / "rules.yaml")
+    assert container["args"][1] == f"--rules={mounts['rules']}/rules.yaml"
+    assert (given.name, given.job_class, given.origin) == ("refinements", "live", {"instrument": "m01"})
+    own = {d["metadata"]["name"]: d for d in render(chart, trigger(spool={"existingClaim": "mine"}))}
+    assert own[name]["spec"]["template"]["spec"]["volumes"][1]["persistentVolumeClaim"] == {"claimName": "mine"}

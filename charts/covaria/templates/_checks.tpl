@@ -15,6 +15,12 @@
 {{- include "covaria.checkUnique" (dict "path" (printf "extraEnv and %s.extraEnv" $path) "key" "name" "items" (concat $.Values.extraEnv ($service.extraEnv | default list))) -}}
 {{- include "covaria.checkUnique" (dict "path" (printf "%s.resourceClaims" $path) "key" "name" "items" ($service.resourceClaims | default list)) -}}
 {{- end -}}
+{{- range $name, $trigger := .Values.triggers -}}
+{{- $path := printf "triggers.%s" $name -}}
+{{- include "covaria.checkResources" (dict "path" $path "resources" $trigger.resources) -}}
+{{- include "covaria.checkUnique" (dict "path" (printf "%s.rules" $path) "key" "name" "items" $trigger.rules) -}}
+{{- with $trigger.spool.size }}{{ include "covaria.quantity" (dict "path" (printf "%s.spool.size" $path) "value" .) | trunc 0 }}{{ end -}}
+{{- end -}}
 {{- range $part := tuple "exporter" "view" "toolbox" "reconcile" -}}
 {{- include "covaria.checkResources" (dict "path" $part "resources" (get $.Values $part).resources) -}}
 {{- end -}}

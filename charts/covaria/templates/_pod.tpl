@@ -153,11 +153,20 @@ capabilities:
 
 {{/* Head of every pod's spec. */}}
 {{- define "covaria.podCommon" -}}
+{{- include "covaria.podCommonWith" (dict "root" . "ownVolume" false) -}}
+{{- end }}
+
+{{/* The same, of a pod that writes in a volume of its own: that belongs to its group. (dict "root" $ "ownVolume" bool) */}}
+{{- define "covaria.podCommonWith" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
-  {{- include "covaria.podSecurity" . | nindent 2 }}
-{{- with .Values.image.pullSecrets }}
+  {{- include "covaria.podSecurity" .root | nindent 2 }}
+  {{- if and .ownVolume .root.Values.securityContext.runAsGroup (not .root.Values.securityContext.fsGroup) }}
+  fsGroup: {{ toJson .root.Values.securityContext.runAsGroup }}
+  fsGroupChangePolicy: OnRootMismatch
+  {{- end }}
+{{- with .root.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
   - name: {{ . }}

@@ -24,6 +24,13 @@ asks none.
 {{- $missing = append $missing (printf "persistent volume claim %s (data.volumes, %s)" .existingClaim .name) -}}
 {{- end -}}
 {{- end -}}
+{{- range $name, $trigger := .Values.triggers -}}
+{{- with $trigger.spool.existingClaim -}}
+{{- if not (lookup "v1" "PersistentVolumeClaim" $namespace .) -}}
+{{- $missing = append $missing (printf "persistent volume claim %s (triggers.%s.spool)" . $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if .Values.preflight.clusterWide -}}
 {{- range $kind, $users := include "covaria.neededClasses" . | fromYaml -}}
 {{- range $name, $user := $users -}}
@@ -48,7 +55,7 @@ asks none.
 {{- $logins := list -}}
 {{- if $broker.topology.enabled }}{{ $logins = append $logins $broker.topology.existingSecret }}{{ end -}}
 {{- if $values.exporter.enabled }}{{ $logins = append $logins $broker.monitorSecret }}{{ end -}}
-{{- if $values.reconcile.enabled }}{{ $logins = append $logins $broker.submitSecret }}{{ end -}}
+{{- if or $values.reconcile.enabled $values.triggers }}{{ $logins = append $logins $broker.submitSecret }}{{ end -}}
 {{- if $values.toolbox.enabled }}{{ $logins = append $logins (include "covaria.toolboxLogin" .) }}{{ end -}}
 {{- range $name, $service := $values.services -}}
 {{- if $service.enabled }}{{ $logins = append $logins $service.rabbitmqSecret }}{{ end -}}
