@@ -33,8 +33,8 @@ from covaria.estimation.components.sums import ComponentSums
 from covaria.estimation.latents.posterior import posterior, statistics
 from covaria.estimation.linear_model import LinearModel
 from covaria.imaging import volumes
-from covaria.imaging.images import viewing_order
 from covaria.imaging.noise import Noise
+from covaria.imaging.order import viewing_order
 from covaria.imaging.plane import HalfPlane, half_plane
 from covaria.imaging.slices import backproject, project
 

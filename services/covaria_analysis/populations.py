@@ -17,9 +17,11 @@ def populations_of(
     """Populations of the clusters' centres. Raises MissingFile and InvalidInput."""
     context.progress("populations", 0, 1, "estimates")
     halves = read_half_sets(tree, len(latents.used))[latents.rows].astype("int64")
-    micrographs = particle_files.load(tree.particles, context.roots).micrograph[latents.rows]
+    particles = particle_files.load(tree.particles, context.roots)
+    together = None if particles.together is None else particles.together[latents.rows]
     coordinates, precisions = free_estimates(tree, latents)
-    units, centers = units_of(micrographs, halves), latents.in_deviations(clusters.centers)
+    units = units_of(particles.micrograph[latents.rows], halves, together)
+    centers = latents.in_deviations(clusters.centers)
     found = populations(coordinates, precisions, centers, units, halves, seed)
     context.progress("populations", 1, 1, "estimates")
     return found

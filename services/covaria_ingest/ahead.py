@@ -11,7 +11,11 @@ from covaria.maps.masks import binary_from_file, refuse_elsewhere, sphere_mask
 from covaria.opening import Roots
 from covaria.particles import Particles
 from covaria.particles.halves import LEAST_IMAGES
-from covaria.request.model import ReconstructionOptions
+from covaria.particles.symmetry import copies_of
+from covaria.request.model import ReconstructionOptions, Request
+
+MOST_COORDINATES = 300
+"""Of one image: the inner products of their slices grow with the square."""
 
 
 def refuse_small_half_set(particles: Particles) -> None:
@@ -22,6 +26,18 @@ def refuse_small_half_set(particles: Particles) -> None:
             f"half-sets of {sizes.tolist()} images; each needs at least {LEAST_IMAGES}",
             file=particles.source,
             hint="give other half-sets with --halfsets, or more particles",
+        )
+
+
+def refuse_many_coordinates(request: Request) -> None:
+    """Raise InvalidInput where an image would have more coordinates, of all its units, than one posterior can hold."""
+    copies, zdim = copies_of(request.ingest), max(4, *request.reconstruction.zdim)
+    if copies > 1 and copies * zdim > MOST_COORDINATES and not request.reconstruction.only_mean:
+        most = ",".join(str(number) for number in (1, 2, 4, 10) if number * copies <= MOST_COORDINATES)
+        raise InvalidInput(
+            f"{copies} asymmetric units of {zdim} coordinates each: at most {MOST_COORDINATES} together",
+            file=request.ingest.particles,
+            hint=f"give --zdim {most}" if most else "give fewer units",
         )
 
 

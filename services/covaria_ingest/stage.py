@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from covaria.findings import Findings
 from covaria.particles.assemble import assemble, working_box
+from covaria.particles.expansion import expanded
 from covaria.particles.halves import with_half_sets
 from covaria.particles.read import read_metadata
 from covaria.particles.store import save
-from covaria.particles.symmetry import expand
 from covaria.running.console import TOLD
 from covaria.running.room import require_room_for
 from covaria.stage import Context, Job
 from covaria.tree import Tree, record
-from covaria_ingest.ahead import refuse_small_half_set, refuse_useless_masks
+from covaria_ingest.ahead import refuse_many_coordinates, refuse_small_half_set, refuse_useless_masks
 from covaria_ingest.images import leave_out_unusable, publish_downsampled
 
 
@@ -20,6 +20,7 @@ def run(job: Job, context: Context) -> None:
     """Write `downsampled/` (where asked for) and `.covaria/particles.npz`. Raises InvalidInput, Cancelled."""
     tree = Tree(job.request.out, context.pen)
     options = job.request.ingest
+    refuse_many_coordinates(job.request)
     context.progress("read metadata", 0, 1, "files")
     described = read_metadata(options, roots=context.roots)
     particles = assemble(described, options, context.roots)
@@ -40,8 +41,7 @@ def run(job: Job, context: Context) -> None:
         else:
             particles = leave_out_unusable(particles, context)
             particles = with_half_sets(particles, job.request.seed)
-        if options.symmetry:
-            particles = expand(particles, options.symmetry)
+        particles = expanded(particles, options)
         found = Findings(set_aside=dict(particles.set_aside)) if particles.set_aside else Findings()
         for note in particles.notes:
             context.log.info(note, extra=TOLD)

@@ -95,6 +95,11 @@ def _warnings(images: Images, mean: MeanModel) -> list[str]:
     if float(mean.contrast_sd) > WIDE_CONTRAST:
         percent = 100 * float(mean.contrast_sd)
         found.append(f"the contrast varies by {percent:.0f} % between particles: look for empty or bad images")
+    if images.copies > 1 and np.array_equal(mean.component_mask, mean.dilated_mask):
+        found.append(
+            "a symmetric particle was searched without a focus mask: components mix what its units do. Give a "
+            "--focus-mask of one asymmetric unit"
+        )
     return [*found, *_about_views(images, mean), *_about_images(images, mean), *_about_poses(mean)]
 
 

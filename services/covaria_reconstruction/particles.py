@@ -35,7 +35,13 @@ def particle_table_of(
     half_set = np.full(total, -1, np.int8)
     half_set[images.rows] = images.half
     numbers = {name: in_input_order(values, images.rows, total) for name, values in of_used.items()}
-    return ParticleTable({"half_set": half_set, **numbers})
+    units = {} if images.copies == 1 else _units(total, images.copies)
+    return ParticleTable({"half_set": half_set, **units, **numbers})
+
+
+def _units(total: int, copies: int) -> dict[str, np.ndarray]:
+    rows = np.arange(total, dtype=np.int64)
+    return {"unit": rows // (total // copies), "image_row": rows % (total // copies)}
 
 
 def _reliability(images: Images, mean: MeanModel) -> dict[str, np.ndarray]:

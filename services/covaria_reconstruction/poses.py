@@ -11,10 +11,10 @@ from covaria.estimation.refinement.rounds import PoseRefinement, Refined
 from covaria.imaging.images import Images
 from covaria.opening import Roots
 from covaria.particles.model import Particles
+from covaria.particles.symmetry import copies_of
 from covaria.request.model import Request
 from covaria.running.steps import once
 from covaria.selection.refined import Moves, PosedSource
-from covaria.selection.source import copies_of
 from covaria.stage import Job
 from covaria.tree import RefinedFiles
 
@@ -26,6 +26,12 @@ def posed_source(request: Request, particles: Particles, roots: Roots) -> PosedS
     if particles.particle is not None:
         raise InvalidInput(
             "poses of a tilt series cannot be refined here: its images share one pose",
+            file=particles.source,
+            hint="leave --refine-poses out",
+        )
+    if request.ingest.helical_rise is not None:
+        raise InvalidInput(
+            "poses of a helix's segments cannot be refined here: its units turn about centres of their own",
             file=particles.source,
             hint="leave --refine-poses out",
         )

@@ -26,13 +26,13 @@ from covaria.imaging.images import Images, read_images
 from covaria.maps.correlation import resolution_at
 from covaria.maps.masks import load_focus_mask, refuse_elsewhere
 from covaria.particles.halves import LEAST_IMAGES
+from covaria.particles.symmetry import copies_of
 from covaria.request.model import ReconstructionOptions, Request
 from covaria.running.again import Again
 from covaria.running.console import TOLD
 from covaria.running.passes import Pass
 from covaria.running.room import require_room_for
 from covaria.running.steps import once
-from covaria.selection.source import copies_of
 from covaria.stage import Context, Job
 from covaria.tree import Tree, record
 from covaria_reconstruction.components import Components
@@ -157,7 +157,9 @@ def refuse_no_images(images: Images, source: Path) -> None:
         raise InvalidInput(
             f"{flat:,} of {len(power):,} images are constant", file=source, hint="look at the stack that it names"
         )
-    copies = len(power) - len(np.unique(np.round(np.log(np.maximum(power, 1e-30)), 4), axis=0))
+    kinds = np.round(np.log(np.maximum(power, 1e-30)), 4)
+    one_of_each = np.unique(np.column_stack([images.units[images.mine], kinds]), axis=0)[:, 1:]
+    copies = len(one_of_each) - len(np.unique(one_of_each, axis=0))
     if 2 * copies > len(power):
         raise InvalidInput(
             f"{copies:,} of {len(power):,} images are copies of others",

@@ -11,8 +11,9 @@ from scipy.spatial.transform import Rotation
 
 from covaria.errors import Interrupted
 from covaria.imaging import volumes
-from covaria.imaging.images import Batch, Images, read_images, viewing_order
+from covaria.imaging.images import Batch, Images, read_images
 from covaria.imaging.noise import Noise
+from covaria.imaging.order import viewing_order
 from covaria.imaging.plane import half_plane
 from covaria.imaging.slices import backproject
 from covaria.particles.model import ContrastTransfer, Particles

@@ -11,10 +11,10 @@ from covaria.errors import InvalidInput
 from covaria.imaging.images import read_images
 from covaria.imaging.noise import Noise
 from covaria.particles import read_particles
+from covaria.particles.expansion import expanded
 from covaria.particles.halves import with_half_sets
 from covaria.particles.shrink import shrink
 from covaria.particles.store import load, save
-from covaria.particles.symmetry import expand
 from covaria.request.model import IngestOptions
 
 TILTS = 7
@@ -134,7 +134,7 @@ def test_stages_and_symmetry_keep_them(series, tmp_path):
     (tmp_path / ".covaria").mkdir()
     save(tmp_path / ".covaria" / "particles.npz", particles)
     np.testing.assert_array_equal(load(tmp_path / ".covaria" / "particles.npz").particle, particles.particle)
-    copies = expand(particles, "C2")
+    copies = expanded(particles, IngestOptions(particles=particles.source, symmetry="C2"))
     assert copies.count == 240 and np.all(copies.particle[840:] == particles.particle + 120)
 
 

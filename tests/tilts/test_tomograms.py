@@ -10,8 +10,8 @@ from tilting import ANGLES, BOX, OPTICS, PIXEL, euler, loop, turn
 
 from covaria.errors import InvalidInput, MissingFile
 from covaria.particles import read_particles
+from covaria.particles.expansion import expanded
 from covaria.particles.rotations import matrices_from_euler
-from covaria.particles.symmetry import expand
 from covaria.request.model import IngestOptions
 
 PARTICLES = 5
@@ -112,7 +112,7 @@ def test_what_is_selected_is_rows_of_the_file(tmp_path):
     keep = np.zeros(len(found), bool)
     keep[found.leads[[1, 4]]] = True
     np.testing.assert_array_equal(found.in_source(keep), [False, True, False, False, True])
-    copies = expand(found, "C2")
+    copies = expanded(found, IngestOptions(particles=found.source, symmetry="C2"))
     keep = np.zeros(len(copies), bool)
     keep[copies.leads[[1, 9]]] = True
     np.testing.assert_array_equal(np.flatnonzero(copies.in_source(keep)), [1, 9])

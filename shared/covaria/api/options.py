@@ -25,6 +25,9 @@ class RunOptions(TypedDict, total=False):
     cs: float | None
     amplitude_contrast: float | None
     symmetry: str | None
+    helical_rise: float | None
+    helical_twist: float | None
+    helical_units: int | None
     class_number: int | None
     tomograms: str | PathLike[str] | None
     ntilts: int | None

@@ -13,12 +13,12 @@ from covaria.api.volume import Volume
 from covaria.errors import InvalidInput, RefusedOutput
 from covaria.particles.read import kind_of
 from covaria.particles.star.subset import StarRows
+from covaria.particles.symmetry import copies_of
 from covaria.results.analysis import read_clusters
 from covaria.selection.apply import selected
 from covaria.selection.columns import RunColumns
 from covaria.selection.handoff import source_of, source_rows, write_subset
 from covaria.selection.model import Selection, Where
-from covaria.selection.source import copies_of
 from covaria.tree import AnalysisTree, Tree
 from covaria.tree.atomic import write_stream
 

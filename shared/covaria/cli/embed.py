@@ -15,14 +15,14 @@ from covaria.cli.request import checked
 from covaria.cli.states import Computed, Replace
 from covaria.cli.terminal import say
 from covaria.cli.volumes import NewFolder
-from covaria.request.model import IngestOptions
+from covaria.request.model import SYMMETRY, IngestOptions
 
 if TYPE_CHECKING:
     from covaria.states.comparison import Comparison
     from covaria.states.newcomers import Newcomers
     from covaria.tree import NewcomersTree
 
-OF_A_RUN = ("ingest.halfsets", "ingest.downsample", "ingest.symmetry")
+OF_A_RUN = ("ingest.halfsets", "ingest.downsample", *(f"ingest.{name}" for name in SYMMETRY))
 Folder = Annotated[Path, typer.Option("-o", "--outdir", metavar="DIR", help="A new folder for the results.")]
 
 
@@ -52,8 +52,9 @@ def embed(
 
     tree = Tree(out)
     request = record.read_request(tree)
-    symmetry = request["request"]["ingest"].get("symmetry") if request is not None else None
-    asked = checked(IngestOptions, {**options.of("ingest"), "symmetry": symmetry}, options.flags, "ingest")
+    of_run = request["request"]["ingest"] if request is not None else {}
+    symmetry = {name: of_run.get(name) for name in SYMMETRY}
+    asked = checked(IngestOptions, {**options.of("ingest"), **symmetry}, options.flags, "ingest")
     seed = int(options.values["seed"])
     centers_of(tree, zdim)  # what would be missing at the end is said now
     new = NewFolder(

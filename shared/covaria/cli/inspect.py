@@ -15,12 +15,12 @@ from covaria.cli.request import checked
 from covaria.cli.terminal import say
 from covaria.errors import CovariaError, MissingFile
 from covaria.plain import explain
-from covaria.request.model import IngestOptions
+from covaria.request.model import SYMMETRY, IngestOptions
 
 if TYPE_CHECKING:
     from covaria.request.model import Request
 
-NOT_READ = ("ingest.halfsets", "ingest.n_images", "ingest.downsample", "ingest.symmetry")
+NOT_READ = ("ingest.halfsets", "ingest.n_images", "ingest.downsample", *(f"ingest.{name}" for name in SYMMETRY))
 """Options that say what becomes of the images, not what the file holds."""
 
 

@@ -38,6 +38,9 @@ def simulate(
     defocus_max: option.DefocusMax = 2.2,
     voltage: option.Voltage = 300.0,
     dark: option.Dark = False,
+    symmetry: option.Symmetry = None,
+    helical_rise: option.HelicalRise = None,
+    helical_twist: option.HelicalTwist = None,
     pose_error: option.PoseError = None,
     bad_poses: option.BadPoses = 0.0,
     defocus_error: option.DefocusError = 0.0,
@@ -54,13 +57,13 @@ def simulate(
     config: option.Config = None,
 ) -> None:
     """Make a particle set with known truth: particles.star, particles.mrcs, poses.pkl, ctf.pkl, and gt/."""
-    from covaria.simulation.dataset import BOX_LENGTH_ANGSTROM, SimulationOptions
+    from covaria.simulation.dataset import SimulationOptions
     from covaria.simulation.ensemble import BUILT_IN, from_files
-    from covaria.simulation.files import volume_geometry
     from covaria.simulation.nuisances import Nuisances
 
     if defocus_min > defocus_max:
         raise InvalidInput(f"--defocus-min {defocus_min} is above --defocus-max {defocus_max}", hint="swap them")
+    helix = option.read_helix(helical_rise, helical_twist)
     rotation_error, shift_error = option.read_pose_error(pose_error)
     nuisances = Nuisances(
         rotation_error_deg=rotation_error, shift_error_pixels=shift_error, bad_pose_share=bad_poses,
@@ -69,19 +72,27 @@ def simulate(
         magnification_sd=magnification_error,
     )  # fmt: skip
     ensemble = from_files(structure) if structure else BUILT_IN[states.value](n_states)
-    first = ensemble.structures[0]
-    own_box, own_pixel_size = volume_geometry(first) if isinstance(first, Path) else (64, None)
-    box = box or own_box
-    pixel_size = pixel_size or own_pixel_size or BOX_LENGTH_ANGSTROM / box
+    box, pixel_size = _grid(ensemble, box, pixel_size)
     options = SimulationOptions(
         n_images=n_images, box=box, pixel_size_angstrom=pixel_size, snr=snr,
         contrast_sd=contrast_sd, shift_sd_pixels=shift_sd,
         defocus_range_angstrom=(defocus_min * 1e4, defocus_max * 1e4), voltage_kv=voltage, dark=dark, seed=seed,
-        nuisances=nuisances,
+        nuisances=nuisances, symmetry=symmetry, helix=helix,
     )  # fmt: skip
     _make(out, ensemble, options, overwrite=overwrite)
     say(f"{n_images} images of {box} pixels, {len(ensemble)} states, SNR {snr:g}: {out}/particles.star")
     _say_next(out, spoiled=nuisances.any)
+
+
+def _grid(ensemble: Ensemble, box: int | None, pixel_size: float | None) -> tuple[int, float]:
+    """Box and pixel size as asked for, else those of the first volume, else the built-in particle's."""
+    from covaria.simulation.experiment import BOX_LENGTH_ANGSTROM
+    from covaria.simulation.files import volume_geometry
+
+    first = ensemble.structures[0]
+    own_box, own_pixel_size = volume_geometry(first) if isinstance(first, Path) else (64, None)
+    box = box or own_box
+    return box, pixel_size or own_pixel_size or BOX_LENGTH_ANGSTROM / box
 
 
 def _say_next(out: Path, *, spoiled: bool) -> None:

@@ -48,6 +48,11 @@ DefocusMin = Annotated[float, typer.Option(help="Smallest defocus, micrometres."
 DefocusMax = Annotated[float, typer.Option(help="Largest defocus, micrometres.")]
 Voltage = Annotated[float, typer.Option(help="kV.")]
 Dark = Annotated[bool, typer.Option("--dark", help="Particles darker than the background.")]
+Symmetry = Annotated[
+    str | None, typer.Option(help="Cn, Dn, T, O, I1 .. I4: units of the built-in particle, each in a state of its own.")
+]
+HelicalRise = Annotated[float | None, typer.Option(help="A filament of such units: A for each along its axis.")]
+HelicalTwist = Annotated[float | None, typer.Option(help="Degrees for each unit; right-handed is positive.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same set.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier simulated set.")]
 Config = Annotated[
@@ -90,3 +95,12 @@ def read_pose_error(text: str | None) -> tuple[float, float]:
             f"--pose-error {text!r}", hint="give degrees, a comma and pixels, such as 2,0.7 or 0,0.7"
         ) from error
     return degrees, pixels
+
+
+def read_helix(rise: float | None, twist: float | None) -> tuple[float, float] | None:
+    """Rise and twist where both are given. Raises InvalidInput for one alone."""
+    if rise is not None and twist is not None:
+        return rise, twist
+    if rise is not None or twist is not None:
+        raise InvalidInput("a helix has a rise and a twist", hint="give --helical-rise and --helical-twist")
+    return None

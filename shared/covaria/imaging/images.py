@@ -16,6 +16,7 @@ import torch
 from covaria.imaging.bands import band_freedom, band_sums
 from covaria.imaging.ctf import CtfTable
 from covaria.imaging.noise import Noise
+from covaria.imaging.order import share_of, with_copies
 from covaria.imaging.pixel_store import PixelStore
 from covaria.imaging.plane import HalfPlane, half_plane
 from covaria.particles.model import Particles
@@ -33,7 +34,9 @@ class Batch:
     ctf        (b, n)        sqrt(weight / Lambda) CTF
     rotations  (b, 3, 3)
     weight     (b,)          how far each image counts in sums; its pixels and CTF do not hold it
-    particle   (b,) int64    of a tilt series: 0, 0, .. 1, .. the particle of each image, whole particles only
+    copies     of a symmetry: row g b / copies + i sees the g-th asymmetric unit of image i
+    particle   (b / copies,) int64 of a tilt series: 0, 0, .. 1, .. the particle of each image, whole particles only
+    ramp       (b, n)        phases that move what is centred on a row's unit to where it lies beside the first; None: 1
     Plain sums over pixels are inner products of the whole plane.
     """
 
@@ -44,6 +47,8 @@ class Batch:
     weight: torch.Tensor
     plane: HalfPlane
     particle: torch.Tensor | None = None
+    copies: int = 1
+    ramp: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +58,15 @@ class Images:
     rows    (N,) original row of each used image;  `batches` speaks of positions in this list
     half    (N,) 0 or 1;  group (N,) optics group
     mine    positions of the images that this rank holds, half-set by half-set, neighbours in viewing direction together
-    store   pixels of the images at `mine`, in that order
+    store   pixels of the images at `mine`, in that order; of symmetry copies once
     sign    +1 for bright particles, -1 for dark ones: `batches` multiplies pixels by it
     scale   grey level of a DFT coefficient for each cache unit: volume densities are multiplied by it on the way out
     particle (N,) of a tilt series: which particle each image shows; those of one are neighbours in `mine`
     power   (N, bands) mean power of each image's pixels in each of `imaging.bands`, 0 for the images of other ranks
     shift   (N, 2) pixels by which the images are moved beyond the translations that they were read with; None: 0
+    copies  of a symmetry: g N / copies + i is copy g of image i; `mine` has all copies of an image next to each other
+    offset  (N, 2) pixels by which each copy is moved beyond the first, to be centred; None: 0
+    together (N,) rows of one number are not independent; None: those of one particle are
     """
 
     rows: np.ndarray
@@ -75,6 +83,9 @@ class Images:
     sign: float = 1.0
     shift: torch.Tensor | None = None
     particle: np.ndarray | None = None
+    copies: int = 1
+    offset: torch.Tensor | None = None
+    together: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -116,6 +127,18 @@ class Images:
         result: np.ndarray = values[place[self.particle]]
         return result
 
+    @property
+    def units(self) -> np.ndarray:
+        """(N,) rows of one number are one measurement: images of a particle, copies of an image, segments of a tube."""
+        codes = self.together if self.together is not None else self.particle
+        return np.arange(len(self)) if codes is None else codes
+
+    def in_parts(self, count: int, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(len(rows),) numbers 0 .. count - 1 by lot, in parts as equal as `units` allow, the same for all of one."""
+        codes, member = np.unique(self.units[rows], return_inverse=True)
+        drawn: np.ndarray = rng.permutation(np.arange(len(codes)) % count)[member]
+        return drawn
+
     def signed(self, sign: float) -> Images:
         """The same images with particles of the given sign made bright."""
         return replace(self, sign=float(sign))
@@ -134,35 +157,46 @@ class Images:
         are never parted: a batch may then be smaller, or as large as one particle.
         """
         plane = self.plane if radius is None else self.plane.prefix(radius)
+        if self.copies > 1 and np.any(subset.reshape(self.copies, -1) != subset[: len(self) // self.copies]):
+            raise ValueError("copies of one image belong together")
         local = np.flatnonzero(subset[self.mine])
         for start, stop in self._pieces(self.mine[local], skip, size):
-            slots = local[start:stop]
+            slots = local[start:stop].reshape(-1, self.copies).T.ravel()
             index = self.mine[slots]
-            particle = None if self.particle is None else self._places(self.particle[index])
-            whitening = noise.whitening(index, self.group[index], plane, self.device)
+            image = index % (len(self) // self.copies)
+            whitening = noise.whitening(image, self.group[index], plane, self.device)
+            particle = None if self.particle is None else self.particle[image[: len(image) // self.copies]]
             yield Batch(
                 index,
                 self._pixels(slots, index, plane) * (self.sign * whitening)[..., None],
                 self.ctf.evaluate(index, plane, self.device) * whitening,
                 self.rotations[torch.as_tensor(index, device=self.device)],
-                noise.weights(index, self.device),
+                noise.weights(image, self.device),
                 plane,
-                particle,
+                None if particle is None else self._places(particle),
+                self.copies,
+                self._moved(self.offset, index, plane, -1),
             )
 
     def _pixels(self, slots: np.ndarray, index: np.ndarray, plane: HalfPlane) -> torch.Tensor:
-        pixels = self.store.take(slots, len(plane), self.device)
-        if self.shift is None:
-            return pixels
-        ramp = plane.phase_ramp(self.shift[torch.as_tensor(index, device=self.device)])
-        return torch.view_as_real(torch.view_as_complex(pixels.contiguous()) * ramp)
+        pixels = self.store.take(slots // self.copies, len(plane), self.device)
+        for shift, sign in ((self.offset, 1), (self.shift, 1)):
+            ramp = self._moved(shift, index, plane, sign)
+            if ramp is not None:
+                pixels = torch.view_as_real(torch.view_as_complex(pixels.contiguous()) * ramp)
+        return pixels
+
+    def _moved(self, shift: torch.Tensor | None, index: np.ndarray, plane: HalfPlane, sign: int) -> torch.Tensor | None:
+        """The phases of moving the images `index` by sign x shift (N, 2)."""
+        return None if shift is None else plane.phase_ramp(sign * shift[torch.as_tensor(index, device=self.device)])
 
     def _pieces(self, index: np.ndarray, skip: int, size: int) -> Iterator[tuple[int, int]]:
         """Where batches of the images `index` begin and end, from `skip` on."""
-        if self.particle is None:
+        if self.particle is None and self.copies == 1:
             yield from ((start, min(start + size, len(index))) for start in range(skip, len(index), size))
             return
-        of = self.particle[index]
+        of = index % (len(self) // self.copies)
+        of = of if self.particle is None else self.particle[of]
         ends = np.append(np.flatnonzero(of[1:] != of[:-1]) + 1, len(index))
         start = skip
         while start < len(index):
@@ -188,7 +222,9 @@ def read_images(
     rows, plane = particles.rows, half_plane(particles.box)
     half = particles.half_set[rows].astype(np.int64)
     particle = None if particles.particle is None else np.unique(particles.particle[rows], return_inverse=True)[1]
-    share, order = _share_of(particles.rotations[rows, 2], half, particle, rank, ranks)
+    count = len(rows) // particles.copies
+    of_images = None if particle is None else particle[:count]
+    share, order = share_of(particles.rotations[rows[:count], 2], half[:count], of_images, rank, ranks)
     slot = np.empty(len(share), np.int64)
     slot[order] = np.arange(len(share))
     store = PixelStore.within(memory_bytes, len(share), len(plane))
@@ -196,7 +232,7 @@ def read_images(
     translations = torch.as_tensor(particles.translations[rows[share]], dtype=torch.float32)
     freedom = band_freedom(particles.box)
     ctf = CtfTable(particles.ctf.take(rows), particles.pixel_size_angstrom, particles.box)
-    power = np.zeros((len(rows), len(freedom)))
+    power = np.zeros((particles.copies, count, len(freedom)))
     step = max(1, CHUNK_BYTES // (particles.box * particles.box * 4))
     for start in range(0, len(share), step):
         chunk = slice(start, min(start + step, len(share)))
@@ -205,10 +241,11 @@ def read_images(
         pixels = ctf.undone(pixels, share[chunk], plane)
         store.put(slot[chunk], torch.view_as_real(pixels))
         by_pixel = pixels.abs().square() * torch.as_tensor(plane.weight)
-        power[share[chunk]] = band_sums(by_pixel, plane).double().numpy() / freedom
+        power[:, share[chunk]] = band_sums(by_pixel, plane).double().numpy() / freedom
         if progress:
             progress(chunk.stop, len(share))
     on = torch.device(device)
+    share, order = with_copies(share, order, count, particles.copies)
     return Images(
         rows,
         particles.box,
@@ -220,42 +257,19 @@ def read_images(
         ctf,
         torch.as_tensor(particles.rotations[rows], dtype=torch.float32, device=on),
         scale,
-        power,
+        power.reshape(len(rows), -1),
         particle=particle,
+        copies=particles.copies,
+        offset=_offsets(particles, rows, on),
+        together=None if particles.together is None else particles.together[rows],
     )
 
 
-def _share_of(
-    directions: np.ndarray, half: np.ndarray, particle: np.ndarray | None, rank: int, ranks: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The images of one rank, ascending, and the order in which they are kept: halves, then neighbours in direction.
-
-    Tilts of one particle are kept together, in the place of the first.
-    """
-    if particle is None:
-        share = np.array_split(np.arange(len(half)), ranks)[rank]
-        return share, np.lexsort((viewing_order(directions[share]), half[share]))
-    codes, first = np.unique(particle, return_index=True)
-    mine = np.array_split(codes, ranks)[rank]
-    share = np.flatnonzero(np.isin(particle, mine))
-    place = np.zeros(len(codes), np.int64)
-    place[mine] = viewing_order(directions[first[mine]])
-    return share, np.lexsort((particle[share], place[particle[share]], half[share]))
-
-
-def viewing_order(directions: np.ndarray) -> np.ndarray:
-    """The place of each viewing direction (n, 3) in a walk over the half sphere that takes short steps, (n,).
-
-    Slices that follow each other then share most of the volume's cache lines: gather and scatter take two thirds of
-    their time. The walk goes to and fro over strips of an equal-area map.
-    """
-    up = directions * np.where(directions[:, 2:] < 0, -1.0, 1.0)
-    x, y = (up[:, :2] / np.sqrt(1 + up[:, 2:])).T
-    strips = max(1, round(float(np.sqrt(len(x))) / 1.5))
-    strip = np.floor((x + 1) / 2 * strips)
-    place = np.empty(len(x), np.int64)
-    place[np.lexsort((np.where(strip % 2, y, -y), strip))] = np.arange(len(x))
-    return place
+def _offsets(particles: Particles, rows: np.ndarray, device: torch.device) -> torch.Tensor | None:
+    """(N, 2) pixels by which copies are moved beyond the first; None where they all lie there."""
+    moved = particles.translations[rows].reshape(particles.copies, -1, 2)
+    moved = (moved - moved[0]).reshape(-1, 2)
+    return torch.as_tensor(moved, dtype=torch.float32, device=device) if np.any(moved) else None
 
 
 def _grey_level_spread(particles: Particles) -> float:

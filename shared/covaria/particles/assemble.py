@@ -12,13 +12,13 @@ from covaria.errors import InvalidInput
 from covaria.opening import ANYWHERE, Roots
 from covaria.particles.aberrations import HARMFUL_RAD, Aberration
 from covaria.particles.bounds import PIXEL_SIZE, outside
+from covaria.particles.expansion import expanded
 from covaria.particles.independence import objects
 from covaria.particles.metadata import Metadata, RowCheck, Shifts
 from covaria.particles.model import ContrastTransfer, Particles
 from covaria.particles.read import Described, read_metadata, rows_of_file
 from covaria.particles.row_files import read_halfsets
 from covaria.particles.stacks.locate import LocatedStacks, locate_stacks
-from covaria.particles.symmetry import expand
 from covaria.request.model import IngestOptions
 
 SMALLEST_BOX = 16
@@ -29,8 +29,7 @@ def read_particles(options: IngestOptions, *, roots: Roots = ANYWHERE) -> Partic
 
     Raises InvalidInput (MissingFile for a file that is not there): file, row, column, what was found, the remedy.
     """
-    particles = assemble(read_metadata(options, roots=roots), options, roots)
-    return expand(particles, options.symmetry) if options.symmetry else particles
+    return expanded(assemble(read_metadata(options, roots=roots), options, roots), options)
 
 
 def assemble(described: Described, options: IngestOptions, roots: Roots = ANYWHERE) -> Particles:

@@ -85,6 +85,8 @@ class Particles:
     """(N,) rows of one number share pixels or are one object: they belong into one half-set. None: all independent."""
     particle: NDArray[np.int64] | None = None
     """(N,) code of the particle that each image of a tilt series shows. None: each is a particle of its own."""
+    copies: int = 1
+    """Under a symmetry, rows g N / copies + i, g = 0, 1, .. show one image: row g sees its g-th asymmetric unit."""
     by_stack: bool = False
     """The source has a row for each particle (by code), not for each image."""
     notes: tuple[str, ...] = field(default=())

@@ -20,7 +20,7 @@ from covaria.particles.stacks.locate import LocatedStacks, plain_stacks
 from covaria.particles.stacks.mrc import COMPRESSED
 from covaria.particles.star.relion import CLASS, read_relion
 from covaria.particles.star.tomograms import read_tomograms
-from covaria.particles.symmetry import point_group
+from covaria.particles.symmetry import symmetry_of
 from covaria.particles.tilts import with_tilts
 from covaria.request.model import IngestOptions
 
@@ -57,8 +57,7 @@ def read_metadata(options: IngestOptions, *, roots: Roots = ANYWHERE) -> Describ
     """Metadata, pickles and options merged; stacks are opened only where they are the input. Raises InvalidInput."""
     if options.particles.suffix.lower() == ".csg":
         raise group_description(options.particles, roots)
-    if options.symmetry:
-        point_group(options.symmetry)  # a wrong name is refused before anything is read
+    symmetry_of(options)  # a wrong name is refused before anything is read
     kind = kind_of(options.particles)
     if kind != "star" and options.tomograms is not None:
         raise InvalidInput("tomograms belong to a .star file", file=options.particles, hint="leave --tomograms out")

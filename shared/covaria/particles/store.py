@@ -40,6 +40,8 @@ def save(path: Path, particles: Particles, pen: Pen = FREE) -> None:
         arrays["gain"] = images.gain
     if particles.particle is not None:
         arrays |= {"particle": particles.particle, "by_stack": np.bool_(particles.by_stack)}
+    if particles.together is not None:
+        arrays |= {"together": particles.together, "copies": np.int64(particles.copies)}
     if images.resampling is not None:
         arrays |= {f"resampling_{entry.name}": getattr(images.resampling, entry.name) for entry in fields(Resampling)}
     arrays |= {
@@ -90,6 +92,8 @@ def load(path: Path, roots: Roots = ANYWHERE) -> Particles:
             ),
             images=images,
             particle=arrays.get("particle"),
+            together=arrays.get("together"),
+            copies=int(arrays.get("copies", 1)),
             by_stack=bool(arrays.get("by_stack", False)),
             notes=tuple(str(note) for note in arrays["notes"]),
             **{name: arrays[name] for name in ARRAYS},

@@ -1,16 +1,15 @@
-"""Symmetric refinements: one copy of each particle for each rotation of the point group."""
+"""Point groups and helices: what brings one asymmetric unit of a map onto the others."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
-from covaria.particles.model import Particles
-from covaria.particles.stacks.images import StackImages
+from covaria.request.model import IngestOptions
 
 MAX_FOLD = 100
 GOLDEN = (1 + 5**0.5) / 2
@@ -28,6 +27,57 @@ POLYHEDRAL = {
 I1 and I2 have 2-fold axes on x, y and z, the 5-folds nearest z in the yz plane (I1) or the xz plane (I2); I3 and I4
 have a 5-fold on z. RELION's T has a 3-fold on z, unlike Heymann et al. 2005.
 """
+
+
+@dataclass(frozen=True)
+class Operators:
+    """A point x of one asymmetric unit lies at rotation_g x + shift_g in unit g; the first is the unit itself.
+
+    rotations (n, 3, 3); shifts_angstrom (n, 3)
+    """
+
+    name: str
+    rotations: NDArray[np.float64]
+    shifts_angstrom: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.rotations)
+
+
+def symmetry_of(options: IngestOptions) -> Operators | None:
+    """The symmetry of the consensus map; None where it has none. Raises InvalidInput.
+
+    Helical: unit h lies `twist` h degrees further about +z (right-handed) and `rise` h along it, h = 0, 1, -1, 2, ..
+    as many as there are between neighbouring segments; a point group Cn or Dn about the axis comes on top.
+    """
+    helix = {"rise": options.helical_rise, "twist": options.helical_twist, "units": options.helical_units}
+    missing = [f"--helical-{name}" for name, value in helix.items() if value is None]
+    if missing and len(missing) < len(helix):
+        raise InvalidInput(
+            f"{' and '.join(missing)} must be given too", hint="a helix has a rise, a twist and units for each segment"
+        )
+    group = point_group(options.symmetry or "C1")
+    name = (options.symmetry or "").strip().upper()
+    if missing:
+        return Operators(name, group, np.zeros((len(group), 3))) if len(group) > 1 else None
+    if name[:1] not in ("", "C", "D"):
+        raise InvalidInput(f"a helix has no symmetry {name}", hint="give Cn or Dn about its axis, or none")
+    assert options.helical_rise is not None and options.helical_twist is not None and options.helical_units is not None
+    steps = np.array([(number + 1) // 2 * (1 if number % 2 else -1) for number in range(options.helical_units)])
+    turns = [_about(Z_AXIS, np.deg2rad(options.helical_twist) * step) for step in steps]
+    rotations = np.concatenate([turn @ group for turn in turns])
+    shifts = np.zeros((len(rotations), 3))
+    shifts[:, 2] = np.repeat(options.helical_rise * steps, len(group))
+    helical = f"helix of {options.helical_rise:g} A and {options.helical_twist:g} degrees"
+    if len(rotations) == 1:
+        return None
+    return Operators(f"{helical}, {name}" if name else helical, rotations, shifts)
+
+
+def copies_of(options: IngestOptions) -> int:
+    """How many rows of a run each row of its source becomes."""
+    operators = symmetry_of(options)
+    return 1 if operators is None else len(operators)
 
 
 def point_group(name: str) -> NDArray[np.float64]:
@@ -49,45 +99,6 @@ def point_group(name: str) -> NDArray[np.float64]:
     if match.group(1) == "D":
         rotations = np.concatenate([rotations, rotations @ _about((1.0, 0.0, 0.0), np.pi)])
     return rotations
-
-
-def expand(particles: Particles, name: str) -> Particles:
-    """N x n particles: copy g of particle i is row g * N + i, with pose R_i S_g; the first N rows are the input's own.
-
-    A copy keeps its particle's image, CTF, shift and half-set (so no half-set sees the other's particles). Raises
-    InvalidInput for an unknown group.
-    """
-    group = point_group(name)
-    count, order = len(particles), len(group)
-    if order == 1:
-        return particles
-    if not isinstance(particles.images, StackImages):
-        raise TypeError("only particles whose images are stacks on disk can be expanded")
-    rows = np.tile(np.arange(count), order)
-    note = (
-        f"symmetry {name.strip().upper()}: {count} particles became {count * order} rows; "
-        f"row g x {count} + i is copy g of particle i"
-    )
-    return replace(
-        particles,
-        rotations=np.concatenate([particles.rotations @ rotation for rotation in group]),
-        translations=particles.translations[rows],
-        ctf=particles.ctf.take(rows),
-        optics_group=particles.optics_group[rows],
-        half_set=particles.half_set[rows],
-        micrograph=particles.micrograph[rows],
-        used=particles.used[rows],
-        images=particles.images.take(rows),
-        particle=None if particles.particle is None else _copied(particles.particle, order),
-        together=None if particles.together is None else particles.together[rows],
-        notes=(*particles.notes, note),
-    )
-
-
-def _copied(codes: NDArray[np.int64], order: int) -> NDArray[np.int64]:
-    """Codes of every copy: copy g of a particle is a particle of its own."""
-    count = int(codes.max()) + 1
-    return np.concatenate([codes + number * count for number in range(order)])
 
 
 def _about(axis: tuple[float, float, float], angle: float) -> NDArray[np.float64]:

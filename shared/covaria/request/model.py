@@ -56,6 +56,10 @@ Mask = Annotated[
 """A way to make a mask, or the file that holds one."""
 
 
+SYMMETRY = ("symmetry", "helical_rise", "helical_twist", "helical_units")
+"""The options that say which symmetry the consensus map has."""
+
+
 class IngestOptions(Part):
     """How the particles are read."""
 
@@ -95,6 +99,21 @@ class IngestOptions(Part):
         None
     )
     symmetry: Annotated[str | None, Field(max_length=16), Option("Point group of the consensus map.", READING)] = None
+    helical_rise: Annotated[
+        float | None,
+        Field(ge=-1000, le=1000, exclude_if=lambda value: value is None),
+        Option("Of a helical map along its axis z, in A for each asymmetric unit.", READING),
+    ] = None
+    helical_twist: Annotated[
+        float | None,
+        Field(ge=-360, le=360, exclude_if=lambda value: value is None),
+        Option("Of a helical map, in degrees for each asymmetric unit; right-handed is positive.", READING),
+    ] = None
+    helical_units: Annotated[
+        int | None,
+        Field(ge=1, le=200, exclude_if=lambda value: value is None),
+        Option("Asymmetric units from one segment of a helix to the next.", READING),
+    ] = None
     class_number: Annotated[
         int | None,
         Field(ge=0, le=10**6, exclude_if=lambda value: value is None),

@@ -3,6 +3,7 @@
 | column | what |
 |---|---|
 | `half_set` | 0 or 1; null where the row was not used |
+| `unit`, `image_row` | of a symmetric map: which asymmetric unit of which row, both from 0 |
 | `contrast`, `contrast_sd` | of the mean map's slice, mean 1, and its standard error |
 | `noise_level` | noise variance over that of its optics group |
 | `p_empty` | probability that the image holds no particle |

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from covaria.errors import InvalidInput
 from covaria.particles import load
 from covaria.particles.model import Particles
+from covaria.particles.symmetry import copies_of
 from covaria.pickles import load_pickle
 from covaria.request.model import IngestOptions
 from covaria.results.basins import load_basins
 from covaria.results.particle_table import particle_columns, read_particle_column
-from covaria.selection.source import SourceColumns, copies_of
+from covaria.selection.source import SourceColumns
 from covaria.tree import AnalysisTree, DensityTree, Tree
 from covaria.tree.artifacts import read_kmeans
 from covaria.tree.components import ComponentSizes, read_component_sizes

@@ -13,8 +13,8 @@ from covaria.opening import ANYWHERE, Roots
 from covaria.particles.cryosparc.subset import CsRows, group_file
 from covaria.particles.read import kind_of
 from covaria.particles.star.subset import StarRows
+from covaria.particles.symmetry import copies_of
 from covaria.request.model import IngestOptions, Request
-from covaria.selection.source import copies_of
 from covaria.tree import ParticleFiles, SubsetTree, Tree, record
 from covaria.tree.atomic import write_pickle, write_text
 from covaria.tree.sums import sum_of_open

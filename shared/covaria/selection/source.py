@@ -17,7 +17,6 @@ from covaria.particles.star import cistem
 from covaria.particles.star.grammar import read_star
 from covaria.particles.star.relion import MICROGRAPH, find_tables
 from covaria.particles.star.table import StarTable
-from covaria.particles.symmetry import point_group
 from covaria.request.model import IngestOptions
 
 Values = NDArray[Any]
@@ -77,11 +76,6 @@ class SourceColumns:
             if values is not None and values.ndim == 1:
                 found[field.replace("/", "_")] = field
         return found
-
-
-def copies_of(ingest: IngestOptions) -> int:
-    """How many rows of the run each row of the source became."""
-    return len(point_group(ingest.symmetry)) if ingest.symmetry else 1
 
 
 def _numbers_or_texts(values: Values) -> Values:

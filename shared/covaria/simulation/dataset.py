@@ -3,6 +3,7 @@
 image(k) = contrast x CTF(k) x F(R^T k) x exp(2 pi i k t / D) + noise(k); t is the translation that centres it.
 Grey levels are those of RELION's normalised stacks: noise of variance 1; the truth's volumes are on the same scale.
 Nothing here is shared with the estimators that are judged by these sets, neither projector nor CTF nor noise model.
+Of a symmetric particle states and latents are those of its units: line g N + i is unit g of image i.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from covaria.errors import InvalidInput, RefusedOutput
-from covaria.simulation import files, noise, optics
+from covaria.simulation import files, noise
+from covaria.simulation.assembly import of_units
 from covaria.simulation.atoms import Atoms
 from covaria.simulation.backgrounds import background
 from covaria.simulation.ensemble import Ensemble
 from covaria.simulation.experiment import BOX_LENGTH_ANGSTROM, Experiment, SimulationOptions, draw
 from covaria.simulation.image_truth import ImageTruth, write_image_truth
-from covaria.simulation.projection import AtomSlices, Slices, VolumeSlices, centre_signs, frequencies
+from covaria.simulation.signal import particle_of, signal
 from covaria.simulation.spoiling import Spoiled, spoil
 from covaria.tree import atomic
 from covaria.tree.atomic import remove
@@ -55,6 +57,9 @@ def simulate(
 
 def _write_set(out: Path, ensemble: Ensemble, options: SimulationOptions, progress: Callable[[int, int], None]) -> None:
     pose_seed, noise_seed, nuisance_seed = np.random.SeedSequence(options.seed).spawn(3)
+    assembly = options.assembly
+    if assembly is not None:
+        ensemble = of_units(ensemble, assembly)
     clean = draw(ensemble, options, np.random.default_rng(pose_seed))
     scale = _scale(ensemble, clean, options)
     spoiled = spoil(clean, options.nuisances, options.box, nuisance_seed)
@@ -62,11 +67,11 @@ def _write_set(out: Path, ensemble: Ensemble, options: SimulationOptions, progre
     stack = files.StackWriter(out / files.STACK, options.n_images, options.box, options.pixel_size_angstrom)
     done = 0
     for state, seed in enumerate(noise_seed.spawn(len(ensemble))):
-        source, rng = _slices(ensemble, state, options), np.random.default_rng(seed)
+        source, rng = particle_of(ensemble, state, assembly, options), np.random.default_rng(seed)
         files.write_volume(volume_path(out, state), source.volume() * scale, options.pixel_size_angstrom)
         for rows in _batches(np.flatnonzero(clean.state == state)):
-            signal = _signal(source, rows, spoiled.shown, options) * scale
-            stack.write(rows, _pixels(signal, spectrum, spoiled.truth.take(rows), options, rng))
+            shown = signal(source, rows, spoiled.shown, options) * scale
+            stack.write(rows, _pixels(shown, spectrum, spoiled.truth.take(rows), options, rng))
             done += len(rows)
             progress(done, options.n_images)
     stack.close()
@@ -110,36 +115,13 @@ def _claim(out: Path, *, overwrite: bool) -> None:
     out.mkdir(parents=True, exist_ok=True)
 
 
-def _slices(ensemble: Ensemble, state: int, options: SimulationOptions) -> Slices:
-    structure = ensemble.structures[state]
-    if isinstance(structure, Atoms):
-        return AtomSlices(structure, options.box, options.pixel_size_angstrom, options.atom_sigma_angstrom)
-    return VolumeSlices(files.read_volume(structure, options.box))
-
-
 def _batches(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     for start in range(0, len(rows), BATCH):
         yield rows[start : start + BATCH]
 
 
-def _signal(
-    source: Slices, rows: NDArray[np.int64], experiment: Experiment, options: SimulationOptions
-) -> NDArray[np.complex64]:
-    """CTF, contrast and shift applied, origin at pixel D//2, before scaling: (n, D, D//2 + 1)."""
-    box = options.box
-    kx, ky, _ = frequencies(box)
-    x, y = experiment.translations[rows].T
-    phase_x = np.exp(2j * np.pi / box * np.multiply.outer(x, kx)).astype(np.complex64)
-    phase_y = np.exp(2j * np.pi / box * np.multiply.outer(y, ky)).astype(np.complex64)
-    spectra = source.project(experiment.rotations[rows], experiment.magnification[rows])
-    spectra *= optics.transfer_function(experiment.ctf.take(rows), box, options.pixel_size_angstrom)
-    spectra *= phase_y[:, :, None] * phase_x[:, None, :]
-    spectra *= experiment.contrast[rows, None, None].astype(np.float32) * centre_signs(box, 2)
-    return spectra
-
-
 def _pixels(
-    signal: NDArray[np.complex64],
+    shown: NDArray[np.complex64],
     spectrum: NDArray[np.float64],
     truth: ImageTruth,
     options: SimulationOptions,
@@ -148,7 +130,7 @@ def _pixels(
     """Images (n, D, D) of these signals: noise and background added, grey scale and sign applied."""
     box = options.box
     level, scale = (values[:, None, None].astype(np.float32) for values in (truth.noise_level, truth.scale))
-    spectra = signal + noise.draw_noise(len(truth), spectrum, box, rng) * level
+    spectra = shown + noise.draw_noise(len(truth), spectrum, box, rng) * level
     pixels = np.fft.irfft2(spectra, s=(box, box)) + background(truth, box, options.nuisances.gradient_height)
     pixels *= -scale if options.dark else scale
     return pixels.astype(np.float32)
@@ -160,8 +142,8 @@ def _scale(ensemble: Ensemble, experiment: Experiment, options: SimulationOption
     inside = noise.disk(options.box)
     variances: list[NDArray[np.float64]] = []
     for state in np.unique(experiment.state[sample]):
-        source = _slices(ensemble, state, options)
-        spectra = _signal(source, sample[experiment.state[sample] == state], experiment, options)
+        source = particle_of(ensemble, state, options.assembly, options)
+        spectra = signal(source, sample[experiment.state[sample] == state], experiment, options)
         variances.append(np.fft.irfft2(spectra, s=(options.box,) * 2)[:, inside].var(axis=1))
     return np.float32(np.sqrt(options.snr / np.concatenate(variances).mean()))
 
@@ -172,13 +154,18 @@ def _write_tables(
     shown, stated, box, pixel = spoiled.shown, spoiled.stated, options.box, options.pixel_size_angstrom
     files.write_pickles(out, stated.rotations, stated.translations, stated.ctf, box, pixel)
     files.write_star(
-        out, stated.angles_deg, stated.translations, stated.ctf, stated.micrograph, stated.half_set, box, pixel
-    )
+        out, stated.angles_deg, stated.translations, stated.ctf, stated.micrograph, stated.half_set, box, pixel,
+        stated.tube,
+    )  # fmt: skip
     truth, parameters = out / "gt", asdict(options) | {"n_states": len(ensemble)}
-    np.savetxt(truth / "labels.txt", shown.state, fmt="%d")
-    np.savetxt(truth / "latent.txt", ensemble.latents[shown.state], fmt="%.6f")
+    state = shown.state if shown.units is None or options.helix else shown.units.T.ravel()
+    np.savetxt(truth / "labels.txt", state, fmt="%d")
+    np.savetxt(truth / "latent.txt", ensemble.latents[state], fmt="%.6f")
     np.savetxt(truth / "contrast.txt", shown.contrast, fmt="%.6f")
     np.savetxt(truth / "noise_variance.txt", spectrum, fmt="%.8g")
+    for name in ("symmetry", "helix"):
+        if parameters[name] is None:
+            del parameters[name]
     if options.nuisances.any:
         write_image_truth(truth, spoiled.truth)
     else:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from covaria.errors import InvalidInput
 from covaria.particles.model import ContrastTransfer
 from covaria.simulation import optics
+from covaria.simulation.assembly import Assembly, of_helix, of_point_group
 from covaria.simulation.ensemble import Ensemble
 from covaria.simulation.nuisances import Nuisances
 
 BOX_LENGTH_ANGSTROM = 256.0
 """The built-in phantom's field of view: sets the pixel size where none is given."""
+HELIX_BOXES = 2
+"""A helix is projected in a box so many times as large."""
+END_ANGSTROM = 40.0
+"""How far a unit reaches from its place along the axis."""
+SIDE_VIEW_SD_DEG, SEGMENTS_PER_TUBE = 8.0, 10
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,22 @@ class SimulationOptions:
     """Particles darker than the background, as the camera sees them."""
     seed: int = 0
     nuisances: Nuisances = field(default_factory=Nuisances)
+    symmetry: str | None = None
+    """Point group of units that move each on their own."""
+    helix: tuple[float, float] | None = None
+    """Rise in angstrom and twist in degrees, instead of a point group."""
+
+    @property
+    def assembly(self) -> Assembly | None:
+        """The units of a symmetric particle. Raises InvalidInput."""
+        if self.symmetry is not None and self.helix is not None:
+            raise InvalidInput("a point group and a helix", hint="give one of them")
+        if self.symmetry is not None:
+            return of_point_group(self.symmetry)
+        if self.helix is None:
+            return None
+        rise, twist = self.helix
+        return of_helix(rise, twist, HELIX_BOXES * self.box * self.pixel_size_angstrom - 2 * END_ANGSTROM)
 
 
 @dataclass(frozen=True)
@@ -51,6 +74,10 @@ class Experiment:
     contrast: NDArray[np.float64]
     half_set: NDArray[np.int64]
     magnification: NDArray[np.float64]
+    units: NDArray[np.int64] | None = None
+    """(N, G) state of each unit of a symmetric particle; `state` is the first's."""
+    tube: NDArray[np.int64] | None = None
+    """(N,) which filament of its micrograph a segment is of, from 1."""
 
     def __len__(self) -> int:
         return len(self.state)
@@ -66,6 +93,25 @@ def draw(ensemble: Ensemble, options: SimulationOptions, rng: np.random.Generato
     half_set = rng.permutation(n) % 2
     ctf, micrograph = optics.draw_session(n, options.defocus_range_angstrom, options.voltage_kv, rng)
     rotations = optics.rotation_matrices(angles)
-    return Experiment(
+    plain = Experiment(
         state, angles, rotations, translations, ctf, micrograph, contrast, half_set, magnification=np.ones(n)
     )
+    assembly = options.assembly
+    return plain if assembly is None else _of_units(plain, assembly, ensemble, rng)
+
+
+def _of_units(plain: Experiment, assembly: Assembly, ensemble: Ensemble, rng: np.random.Generator) -> Experiment:
+    """A state for every unit; a helix is seen from the side, its half-sets are of whole filaments."""
+    n = len(plain)
+    units = rng.choice(len(ensemble), size=(n, len(assembly)), p=ensemble.probabilities)
+    units[:, 0] = plain.state
+    if not assembly.helical:
+        return replace(plain, units=units)
+    angles = plain.angles_deg.copy()
+    angles[:, 1] = np.round(90 + SIDE_VIEW_SD_DEG * rng.standard_normal(n), 6)
+    filament = np.arange(n) // SEGMENTS_PER_TUBE
+    half_set = (rng.permutation(filament[-1] + 1) % 2)[filament]
+    return replace(
+        plain, units=units, angles_deg=angles, rotations=optics.rotation_matrices(angles), half_set=half_set,
+        tube=filament % (optics.PARTICLES_PER_MICROGRAPH // SEGMENTS_PER_TUBE) + 1,
+    )  # fmt: skip

@@ -105,6 +105,7 @@ def write_star(
     half_set: NDArray[np.int64],
     box: int,
     pixel_size_angstrom: float,
+    tube: NDArray[np.int64] | None = None,
 ) -> None:
     """RELION 3.1 with one optics group; image names relative to the STAR's folder; origins in angstrom."""
     optics = _loop(
@@ -122,8 +123,11 @@ def write_star(
          f"{np.rad2deg(ctf.defocus_angle_rad[i]):.6f}", f"{np.rad2deg(ctf.phase_shift_rad[i]):.6f}"]
         for i in range(len(angles_deg))
     ]  # fmt: skip
+    names: tuple[str, ...] = COLUMNS
+    if tube is not None:
+        names, rows = (*names, "HelicalTubeID"), [[*row, str(tube[i])] for i, row in enumerate(rows)]
     atomic.write_text(
-        out / STAR, "\n# version 30001\n" + optics + "\n\n# version 30001\n" + _loop("particles", COLUMNS, rows)
+        out / STAR, "\n# version 30001\n" + optics + "\n\n# version 30001\n" + _loop("particles", names, rows)
     )
 
 

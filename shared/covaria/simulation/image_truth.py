@@ -116,7 +116,7 @@ def _as_stated(dataset: Path) -> ImageTruth:
             raise MissingFile("not there", file=path, hint="give a folder that `covaria simulate` made")
     pixel_size = float(json.loads(parameters.read_text())["pixel_size_angstrom"])
     rows = [line.split() for line in star.read_text().splitlines() if "@" in line]
-    table = dict(zip(files.COLUMNS, zip(*rows, strict=True), strict=True))
+    table = dict(zip(files.COLUMNS, zip(*rows, strict=True), strict=False))  # a helix has a column more
 
     def numbers(*names: str) -> NDArray[np.float64]:
         return np.array([table[name] for name in names], float).T

@@ -82,14 +82,15 @@ def compared(tree: Tree, zdim: int, new: Newcomers, seed: int, context: Context)
     centers = latents.in_deviations(centers_of(tree, zdim))
     context.progress("populations", 0, 1, "estimates")
     halves = read_half_sets(tree, len(latents.used))[latents.rows].astype(np.int64)
-    micrographs = particle_files.load(tree.particles, context.roots).micrograph[latents.rows]
-    known = free_estimates(tree, latents)
-    run = populations(*known, centers, units_of(micrographs, halves), halves, seed)
+    particles = particle_files.load(tree.particles, context.roots)
+    together = None if particles.together is None else particles.together[latents.rows]
+    units = units_of(particles.micrograph[latents.rows], halves, together)
+    run = populations(*free_estimates(tree, latents), centers, units, halves, seed)
     rows = new.unregularised.rows
     if not len(rows):
         raise InvalidInput("no particle of the new file could be placed", hint="see covaria inspect")
     found = free_in_deviations(new.unregularised, rows, latents)
-    units = units_of(new.micrograph[rows], new.half[rows])
+    units = units_of(new.micrograph[rows], new.half[rows], None if new.together is None else new.together[rows])
     here = populations(*found, centers, units, new.half[rows], seed)
     context.progress("populations", 1, 1, "estimates")
     run_points = latents.in_deviations(latents.coordinates[latents.rows])

@@ -20,9 +20,9 @@ from covaria.estimation.states.extend import densities_at, extend_components, ex
 from covaria.estimation.states.model import HalfSetModels
 from covaria.imaging.images import Images, read_images
 from covaria.particles.assemble import assemble
+from covaria.particles.expansion import expanded
 from covaria.particles.model import Particles
 from covaria.particles.read import read_metadata
-from covaria.particles.symmetry import expand
 from covaria.request.model import IngestOptions, ReconstructionOptions, Request
 from covaria.results.model import read_half_models
 from covaria.results.particle_table import has_refined_poses
@@ -49,10 +49,7 @@ def original_particles(tree: Tree, named: Path | None = None, datadir: Path | No
     changes: dict[str, object] = {"downsample": None} | ({} if datadir is None else {"datadir": datadir})
     ingest = IngestOptions.model_validate(ingest.model_dump() | changes)
     described = read_metadata(ingest)
-    particles = assemble(described, ingest)
-    if ingest.symmetry:
-        particles = expand(particles, ingest.symmetry)
-    return particles
+    return expanded(assemble(described, ingest), ingest)
 
 
 def refuse_others(original: Particles, small: Particles) -> None:

@@ -25,7 +25,7 @@ from covaria.maps import fsc, read_volume
 from covaria.particles import Particles, read_particles
 from covaria.particles.halves import with_half_sets
 from covaria.particles.shrink import shrink
-from covaria.request.model import IngestOptions, ReconstructionOptions
+from covaria.request.model import SYMMETRY, IngestOptions, ReconstructionOptions
 from covaria.results.latents import stored_zdim
 from covaria.results.model import read_half_models
 from covaria.results.parameters import Parameters, read_parameters
@@ -48,6 +48,7 @@ class Newcomers:
 
     regularised, unregularised  latent coordinates of zdim, in the run's units, with prior and without
     micrograph (N,) number, -1: unknown;  half (N,) 0 or 1, -1
+    together (N,) rows of one number are one measurement; None: each is its own
     agreement   correlation of the new mean with the run's, as a part of what noise leaves possible; NaN: too few images
     """
 
@@ -56,6 +57,7 @@ class Newcomers:
     micrograph: NDArray[np.int64]
     half: NDArray[np.int64]
     agreement: float
+    together: NDArray[np.int64] | None = None
 
 
 def embed_newcomers(tree: Tree, zdim: int, options: IngestOptions, seed: int, context: Context) -> Newcomers:
@@ -102,7 +104,7 @@ def _embedded(
     with_prior, without = (one.take(leads).in_input_order(images.rows[leads], total) for one in both)
     half = np.full(total, -1, np.int64)
     half[images.rows] = images.half
-    return Newcomers(with_prior, without, particles.micrograph.astype(np.int64), half, agreement)
+    return Newcomers(with_prior, without, particles.micrograph.astype(np.int64), half, agreement, particles.together)
 
 
 def _at_the_runs_box(options: IngestOptions, parameters: Parameters, folder: Path, context: Context) -> Particles:
@@ -113,7 +115,8 @@ def _at_the_runs_box(options: IngestOptions, parameters: Parameters, folder: Pat
         small = shrink(options, box, folder, progress=lambda done, total: context.progress("downsample", done, total))
         if small.star is None:
             raise InvalidInput(f"lacks {', '.join(small.missing)}", file=options.particles, hint="see covaria inspect")
-        particles = read_particles(IngestOptions(particles=small.star, symmetry=options.symmetry))
+        symmetry = {name: getattr(options, name) for name in SYMMETRY}
+        particles = read_particles(IngestOptions(particles=small.star, **symmetry))
     same = particles.box == box and abs(particles.pixel_size_angstrom / pixel - 1) < SAME_PIXEL
     if not same:
         raise InvalidInput(

@@ -22,10 +22,10 @@ import numpy as np
 from covaria.errors import CovariaError, InvalidInput, RefusedOutput
 from covaria.explorer.run_files import RunFiles
 from covaria.operations.jobs_on_disk import cancel
+from covaria.particles.symmetry import copies_of
 from covaria.plain import printable
 from covaria.selection.handoff import source_of, source_rows
 from covaria.selection.model import Selection
-from covaria.selection.source import copies_of
 from covaria.tree import atomic
 from covaria.view.command import arguments, process, refuse_outside, stored
 from covaria.view.folder import HERE, Folder

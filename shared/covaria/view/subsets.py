@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
 from covaria.explorer.run_files import RunFiles
+from covaria.particles.symmetry import copies_of
 from covaria.request.model import IngestOptions
 from covaria.selection.apply import selected
 from covaria.selection.handoff import Source, source_of, source_rows
 from covaria.selection.model import Selection, selection_json
-from covaria.selection.source import copies_of
 from covaria.tree import ParticleFiles
 
 

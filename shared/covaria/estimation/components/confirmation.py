@@ -2,8 +2,9 @@
 
 Components are fitted to each half-set alone, up to a coarse radius. A model of half a is then shown the images of half
 b: component k counts if adding it to its predecessors raises the held-out likelihood by more than SIGNIFICANCE standard
-errors. The smaller of the two halves' counts is taken. Half-sets that share latents cannot decide this: on homogeneous
-data their FSC is optimistic.
+errors, of independent measurements (`Images.units`: all tilts of a particle, all copies of an image are one). The
+smaller of the two halves' counts is taken. Half-sets that share latents cannot decide this: on homogeneous data their
+FSC is optimistic.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from covaria.estimation.components.expectation_maximisation import Problem, fit_components
+from covaria.estimation.latents.copies import at_first, of_images
 from covaria.estimation.latents.posterior import statistics
 from covaria.estimation.latents.tilts import posterior_of
 from covaria.estimation.linear_model import LinearModel, slices_of
@@ -51,10 +53,10 @@ class GainRows(Rows):
 
     def of(self, batch: Batch) -> dict[str, torch.Tensor]:
         slices, count = slices_of(batch, self._padded, self._model.pose_spread), self._model.count
-        stats = statistics(slices, self._model.errors)
+        stats = statistics(of_images(slices, batch, self._model.errors), self._model.errors)
         sd, of = self._model.contrast_sd, batch.particle
-        levels = [posterior_of(stats.leading(q), sd, of).log_likelihood for q in range(count + 1)]
-        return {"gain": batch.weight[:, None] * torch.stack(levels, 1).diff(dim=1)}
+        levels = [posterior_of(stats.leading(q * batch.copies), sd, of).log_likelihood for q in range(count + 1)]
+        return {"gain": batch.weight[:, None] * at_first(torch.stack(levels, 1).diff(dim=1), batch.copies)}
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def significant_components(problem: Problem, count: int, radius: int, seed: int)
     for half in (0, 1):
         mine = np.flatnonzero(problem.split == half)
         split = np.full(len(problem.split), -1, np.int64)
-        split[mine] = _drawn(len(mine), problem.images.particle, mine, rng)
+        split[mine] = problem.images.in_parts(2, mine, rng)
         name = f"components.half-{half}"
         fit = partial(_half_fit, replace(problem, split=split), problem.split == 1 - half, count, radius, seed, name)
         fits.append(once(problem.passes.context, name, HalfFit, fit))
@@ -90,18 +92,10 @@ def significant_components(problem: Problem, count: int, radius: int, seed: int)
     return Significance(found, table, model, replace(model, components=(first, second)[best]), (first, second))
 
 
-def _drawn(count: int, particle: np.ndarray | None, mine: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(count,) 0 or 1 by lot in equal parts, the same for all tilts of a particle."""
-    if particle is None:
-        return rng.permutation(np.arange(count) % 2)
-    codes, member = np.unique(particle[mine], return_inverse=True)
-    drawn: np.ndarray = rng.permutation(np.arange(len(codes)) % 2)[member]
-    return drawn
-
-
 def _half_fit(alone: Problem, other: np.ndarray, count: int, radius: int, seed: int, name: str) -> HalfFit:
     model = fit_components(alone, count, seed=seed, limit=radius, last_steps=1, name=f"{name}.fit").model
     rows = alone.passes.named("confirmation").rows(alone.images, GainRows(alone, model), subset=other)
-    rise = rows["gain"].astype(np.float64)
-    rise = alone.images.by_particle(rise)[np.intersect1d(alone.images.leads, np.flatnonzero(other))]
+    units = np.unique(alone.images.units[other], return_inverse=True)[1]
+    rise = np.zeros((int(units.max()) + 1, rows["gain"].shape[1]))
+    np.add.at(rise, units, rows["gain"][other].astype(np.float64))
     return HalfFit(model.components, rise.mean(0) / np.maximum(rise.std(0) / np.sqrt(len(rise)), 1e-30))

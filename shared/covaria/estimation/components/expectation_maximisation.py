@@ -146,11 +146,14 @@ def radii(limit: int, first: int = COARSEST) -> list[int]:
 
 
 def sampled(problem: Problem, most: int, seed: int) -> Problem:
-    """The same problem with at most `most` images of each of its two sets, drawn by lot."""
+    """The same problem with about `most` images of each of its two sets at most, drawn by lot, whole `Images.units`."""
     rng, split = np.random.default_rng(seed), problem.split.copy()
     for half in (0, 1):
-        left_out = rng.permutation(np.flatnonzero(split == half))[most:]
-        split[left_out] = -1
+        rows = np.flatnonzero(split == half)
+        codes, member, sizes = np.unique(problem.images.units[rows], return_inverse=True, return_counts=True)
+        order = rng.permutation(len(codes))
+        left_out = order[np.cumsum(sizes[order]) > most * problem.images.copies]
+        split[rows[np.isin(member, left_out)]] = -1
     return replace(problem, split=split)
 
 

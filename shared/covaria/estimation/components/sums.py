@@ -10,7 +10,8 @@ M-step: the gradient of the expected log likelihood in v, through the exact adjo
 preconditioned by its own Hessian with E_i = S_i + m_i m_i^T replaced by its mean E: rho(k) E, where rho is the number
 of CTF^2 / noise samples in each Fourier cell. Poses do not depend on the latents, so this is the M-step up to sampling
 fluctuations, in 2 K + 1 channels instead of K + K (K + 1) / 2 complex and real ones; its fixed point is that of EM
-exactly, because the gradient is exact. Each half-set steps on its own; what they agree on decides how much of the
+exactly, because the gradient is exact. Units of a symmetric map have latents of their own (`latents.copies`): every
+copy of an image then adds to g, rho and E. Each half-set steps on its own; what they agree on decides how much of the
 average is kept (`shrinkage`).
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import torch
 
+from covaria.estimation.latents import copies
 from covaria.estimation.latents.posterior import statistics
 from covaria.estimation.latents.tilts import posterior_of
 from covaria.estimation.linear_model import LinearModel, slices_of
@@ -48,8 +50,8 @@ class ComponentSums(Sums):
         self.pose_errors = torch.zeros((2, model.errors), dtype=torch.float64, device=device)
 
     def add(self, batch: Batch) -> None:
-        first = 1 + self._errors
-        slices = slices_of(batch, self._padded, self._pose_spread)
+        first, of = 1 + self._errors, batch.copies
+        slices = copies.of_images(slices_of(batch, self._padded, self._pose_spread), batch, self._errors)
         stats = statistics(slices, self._errors)
         found = posterior_of(stats, self._sd, batch.particle)
         weights, mean, covariance = found.weights.float(), found.mean.float(), found.covariance.float()
@@ -57,13 +59,15 @@ class ComponentSums(Sums):
         coefficients[:, 0] += 1
         known = mean[:, None, first:]
         taken = coefficients[..., None] * known + (weights[:, :, None] * covariance)[:, :, first:]
-        values = torch.bmm(slices, torch.cat([-taken, known], 1)).view(*batch.pixels.shape, -1)
-        ctf = batch.ctf * weights[:, -1:]  # the contrast, where there are components
+        values = torch.bmm(slices, torch.cat([-taken, known], 1)).view(len(slices), len(batch.plane), 2, -1)
+        values = copies.of_rows(values, batch)
+        ctf = batch.ctf * copies.repeated(weights[:, -1:], of)  # the contrast, where there are components
         weighted = ctf * batch.weight[:, None]
         backproject(self.grid, values, weighted, (ctf * weighted)[..., None], batch.rotations, batch.plane)
-        moment = covariance[:, first:, first:] + mean[:, first:, None] * mean[:, None, first:]
-        self.second_moment += torch.einsum("b,bkl->kl", batch.weight, moment).double()
-        counted = batch.weight.double()
+        weight = batch.weight[: len(slices)]
+        moment = copies.second_moment(mean[:, first:], covariance[:, first:, first:], of)
+        self.second_moment += torch.einsum("b,bkl->kl", weight, moment).double()
+        counted = weight.double()
         self.scalars[0] += counted @ found.log_likelihood
         contrast = found.weights[:, -1]  # searched for once
         null = posterior_of(stats.leading(0), self._sd, batch.particle, contrast)

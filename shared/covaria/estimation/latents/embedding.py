@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from covaria.estimation.latents.copies import alone, of_images, repeated
 from covaria.estimation.latents.model import Latents
 from covaria.estimation.latents.posterior import ImageStatistics, best_contrast, statistics
-from covaria.estimation.latents.tilts import posterior_of
+from covaria.estimation.latents.tilts import of_particles, posterior_of
 from covaria.estimation.linear_model import LinearModel, residual_of, slices_of
 from covaria.estimation.pose_errors.spread import PoseSpread
 from covaria.imaging.bands import band_freedom, band_sums
@@ -72,20 +73,44 @@ class EmbeddingRows(Rows):
         self._deviations = torch.cat([ones, root]).to(images.device)
 
     def of(self, batch: Batch) -> dict[str, torch.Tensor]:
-        errors, spread = self._model.errors, self._model.pose_spread
-        slices = slices_of(batch, self._padded, spread)
+        errors, spread, of = self._model.errors, self._model.pose_spread, batch.copies
+        slices = of_images(slices_of(batch, self._padded, spread), batch, errors)
         found = statistics(slices, errors)
-        contrast = torch.as_tensor(self._contrasts[batch.index], dtype=torch.float64, device=slices.device)
-        z = posterior_of(found.scaled(self._deviations), self._model.contrast_sd, batch.particle)
-        coefficients = z.weights * self._deviations * z.mean
+        contrast = torch.as_tensor(self._contrasts[batch.index[: len(slices)]], dtype=torch.float64)
+        contrast = contrast.to(slices.device)
+        deviations = self._deviations[1 + errors :]
+        every = torch.cat([self._deviations[: 1 + errors], deviations.repeat_interleave(of)])
+        z = posterior_of(found.scaled(every), self._model.contrast_sd, batch.particle)
+        coefficients = z.weights * every * z.mean
         coefficients[:, 0] += 1
-        residual = residual_of(slices, coefficients.float())
-        power = band_sums(residual.view_as(batch.pixels).square().sum(2), batch.plane).double() / self._freedom
+        residual = residual_of(slices, coefficients.float()).view(len(slices), -1, 2)
+        power = band_sums(residual.square().sum(2), batch.plane).double() / self._freedom
         own = found.without_errors(contrast)
-        rows = {"gram": own.gram, "overlap": own.overlap, "energy": own.energy, "residual": power}
+        if of > 1:
+            own = self._of_units(own, deviations, contrast, batch)
+        rows = {"gram": own.gram, "overlap": own.overlap, "energy": own.energy, "residual": repeated(power, of)}
         scale = (spread or PoseSpread()).columns[:errors].to(z.mean)
         variance = z.covariance.diagonal(dim1=1, dim2=2)[:, 1 : 1 + errors]
-        return rows | {"pose_mean": z.mean[:, 1 : 1 + errors] * scale, "pose_sd": variance.sqrt() * scale}
+        mean, sd = z.mean[:, 1 : 1 + errors] * scale, variance.sqrt() * scale
+        return rows | {"pose_mean": repeated(mean, of), "pose_sd": repeated(sd, of)}
+
+    def _of_units(
+        self, stats: ImageStatistics, deviations: torch.Tensor, contrast: torch.Tensor, batch: Batch
+    ) -> ImageStatistics:
+        """Those of each copy (b) of what images say of all units; of a tilt series at each particle's first image."""
+        if batch.particle is None:
+            return alone(stats, deviations, contrast, batch.copies)
+        codes = batch.particle
+        first = torch.ones_like(codes, dtype=torch.bool)
+        first[1:] = codes[1:] != codes[:-1]
+        whole = alone(of_particles(stats, codes), deviations, contrast[first], batch.copies)
+        place = (torch.arange(batch.copies, device=codes.device)[:, None] * len(codes) + torch.where(first)[0]).ravel()
+        rows = batch.copies * len(codes)
+        gram, overlap, energy = (
+            values.new_zeros((rows, *values.shape[1:])).index_copy(0, place, values)
+            for values in (whole.gram, whole.overlap, whole.energy)
+        )
+        return ImageStatistics(gram, overlap, energy)
 
 
 def embedding_rows(
@@ -107,10 +132,13 @@ def embedding_rows(
     return ImageRows(ImageStatistics(gram, overlap, energy), table["pose_mean"], table["pose_sd"], table["residual"])
 
 
-def embedding_statistics(images: Images, noise: Noise, model: LinearModel, passes: Pass) -> ImageStatistics:
-    """The statistics alone, where poses are exact."""
-    nothing = np.ones(model.count), np.ones(len(images))
-    return embedding_rows(images, noise, replace(model, pose_spread=None), *nothing, passes).statistics
+def embedding_statistics(
+    images: Images, noise: Noise, model: LinearModel, passes: Pass, eigenvalues: np.ndarray | None = None
+) -> ImageStatistics:
+    """The statistics alone, where poses are exact; eigenvalues (K,), 1 where not given, are of other units' motion."""
+    variance = np.ones(model.count) if eigenvalues is None else eigenvalues
+    plain = replace(model, pose_spread=None)
+    return embedding_rows(images, noise, plain, variance, np.ones(len(images)), passes).statistics
 
 
 def embed(

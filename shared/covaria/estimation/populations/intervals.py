@@ -76,11 +76,16 @@ def populations(
     return Populations(share, np.clip(low, 0, share), np.clip(high, share, 1), resolved)
 
 
-def units_of(micrograph: NDArray[np.int64], halves: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What is drawn at once, (N,) numbers: a micrograph (-1: unknown), or each image where a half-set has few."""
+def units_of(
+    micrograph: NDArray[np.int64], halves: NDArray[np.int64], together: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """What is drawn at once, (N,) numbers: a micrograph (-1: unknown), or each image where a half-set has few.
+
+    together (N,): rows of one number are one measurement, as copies of an image are; None: each is its own.
+    """
     few = min(len(np.unique(micrograph[halves == half])) for half in np.unique(halves)) < FEWEST_MICROGRAPHS
     if few or (micrograph < 0).any():
-        return np.arange(len(micrograph))
+        return np.arange(len(micrograph)) if together is None else np.unique(together, return_inverse=True)[1]
     return micrograph
 
 

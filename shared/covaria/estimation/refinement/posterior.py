@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from covaria.estimation.latents.copies import at_first, of_images, repeated
 from covaria.estimation.latents.posterior import statistics
 from covaria.estimation.latents.tilts import posterior_of
 from covaria.estimation.linear_model import LinearModel, slices_of
@@ -22,7 +23,8 @@ class ErrorRows(Rows):
     """Rows of a model in units of the cache whose `pose_spread` is that of the errors in the file.
 
     left (b, 5) and sd (b, 5): posterior of what the moved pose still lacks, shift x, y in pixels and rotation about x,
-    y, z in radians; log_likelihood (b,), errors, contrast and components integrated out. moved (N, 5).
+    y, z in radians; log_likelihood (b,), errors, contrast and components integrated out; of symmetry copies the first
+    has their image's, the others 0. moved (N, 5).
     """
 
     def __init__(self, model: LinearModel, noise: Noise, moved: np.ndarray, device: torch.device) -> None:
@@ -32,16 +34,17 @@ class ErrorRows(Rows):
         self._padded, self._model, self._spread, self._moved = model.padded(device), model, model.pose_spread, moved
 
     def of(self, batch: Batch) -> dict[str, torch.Tensor]:
-        errors = self._model.errors
-        slices = slices_of(batch, self._padded, self._spread)
+        errors, of = self._model.errors, batch.copies
+        slices = of_images(slices_of(batch, self._padded, self._spread), batch, errors)
         found = posterior_of(statistics(slices, errors), self._model.contrast_sd, batch.particle)
         scale = self._spread.columns.to(found.mean)
-        middle = -torch.as_tensor(self._moved[batch.index]).to(found.mean) / scale
+        middle = -torch.as_tensor(self._moved[batch.index[: len(slices)]]).to(found.mean) / scale
         held = slice(1, 1 + errors)
         covariance = found.covariance[:, held, held]
         left, likelihood = about(middle, found.mean[:, held], covariance, found.log_likelihood)
         sd = covariance.diagonal(dim1=1, dim2=2).sqrt()
-        return {"left": left * scale, "sd": sd * scale, "log_likelihood": likelihood}
+        rows = {"left": repeated(left * scale, of), "sd": repeated(sd * scale, of)}
+        return rows | {"log_likelihood": at_first(likelihood, of)}
 
 
 def about(

@@ -152,8 +152,9 @@ class PoseRefinement:
         return LinearModel(volume.astype(np.float32), components, self.images.scale, spread, self._spread)
 
     def _gain(self, before: np.ndarray, after: np.ndarray) -> float:
-        rise = after - before
-        halves = [rise[self.images.half == half] for half in (0, 1)]
+        rise, half_of = np.bincount(self.same, after - before), np.zeros(int(self.same.max()) + 1, np.int64) - 1
+        half_of[self.same] = self.images.half
+        halves = [rise[half_of == half] for half in (0, 1)]
         return min(float(one.mean() / max(one.std() / np.sqrt(len(one)), 1e-30)) for one in halves)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from covaria.estimation.latents.copies import of_images, repeated
 from covaria.estimation.latents.posterior import statistics
 from covaria.estimation.latents.tilts import posterior_of
 from covaria.estimation.linear_model import LinearModel, residual_of, slices_of
@@ -26,12 +27,13 @@ class ResidualRows(Rows):
 
     def of(self, batch: Batch) -> dict[str, torch.Tensor]:
         model = self._model
-        slices = slices_of(batch, self._padded, model.pose_spread)
+        slices = of_images(slices_of(batch, self._padded, model.pose_spread), batch, model.errors)
         found = posterior_of(statistics(slices, model.errors), model.contrast_sd, batch.particle)
         coefficients = (found.weights * found.mean).float()
         coefficients[:, 0] += 1
-        residual = residual_of(slices, coefficients).view_as(batch.pixels)
-        return {"residual": band_sums(residual.square().sum(2), batch.plane).double() / self._freedom}
+        residual = residual_of(slices, coefficients).view(len(slices), -1, 2)
+        power = band_sums(residual.square().sum(2), batch.plane).double() / self._freedom
+        return {"residual": repeated(power, batch.copies)}
 
 
 def noise_of_residuals(images: Images, noise: Noise, model: LinearModel, passes: Pass) -> BandNoise:

@@ -85,6 +85,7 @@ def energies(problem: Problem, motions: NDArray[np.floating], radius: int) -> Ar
     chosen = np.zeros(len(images))
     chosen[leads] = 1
     some, weight = images.by_particle(chosen) > 0, _weights(problem)[leads]
+    some = np.tile(some.reshape(images.copies, -1).any(0), images.copies)
     passes, found = problem.passes.named("sensitivity"), []
     for first in range(0, len(motions), AT_ONCE):
         rows = EnergyRows(problem, motions[first : first + AT_ONCE], radius)

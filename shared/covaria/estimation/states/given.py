@@ -58,7 +58,7 @@ def judge(problem: Problem, coordinates: Float[np.ndarray, "n k"], contrasts: Fl
     order = np.argsort(scores <= CONFIRMED_Z, kind="stable")
     scores, own, halves, centre, spread = scores[order], own[:, order], halves[:, order], centre[order], spread[order]
     densities = halves * (np.float32(problem.images.scale) / spread.astype(np.float32)[:, None, None, None])
-    stats = _statistics(problem, densities.mean(0), 1.0)
+    stats = _statistics(problem, densities.mean(0), 1.0, spread**2)
     found = embed(stats, spread**2, len(order), problem.contrast_sd, problem.noise.weight)
     # With the prior's own precision it is never singular, whatever a coordinate says of the images.
     precision = found.unregularised.precision + np.diag(1 / spread**2).astype(np.float32)
@@ -82,17 +82,19 @@ def _held_out(
     Components that are independent of these images: of latents that say nothing the slope is 0 on average.
     """
     mine = problem.images.half == half
-    stats = _statistics(problem, components, problem.images.scale)
+    stats = _statistics(problem, components, problem.images.scale, np.ones(len(components)))
     gram, overlap = stats.gram[mine].double().numpy(), stats.overlap[mine].double().numpy()
     weight = problem.noise.weight[mine] if len(problem.noise.weight) else np.ones(int(mine.sum()))
     c, z = contrasts[mine, None].astype(float), unit[mine].astype(float)
-    slope = weight[:, None] * c * z * (overlap[:, 1:] - c * gram[:, 1:, 0])
+    of_rows = weight[:, None] * c * z * (overlap[:, 1:] - c * gram[:, 1:, 0])
+    units = np.unique(problem.images.units[mine], return_inverse=True)[1]
+    slope = np.stack([np.bincount(units, column) for column in of_rows.T], 1)
     result: np.ndarray = slope.mean(0) / np.maximum(slope.std(0) / np.sqrt(len(slope)), 1e-30)
     return result
 
 
-def _statistics(problem: Problem, components: np.ndarray, grey_level: float) -> ImageStatistics:
+def _statistics(problem: Problem, components: np.ndarray, grey_level: float, variance: np.ndarray) -> ImageStatistics:
     scale = problem.images.scale
     mean = problem.mean * np.float32(scale / grey_level)
     model = LinearModel(mean, components, grey_level, problem.contrast_sd)
-    return embedding_statistics(problem.images, problem.noise, model, problem.passes)
+    return embedding_statistics(problem.images, problem.noise, model, problem.passes, variance)

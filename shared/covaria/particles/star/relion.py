@@ -179,7 +179,7 @@ def _texts(table: StarTable) -> list[str]:
 
 def _numbers(table: StarTable) -> list[str]:
     """Where particles lie matters only where half-sets have to be drawn."""
-    wanted = NUMBERS if SUBSET in table else (*NUMBERS, TUBE, *PLACES)
+    wanted = (*NUMBERS, TUBE) if SUBSET in table else (*NUMBERS, TUBE, *PLACES)
     return list(dict.fromkeys(label for label in wanted if label in table))
 
 
