@@ -26,6 +26,11 @@ def test_a_tetrafoil_is_as_spherical_aberration():
     assert worst([1e6, 0, 0, 0], tetrafoil) == pytest.approx(np.pi / 2 * LAMBDA**3 * 0.5**4 * 1e6, rel=1e-3)
 
 
+def test_two_and_four_fold_terms_of_a_tetrafoil_add_up_where_both_are_worst():
+    assert worst([1e6, 0, 1e6, 0], tetrafoil) == pytest.approx(2 * worst([1e6, 0, 0, 0], tetrafoil))
+    assert worst([3e5, 4e5, 0, 0], tetrafoil) == pytest.approx(worst([0, 0, 5e5, 0], tetrafoil))
+
+
 def test_a_shift_of_a_quarter_pixel_is_pi_over_four():
     assert worst([0.25, 0.0], image_shift) == pytest.approx(np.pi / 4, rel=1e-6)
 

@@ -10,11 +10,11 @@ import typer
 
 from covaria.cli import simulate_options as option
 from covaria.cli.terminal import say
-from covaria.errors import InvalidInput
 
 if TYPE_CHECKING:
     from covaria.simulation.dataset import SimulationOptions
     from covaria.simulation.ensemble import Ensemble
+    from covaria.simulation.tilting import TiltScheme
 
 
 def register(app: typer.Typer) -> None:
@@ -41,6 +41,10 @@ def simulate(
     symmetry: option.Symmetry = None,
     helical_rise: option.HelicalRise = None,
     helical_twist: option.HelicalTwist = None,
+    tilts: option.Tilts = None,
+    tilt_step: option.TiltStep = 3.0,
+    dose_per_tilt: option.DosePerTilt = 3.0,
+    tilt_layout: option.Layout = option.TiltLayout.warp,
     pose_error: option.PoseError = None,
     bad_poses: option.BadPoses = 0.0,
     defocus_error: option.DefocusError = 0.0,
@@ -58,12 +62,8 @@ def simulate(
 ) -> None:
     """Make a particle set with known truth: particles.star, particles.mrcs, poses.pkl, ctf.pkl, and gt/."""
     from covaria.simulation.dataset import SimulationOptions
-    from covaria.simulation.ensemble import BUILT_IN, from_files
     from covaria.simulation.nuisances import Nuisances
 
-    if defocus_min > defocus_max:
-        raise InvalidInput(f"--defocus-min {defocus_min} is above --defocus-max {defocus_max}", hint="swap them")
-    helix = option.read_helix(helical_rise, helical_twist)
     rotation_error, shift_error = option.read_pose_error(pose_error)
     nuisances = Nuisances(
         rotation_error_deg=rotation_error, shift_error_pixels=shift_error, bad_pose_share=bad_poses,
@@ -71,17 +71,23 @@ def simulate(
         micrograph_noise_sd=micrograph_noise, kept_view_share=views, scale_sd=scale_spread, gradient_height=gradient,
         magnification_sd=magnification_error,
     )  # fmt: skip
-    ensemble = from_files(structure) if structure else BUILT_IN[states.value](n_states)
+    ensemble = _ensemble(states, n_states, structure)
     box, pixel_size = _grid(ensemble, box, pixel_size)
     options = SimulationOptions(
         n_images=n_images, box=box, pixel_size_angstrom=pixel_size, snr=snr,
         contrast_sd=contrast_sd, shift_sd_pixels=shift_sd,
-        defocus_range_angstrom=(defocus_min * 1e4, defocus_max * 1e4), voltage_kv=voltage, dark=dark, seed=seed,
-        nuisances=nuisances, symmetry=symmetry, helix=helix,
+        defocus_range_angstrom=option.read_defocus(defocus_min, defocus_max), voltage_kv=voltage, dark=dark, seed=seed,
+        nuisances=nuisances, symmetry=symmetry, helix=option.read_helix(helical_rise, helical_twist),
+        tilts=_scheme(tilts, tilt_step, dose_per_tilt, tilt_layout),
     )  # fmt: skip
     _make(out, ensemble, options, overwrite=overwrite)
-    say(f"{n_images} images of {box} pixels, {len(ensemble)} states, SNR {snr:g}: {out}/particles.star")
-    _say_next(out, spoiled=nuisances.any)
+    _say_made(out, options, len(ensemble))
+
+
+def _scheme(count: int | None, step: float, dose: float, layout: option.TiltLayout) -> TiltScheme | None:
+    from covaria.simulation.tilting import TiltScheme
+
+    return None if count is None else TiltScheme(count, step, dose, layout.value)
 
 
 def _grid(ensemble: Ensemble, box: int | None, pixel_size: float | None) -> tuple[int, float]:
@@ -95,10 +101,29 @@ def _grid(ensemble: Ensemble, box: int | None, pixel_size: float | None) -> tupl
     return box, pixel_size or own_pixel_size or BOX_LENGTH_ANGSTROM / box
 
 
-def _say_next(out: Path, *, spoiled: bool) -> None:
+def _ensemble(states: option.Motion, n_states: int, structure: list[Path] | None) -> Ensemble:
+    from covaria.simulation.ensemble import BUILT_IN, from_files
+
+    return from_files(structure) if structure else BUILT_IN[states.value](n_states)
+
+
+def _say_made(out: Path, options: SimulationOptions, states: int) -> None:
+    tilts = options.tilts
+    shown = f"{options.n_images} images"
+    if tilts is not None:
+        shown = f"{options.n_images} particles, {tilts.count} images each,"
+    say(f"{shown} of {options.box} pixels, {states} states, SNR {options.snr:g}: {out}/particles.star")
+    spoiled = options.nuisances.any or tilts is not None
     say(f"truth    {out}/gt" + (", of each image: images.txt" if spoiled else ""))
     particles, run = shlex.quote(f"{out}/particles.star"), shlex.quote(f"{out}-run")
-    say(f"next     covaria run {particles} -o {run} --no-downsample")
+    more = ""
+    if options.symmetry is not None:
+        more = f" --symmetry {options.symmetry}"
+    if options.helix is not None:
+        more = f" --helical-rise {options.helix[0]:g} --helical-twist {options.helix[1]:g} --helical-units 1"
+    if tilts is not None and tilts.layout == "relion5":
+        more += f" --tomograms {shlex.quote(f'{out}/tomograms.star')}"
+    say(f"next     covaria run {particles} -o {run} --no-downsample{more}")
 
 
 def _make(out: Path, ensemble: Ensemble, options: SimulationOptions, *, overwrite: bool) -> None:

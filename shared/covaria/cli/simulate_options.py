@@ -53,6 +53,23 @@ Symmetry = Annotated[
 ]
 HelicalRise = Annotated[float | None, typer.Option(help="A filament of such units: A for each along its axis.")]
 HelicalTwist = Annotated[float | None, typer.Option(help="Degrees for each unit; right-handed is positive.")]
+Tilts = Annotated[
+    int | None, typer.Option(min=2, max=121, help="Tilt series: images of each particle, 0, +step, -step, +2 step ..")
+]
+TiltStep = Annotated[float, typer.Option(help="Degrees from one tilt to the next.")]
+DosePerTilt = Annotated[float, typer.Option(help="e/A^2 of each tilt.")]
+
+
+class TiltLayout(StrEnum):
+    """Who wrote the tilt series."""
+
+    warp = "warp"
+    relion5 = "relion5"
+
+
+Layout = Annotated[
+    TiltLayout, typer.Option("--tilt-layout", help="A row for each image (Warp, M), or RELION 5's files.")
+]
 Seed = Annotated[int, typer.Option(help="Same seed, same set.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier simulated set.")]
 Config = Annotated[
@@ -104,3 +121,10 @@ def read_helix(rise: float | None, twist: float | None) -> tuple[float, float] |
     if rise is not None or twist is not None:
         raise InvalidInput("a helix has a rise and a twist", hint="give --helical-rise and --helical-twist")
     return None
+
+
+def read_defocus(smallest: float, largest: float) -> tuple[float, float]:
+    """Micrometres as angstrom. Raises InvalidInput where they are the wrong way round."""
+    if smallest > largest:
+        raise InvalidInput(f"--defocus-min {smallest} is above --defocus-max {largest}", hint="swap them")
+    return smallest * 1e4, largest * 1e4

@@ -82,8 +82,8 @@ def trefoil(waves: Waves, angstrom: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def tetrafoil(waves: Waves, angstrom: NDArray[np.float64]) -> NDArray[np.float64]:
-    """cryoSPARC's tetra_A (u, 4), at its worst direction."""
-    size = np.linalg.norm(angstrom, axis=1)[:, None]
+    """cryoSPARC's tetra_A (u, 4), cosine and sine of 2 and of 4 angles, at the worst direction of each."""
+    size = (np.hypot(*angstrom[:, :2].T) + np.hypot(*angstrom[:, 2:].T))[:, None]
     phase: NDArray[np.float64] = pi / 2 * waves.wavelength**3 * waves.s2**2 * size
     return phase
 

@@ -26,12 +26,13 @@ from covaria.simulation.experiment import BOX_LENGTH_ANGSTROM, Experiment, Simul
 from covaria.simulation.image_truth import ImageTruth, write_image_truth
 from covaria.simulation.signal import particle_of, signal
 from covaria.simulation.spoiling import Spoiled, spoil
+from covaria.simulation.tilt_files import SERIES, STACKS, TOMOGRAMS, warp_columns, write_relion5
 from covaria.tree import atomic
 from covaria.tree.atomic import remove
 
 BATCH = 128
 SCALE_SAMPLE = 256
-OWN_NAMES = {files.STACK, files.STAR, files.POSES, files.CTF, "gt"}
+OWN_NAMES = {files.STACK, files.STAR, files.POSES, files.CTF, "gt", TOMOGRAMS, SERIES, STACKS}
 __all__ = ["BOX_LENGTH_ANGSTROM", "SimulationOptions", "simulate", "volume_path"]
 
 
@@ -64,7 +65,7 @@ def _write_set(out: Path, ensemble: Ensemble, options: SimulationOptions, progre
     scale = _scale(ensemble, clean, options)
     spoiled = spoil(clean, options.nuisances, options.box, nuisance_seed)
     spectrum = noise.unit_noise_spectrum(options.box)
-    stack = files.StackWriter(out / files.STACK, options.n_images, options.box, options.pixel_size_angstrom)
+    stack = files.StackWriter(out / files.STACK, len(clean), options.box, options.pixel_size_angstrom)
     done = 0
     for state, seed in enumerate(noise_seed.spawn(len(ensemble))):
         source, rng = particle_of(ensemble, state, assembly, options), np.random.default_rng(seed)
@@ -73,7 +74,7 @@ def _write_set(out: Path, ensemble: Ensemble, options: SimulationOptions, progre
             shown = signal(source, rows, spoiled.shown, options) * scale
             stack.write(rows, _pixels(shown, spectrum, spoiled.truth.take(rows), options, rng))
             done += len(rows)
-            progress(done, options.n_images)
+            progress(done, len(clean))
     stack.close()
     _write_tables(out, ensemble, spoiled, options, spectrum)
 
@@ -92,6 +93,8 @@ def _check(ensemble: Ensemble, options: SimulationOptions) -> None:
         )
     if options.snr <= 0 or options.pixel_size_angstrom <= 0:
         raise InvalidInput("SNR and pixel size must be above 0", hint="see covaria simulate --help")
+    if options.tilts is not None:
+        _check_tilts(options)
     length = options.box * options.pixel_size_angstrom
     largest = np.exp(3 * options.nuisances.magnification_sd)
     radius = largest * max((s.radius_angstrom for s in ensemble.structures if isinstance(s, Atoms)), default=0.0)
@@ -101,6 +104,20 @@ def _check(ensemble: Ensemble, options: SimulationOptions) -> None:
             hint=f"give --pixel-size {2.4 * radius / options.box:.2f} or a larger --box"
             + (", or a smaller --magnification-error" if largest > 1 else ""),
         )
+
+
+def _check_tilts(options: SimulationOptions) -> None:
+    """Images of one particle share its pose: what is drawn for each image alone cannot be written for it."""
+    nuisances = options.nuisances
+    per_image = (nuisances.rotation_error_deg, nuisances.shift_error_pixels, nuisances.bad_pose_share,
+                 nuisances.defocus_error_angstrom)  # fmt: skip
+    if nuisances.kept_view_share < 1 or (options.tilts and options.tilts.layout == "relion5" and any(per_image)):
+        raise InvalidInput(
+            "--views, and with RELION 5's layout wrong poses and defocus, are for images that are particles",
+            hint="leave them out, or leave --tilts out",
+        )
+    if options.helix is not None:
+        raise InvalidInput("a filament is seen from its side", hint="leave --tilts out")
 
 
 def _claim(out: Path, *, overwrite: bool) -> None:
@@ -138,7 +155,7 @@ def _pixels(
 
 def _scale(ensemble: Ensemble, experiment: Experiment, options: SimulationOptions) -> np.float32:
     """What the density is multiplied by to have the SNR asked for against noise of variance 1."""
-    sample = np.unique(np.linspace(0, options.n_images - 1, SCALE_SAMPLE).astype(np.int64))
+    sample = np.unique(np.linspace(0, len(experiment) - 1, SCALE_SAMPLE).astype(np.int64))
     inside = noise.disk(options.box)
     variances: list[NDArray[np.float64]] = []
     for state in np.unique(experiment.state[sample]):
@@ -153,21 +170,32 @@ def _write_tables(
 ) -> None:
     shown, stated, box, pixel = spoiled.shown, spoiled.stated, options.box, options.pixel_size_angstrom
     files.write_pickles(out, stated.rotations, stated.translations, stated.ctf, box, pixel)
-    files.write_star(
-        out, stated.angles_deg, stated.translations, stated.ctf, stated.micrograph, stated.half_set, box, pixel,
-        stated.tube,
-    )  # fmt: skip
+    if options.tilts is not None and options.tilts.layout == "relion5":
+        assert stated.tilted is not None
+        write_relion5(out, stated.tilted, stated.ctf, stated.half_set, box, pixel)
+    else:
+        files.write_star(
+            out, stated.angles_deg, stated.translations, stated.ctf, stated.micrograph, stated.half_set, box, pixel,
+            _columns(stated),
+        )  # fmt: skip
     truth, parameters = out / "gt", asdict(options) | {"n_states": len(ensemble)}
     state = shown.state if shown.units is None or options.helix else shown.units.T.ravel()
     np.savetxt(truth / "labels.txt", state, fmt="%d")
     np.savetxt(truth / "latent.txt", ensemble.latents[state], fmt="%.6f")
     np.savetxt(truth / "contrast.txt", shown.contrast, fmt="%.6f")
     np.savetxt(truth / "noise_variance.txt", spectrum, fmt="%.8g")
-    for name in ("symmetry", "helix"):
+    for name in ("symmetry", "helix", "tilts"):
         if parameters[name] is None:
             del parameters[name]
-    if options.nuisances.any:
+    if options.nuisances.any or options.tilts is not None:
         write_image_truth(truth, spoiled.truth)
-    else:
+    if not options.nuisances.any:
         del parameters["nuisances"]
     atomic.write_json(truth / "parameters.json", parameters)
+
+
+def _columns(stated: Experiment) -> dict[str, list[str]]:
+    """What the STAR says besides of each image: its filament, or its place in a tilt series."""
+    if stated.tilted is not None:
+        return warp_columns(stated.tilted, stated.ctf)
+    return {} if stated.tube is None else {"HelicalTubeID": [str(number) for number in stated.tube]}

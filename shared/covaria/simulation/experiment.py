@@ -13,6 +13,16 @@ from covaria.simulation import optics
 from covaria.simulation.assembly import Assembly, of_helix, of_point_group
 from covaria.simulation.ensemble import Ensemble
 from covaria.simulation.nuisances import Nuisances
+from covaria.simulation.tilting import (
+    AXIS_DEG,
+    AXIS_SD_DEG,
+    B_PER_DOSE,
+    HAND,
+    PITCH_SD_DEG,
+    PLACE_SD_ANGSTROM,
+    Tilted,
+    TiltScheme,
+)
 
 BOX_LENGTH_ANGSTROM = 256.0
 """The built-in phantom's field of view: sets the pixel size where none is given."""
@@ -45,6 +55,8 @@ class SimulationOptions:
     """Point group of units that move each on their own."""
     helix: tuple[float, float] | None = None
     """Rise in angstrom and twist in degrees, instead of a point group."""
+    tilts: TiltScheme | None = None
+    """Each of `n_images` particles is seen at every tilt."""
 
     @property
     def assembly(self) -> Assembly | None:
@@ -78,6 +90,8 @@ class Experiment:
     """(N, G) state of each unit of a symmetric particle; `state` is the first's."""
     tube: NDArray[np.int64] | None = None
     """(N,) which filament of its micrograph a segment is of, from 1."""
+    tilted: Tilted | None = None
+    """The series that the images are of, particle by particle."""
 
     def __len__(self) -> int:
         return len(self.state)
@@ -97,7 +111,44 @@ def draw(ensemble: Ensemble, options: SimulationOptions, rng: np.random.Generato
         state, angles, rotations, translations, ctf, micrograph, contrast, half_set, magnification=np.ones(n)
     )
     assembly = options.assembly
-    return plain if assembly is None else _of_units(plain, assembly, ensemble, rng)
+    if assembly is not None:
+        plain = _of_units(plain, assembly, ensemble, rng)
+    return plain if options.tilts is None else _seen_tilted(plain, options.tilts, options, rng)
+
+
+def _seen_tilted(
+    plain: Experiment, scheme: TiltScheme, options: SimulationOptions, rng: np.random.Generator
+) -> Experiment:
+    """Every particle at every tilt, particle by particle in the order of exposure; a micrograph is now a tomogram."""
+    n, tomograms, pixel = len(plain), int(plain.micrograph[-1]) + 1, options.pixel_size_angstrom
+    first = np.unique(plain.micrograph, return_index=True)[1]
+    astigmatic = np.stack([plain.ctf.defocus_u_angstrom, plain.ctf.defocus_v_angstrom], 1)[first][:, None]
+    tilts = Tilted(
+        scheme, plain.micrograph,
+        x=np.round(PITCH_SD_DEG * rng.standard_normal((tomograms, scheme.count)), 4),
+        y=np.tile(scheme.angles_deg, (tomograms, 1)),
+        z=np.round(AXIS_DEG + AXIS_SD_DEG * rng.standard_normal((tomograms, scheme.count)), 4),
+        angles_deg=plain.angles_deg,
+        origin=np.round(options.shift_sd_pixels * pixel * rng.standard_normal((n, 3)), 4),
+        place=np.round(PLACE_SD_ANGSTROM * rng.standard_normal((n, 3)), 3),
+        defocus=np.round(astigmatic + 200 * rng.standard_normal((tomograms, scheme.count, 1)), 2),
+        angle=plain.ctf.defocus_angle_rad[first],
+    )  # fmt: skip
+    rows, turn = tilts.particle, tilts.stage[plain.micrograph]
+    angles = optics.euler_angles((turn @ plain.rotations[:, None]).reshape(-1, 3, 3))
+    moved, depth = (np.einsum("ptij,pj->pti", turn, where) for where in (tilts.origin, tilts.place))
+    defocus = (tilts.defocus[plain.micrograph] + HAND * depth[..., 2:]).reshape(-1, 2)
+    ctf = replace(
+        plain.ctf.take(rows), defocus_u_angstrom=defocus[:, 0], defocus_v_angstrom=defocus[:, 1],
+        defocus_angle_rad=tilts.angle[plain.micrograph][rows],
+        scale=np.tile(np.cos(np.deg2rad(scheme.angles_deg)), n),
+        b_factor_angstrom2=np.tile(B_PER_DOSE * scheme.dose * np.arange(scheme.count), n),
+    )  # fmt: skip
+    return Experiment(
+        plain.state[rows], angles, optics.rotation_matrices(angles), moved[..., :2].reshape(-1, 2) / pixel, ctf,
+        plain.micrograph[rows], plain.contrast[rows], plain.half_set[rows], plain.magnification[rows],
+        None if plain.units is None else plain.units[rows], None, tilts,
+    )  # fmt: skip
 
 
 def _of_units(plain: Experiment, assembly: Assembly, ensemble: Ensemble, rng: np.random.Generator) -> Experiment:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import mrcfile
 import numpy as np
@@ -96,6 +97,17 @@ def write_pickles(
     atomic.write_pickle(out / CTF, np.stack(columns, axis=1).astype(np.float32))
 
 
+def optics_table(ctf: ContrastTransfer, box: int, pixel_size_angstrom: float) -> str:
+    """RELION 3.1's table of one optics group."""
+    return loop(
+        "optics",
+        ["OpticsGroupName", "OpticsGroup", "ImagePixelSize", "ImageSize", "ImageDimensionality", "Voltage",
+         "SphericalAberration", "AmplitudeContrast"],
+        [["opticsGroup1", "1", f"{pixel_size_angstrom:.6f}", str(box), "2", f"{ctf.voltage_kv[0]:.6f}",
+          f"{ctf.spherical_aberration_mm[0]:.6f}", f"{ctf.amplitude_contrast[0]:.6f}"]],
+    )  # fmt: skip
+
+
 def write_star(
     out: Path,
     angles_deg: NDArray[np.float64],
@@ -105,16 +117,12 @@ def write_star(
     half_set: NDArray[np.int64],
     box: int,
     pixel_size_angstrom: float,
-    tube: NDArray[np.int64] | None = None,
+    more: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> None:
-    """RELION 3.1 with one optics group; image names relative to the STAR's folder; origins in angstrom."""
-    optics = _loop(
-        "optics",
-        ["OpticsGroupName", "OpticsGroup", "ImagePixelSize", "ImageSize", "ImageDimensionality", "Voltage",
-         "SphericalAberration", "AmplitudeContrast"],
-        [["opticsGroup1", "1", f"{pixel_size_angstrom:.6f}", str(box), "2", f"{ctf.voltage_kv[0]:.6f}",
-          f"{ctf.spherical_aberration_mm[0]:.6f}", f"{ctf.amplitude_contrast[0]:.6f}"]],
-    )  # fmt: skip
+    """RELION 3.1 with one optics group; image names relative to the STAR's folder; origins in angstrom.
+
+    more: columns besides, or in place of those of `COLUMNS`, a value for each image.
+    """
     origin = translations * pixel_size_angstrom
     rows = [
         [f"{i + 1:06d}@{STACK}", f"micrograph{micrograph[i]:04d}.mrc", "1", str(half_set[i] + 1),
@@ -123,14 +131,18 @@ def write_star(
          f"{np.rad2deg(ctf.defocus_angle_rad[i]):.6f}", f"{np.rad2deg(ctf.phase_shift_rad[i]):.6f}"]
         for i in range(len(angles_deg))
     ]  # fmt: skip
-    names: tuple[str, ...] = COLUMNS
-    if tube is not None:
-        names, rows = (*names, "HelicalTubeID"), [[*row, str(tube[i])] for i, row in enumerate(rows)]
+    names = [*COLUMNS, *(name for name in more if name not in COLUMNS)]
+    for name, values in more.items():
+        place = names.index(name)
+        for row, value in zip(rows, values, strict=True):
+            row[place : place + 1] = [value]
+    optics = optics_table(ctf, box, pixel_size_angstrom)
     atomic.write_text(
-        out / STAR, "\n# version 30001\n" + optics + "\n\n# version 30001\n" + _loop("particles", names, rows)
+        out / STAR, "\n# version 30001\n" + optics + "\n\n# version 30001\n" + loop("particles", names, rows)
     )
 
 
-def _loop(block: str, names: Sequence[str], rows: list[list[str]]) -> str:
+def loop(block: str, names: Sequence[str], rows: list[list[str]]) -> str:
+    """A table of a STAR file."""
     header = "\n".join(f"_rln{name} #{number}" for number, name in enumerate(names, start=1))
     return f"\ndata_{block}\n\nloop_\n{header}\n" + "".join(" ".join(row) + "\n" for row in rows)

@@ -44,7 +44,8 @@ def draw_session(
 def transfer_function(ctf: ContrastTransfer, box: int, pixel_size_angstrom: float) -> NDArray[np.float32]:
     """CTF (n, D, D//2 + 1) over the unshifted rfft half; + amplitude contrast at zero frequency.
 
-    sqrt(1 - w^2) sin(chi) + w cos(chi), chi = pi lambda df(angle) s^2 - pi/2 Cs lambda^3 s^4 + phase shift.
+    sqrt(1 - w^2) sin(chi) + w cos(chi), chi = pi lambda df(angle) s^2 - pi/2 Cs lambda^3 s^4 + phase shift;
+    of tilts times scale x exp(-B s^2 / 4).
     """
     length = box * pixel_size_angstrom
     sx = np.arange(box // 2 + 1) / length
@@ -61,7 +62,10 @@ def transfer_function(ctf: ContrastTransfer, box: int, pixel_size_angstrom: floa
     cs = column(ctf.spherical_aberration_mm) * 1e7
     chi = np.pi * wavelength * s2 * (defocus - 0.5 * cs * wavelength**2 * s2) + column(ctf.phase_shift_rad)
     w = column(ctf.amplitude_contrast)
-    result: NDArray[np.float32] = (np.sqrt(1 - w**2) * np.sin(chi) + w * np.cos(chi)).astype(np.float32)
+    values = np.sqrt(1 - w**2) * np.sin(chi) + w * np.cos(chi)
+    if ctf.scale is not None and ctf.b_factor_angstrom2 is not None:
+        values = values * column(ctf.scale) * np.exp(-column(ctf.b_factor_angstrom2) * s2 / 4)
+    result: NDArray[np.float32] = values.astype(np.float32)
     return result
 
 
