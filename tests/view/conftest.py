@@ -49,13 +49,15 @@ def serving() -> Iterator[Callable[..., Client]]:
     """`serving(folder)` -> a client of a server on it."""
     servers = []
 
-    def start(folder: Path, access: Access | None = None, *, jobs: bool = False, **options: Any) -> Client:
+    def start(
+        folder: Path, access: Access | None = None, *, jobs: bool = False, model: Path | None = None, **options: Any
+    ) -> Client:
         place = bound("127.0.0.1", 0)
         port = place.getsockname()[1]
         access = access or Access(hosts=frozenset({f"127.0.0.1:{port}"}))
         ready, running = threading.Event(), []
         shown = Folder(folder, **options)
-        routes = Routes(shown, Jobs(shown) if jobs else None)
+        routes = Routes(shown, Jobs(shown) if jobs else None, model)
         thread = threading.Thread(target=serve, args=(routes, access, place, ready.set, running.append), daemon=True)
         thread.start()
         assert ready.wait(30)

@@ -12,7 +12,8 @@ import pytest
 from covaria_pages import Client, Watched
 
 from covaria.explorer.run_files import RunFiles
-from covaria.tree import Tree
+from covaria.testing import TruthSet
+from covaria.tree import AnalysisTree, Tree
 from covaria.view.routes import STATIC
 
 SCREENS = ("runs", "overview", "explore", "states", "quality")
@@ -129,10 +130,62 @@ def test_with_the_keyboard_alone(window: Watched) -> None:
 def test_axe_finds_no_violation(window: Watched, screen: str) -> None:
     axe = pytest.importorskip("axe_playwright_python", reason="axe-core is not installed")
     tab = window.screen(screen)
+    for details in tab.locator("details:not([open]) > summary").all():
+        details.click()
     tab.wait_for_timeout(300)
-    tab.evaluate((Path(axe.__file__).parent / "axe.min.js").read_text())
-    found = tab.evaluate("async () => (await axe.run()).violations.map(v => [v.id, v.nodes.map(n => n.html)])")
-    assert found == []
+    assert violations(tab, Path(axe.__file__).parent) == []
+
+
+def violations(tab: Any, axe: Path) -> list[Any]:
+    tab.evaluate((axe / "axe.min.js").read_text())
+    found: list[Any] = tab.evaluate(
+        "async () => (await axe.run()).violations.map(v => [v.id, v.nodes.map(n => n.html)])"
+    )
+    return found
+
+
+def test_axe_finds_no_violation_where_runs_are_started(
+    chromium: Any, serving: Callable[..., Client], copied: Tree, truth: TruthSet
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python", reason="axe-core is not installed")
+    window = Watched(chromium, serving(copied.out.parent, jobs=True))
+    tab = window.screen("start", "copy")
+    tab.get_by_label("name of the run").fill("new")
+    tab.get_by_label("particles").fill(str(truth.folder / "particles.star"))
+    tab.get_by_role("button", name="Look at them").click()
+    tab.get_by_text("Complete: a run can use it.").wait_for()
+    tab.get_by_text("All other options").click()
+    tab.get_by_text("covaria run").first.wait_for()
+    assert violations(tab, Path(axe.__file__).parent) == []
+    assert window.said == []
+    window.context.close()
+
+
+def test_a_run_with_a_hole_shows_the_rest(chromium: Any, serving: Callable[..., Client], copied: Tree) -> None:
+    copied.eigenvolume(0).unlink()
+    AnalysisTree(copied.analysis(3)).kmeans_result.write_bytes(b"no pickle")
+    window = Watched(chromium, serving(copied.out.parent))
+    for screen in ("overview", "explore", "states", "quality"):
+        tab = window.screen(screen, "copy") if screen != "explore" else window.tab
+        if screen == "explore":
+            tab.goto(tab.url.replace("overview", "explore"))
+        tab.get_by_text("eigen_pos0000").first.wait_for()
+    window.until("document.querySelectorAll('svg.plot').length > 3")
+    assert window.said == []
+    window.context.close()
+
+
+def test_two_windows_do_not_disturb_each_other(window: Watched) -> None:
+    first = window.screen("explore")
+    second = window.context.new_page()
+    second.goto(first.url)
+    for tab, cluster in ((first, 0), (second, 3)):
+        tab.get_by_role("button", name=f"cluster {cluster}").click()
+        tab.get_by_text(f"cluster {cluster} ").first.wait_for()
+    assert first.locator(".terms li").count() == 1 and "cluster 0" in first.locator(".terms").text_content()
+    second.close()
+    first.get_by_role("button", name="Undo").click()
+    first.get_by_text("Nothing is selected").wait_for()
 
 
 def test_a_stopped_server_loses_nothing(

@@ -13,8 +13,10 @@ import pytest
 import starfile
 from covaria_pages import Client
 
+from covaria.estimation.populations.intervals import Populations
 from covaria.explorer.run_files import RunFiles
 from covaria.opening import Roots
+from covaria.results.populations import write_populations
 from covaria.selection.apply import selected
 from covaria.selection.model import Polygon
 from covaria.tree import AnalysisTree, Tree, record
@@ -250,3 +252,40 @@ def test_events_tell_what_changed(serving: Serving, copied: Tree) -> None:
 def test_the_order_is_the_same_for_every_server(finished: Tree) -> None:
     rows = [RunFiles(finished.out).read("rows.u32") for _ in range(2)]
     assert rows[0] == rows[1] and np.frombuffer(rows[0], "<u4").size == 300
+
+
+def test_a_damaged_analysis_takes_its_own_columns_away_alone(copied: Tree) -> None:
+    AnalysisTree(copied.analysis(3)).kmeans_result.write_bytes(b"no pickle")
+    described = RunFiles(copied.out).described
+    names = [column["name"] for column in described["columns"]]
+    assert {"z1", "z2", "contrast", "z1_z2_correlation"} < set(names) and "cluster" not in names
+    assert {"column cluster", "states"} <= {one["part"] for one in described["problems"]}
+
+
+def test_the_source_is_read_before_somebody_selects(serving: Serving, copied: Tree, tmp_path: Path) -> None:
+    one = serving(copied.out.parent).enter()
+    status, _, body = one.ask("/ready?run=copy")
+    assert status == 200 and json.loads(body) == {"ready": True}
+    run = RunFiles(copied.out)
+    source = shutil.copy(run.request.ingest.particles, tmp_path / "gone.star")
+    ingest = run.request.ingest.model_copy(update={"particles": Path(source)})
+    request = run.request.model_copy(update={"ingest": ingest})
+    record.write_request(
+        copied,
+        job_id="j",
+        command="run",
+        command_line="covaria run",
+        stages=tuple(run.asked["stages"]),
+        request=request,
+    )
+    Path(source).unlink()
+    status, _, body = serving(copied.out.parent).enter().ask("/ready?run=copy")
+    assert status == 404 and b"not there any more" in body
+
+
+def test_populations_are_those_that_the_run_estimated(copied: Tree) -> None:
+    assert all(state["population"] is None for state in RunFiles(copied.out).described["states"])
+    shares = np.array([0.4, 0.3, 0.2, 0.1])
+    found = Populations(shares, shares - 0.05, shares + 0.05, np.ones(4, bool))
+    write_populations(AnalysisTree(copied.analysis(3)), np.full(4, 75), found)
+    assert RunFiles(copied.out).described["states"][1]["population"] == [0.3, 0.25, 0.35]

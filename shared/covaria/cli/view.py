@@ -13,6 +13,7 @@ from covaria.errors import CovariaError, InvalidInput
 if TYPE_CHECKING:
     from covaria.view.access import Access
     from covaria.view.folder import Folder
+    from covaria.view.routes import Routes
 
 FEWEST_LETTERS = 24
 
@@ -32,6 +33,9 @@ Export = Annotated[
     Path | None,
     typer.Option(metavar="DIR|FILE.html", help="Write the page of OUT for a web server, or as one file, and end."),
 ]
+Model = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="An atomic model (.pdb, .cif) to draw in the maps, as backbone.")
+]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")]
 Browser = Annotated[bool, typer.Option("--browser", help="Open the address in this machine's browser.")]
 AllowJobs = Annotated[bool, typer.Option("--allow-jobs", help="Let the page start runs in FOLDER.")]
@@ -47,6 +51,7 @@ def view(
     *,
     folder: Shown,
     export: Export = None,
+    model: Model = None,
     port: Port = 0,
     browser: Browser = False,
     allow_jobs: AllowJobs = False,
@@ -65,6 +70,8 @@ def view(
     try:
         from covaria.view.access import Access, SignedIn
         from covaria.view.folder import Folder
+        from covaria.view.jobs import Jobs
+        from covaria.view.routes import Routes
         from covaria.view.serve import LOOPBACK
     except ModuleNotFoundError as error:
         hint = "pip install 'covaria[view]'"
@@ -82,15 +89,15 @@ def view(
     signed_in = None if user_header is None else SignedIn(user_header.lower(), frozenset(proxy or ()))
     base = "/" + base_path.strip("/") if base_path.strip("/") else ""
     access = Access(base, standing=None if token_file is None else _token(token_file), signed_in=signed_in)
-    _serve(shown, access, host, port, allow_jobs=allow_jobs, browser=browser)
+    if model is not None:
+        _refuse_no_model(model)
+    jobs = Jobs(shown) if allow_jobs else None
+    _serve(Routes(shown, jobs, None if model is None else model.resolve()), access, host, port, browser=browser)
 
 
-def _serve(shown: Folder, access: Access, host: str, port: int, *, allow_jobs: bool, browser: bool) -> None:
-    from covaria.view.jobs import Jobs
-    from covaria.view.routes import Routes
+def _serve(routes: Routes, access: Access, host: str, port: int, *, browser: bool) -> None:
     from covaria.view.serve import LOOPBACK, bound, serve
 
-    routes = Routes(shown, Jobs(shown) if allow_jobs else None)
     place = bound(host, port)
     chosen = place.getsockname()[1]
     if host in LOOPBACK and not access.base:
@@ -100,11 +107,18 @@ def _serve(shown: Folder, access: Access, host: str, port: int, *, allow_jobs: b
     address = f"http://{named}:{chosen}{access.base}/{token}"
 
     def ready() -> None:
-        say(f"{shown.path} at {address}\nCtrl-C ends it.")
+        say(f"{routes.folder.path} at {address}\nCtrl-C ends it.")
         if browser:
             typer.launch(address)
 
     serve(routes, access, place, ready)
+
+
+def _refuse_no_model(path: Path) -> None:
+    """Raises MissingFile, InvalidInput for a file that holds no atoms."""
+    from covaria.simulation.atoms import read_structure
+
+    read_structure(path)
 
 
 def _export(shown: Folder, target: Path) -> None:

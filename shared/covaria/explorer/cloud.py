@@ -7,7 +7,7 @@ the order is random, the first rows are a fair preview of all.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -90,10 +90,6 @@ class Cloud:
     def codes(self, name: str) -> Codes:
         """(n,) little-endian. Raises InvalidInput for a column that is not there."""
         return self._made(name)[1]
-
-    def described(self) -> list[dict[str, Any]]:
-        """Every column as the page reads it."""
-        return [asdict(self.column(name)) for name in self.names]
 
     def _made(self, name: str) -> tuple[Column, Codes]:
         if name not in self._kept:

@@ -10,6 +10,7 @@ import gzip
 import json
 from base64 import b64encode
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def _described(
     return {
         "name": figures.tree.out.name,
         "sampled": whole if whole > len(cloud.rows) else None,
-        "columns": [column for column in cloud.described() if column["name"] in shown],
+        "columns": [asdict(cloud.column(name)) for name in shown],
         "drawn": len(cloud.rows),
         "confirmed": confirmed,
         "components": [one.model_dump() for one in components],

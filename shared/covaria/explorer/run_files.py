@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from dataclasses import asdict
+from functools import cached_property, partial
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,6 +32,7 @@ from covaria.plain import explain
 from covaria.request.model import Request
 from covaria.results.analysis import read_state_resolution
 from covaria.results.density import density_of
+from covaria.results.populations import read_populations
 from covaria.selection.columns import RunColumns
 from covaria.selection.handoff import Source
 from covaria.tree import AnalysisTree, Tree, record
@@ -53,6 +55,7 @@ class RunFiles:
         self.problems: list[dict[str, str]] = []
         self.source: tuple[object, Source | None] | None = None
         """The files that it was made from, with their version (covaria.view.subsets)."""
+        self.source_lock = Lock()
         self._lock = RLock()
         self._states: dict[str, Callable[[], bytes]] = {}
 
@@ -89,9 +92,8 @@ class RunFiles:
         document = record.job_document(self.tree)
         particles = self._try("particles", lambda: self.table.particles if self.tree.particles.is_file() else None)
         found = summary(self.tree, document, particles)
-        columns = None if particles is None else self._try("particles", lambda: self.cloud and self.cloud.described())
         found |= {
-            "columns": columns or [],
+            "columns": [] if particles is None else list(self._described_columns()),
             "drawn": 0 if self.cloud is None else len(self.cloud.rows),
             "confirmed": self.confirmed,
             "maps": self._try("maps", self.maps.described),
@@ -144,8 +146,18 @@ class RunFiles:
         density = density_of(self.request, self.tree, self.confirmed, self.roots)
         return AnalysisFigures(self.tree, self.analysis, self.zdim, density)
 
+    def _described_columns(self) -> Iterator[dict[str, Any]]:
+        """Those that can be read: one damaged file takes its own columns away, no other."""
+        cloud = self._try("particles", lambda: self.cloud)
+        if cloud is None:
+            return
+        for name in cloud.names:
+            column = self._try(f"column {name}", partial(cloud.column, name))
+            if column is not None:
+                yield asdict(column)
+
     def _described_states(self) -> Iterator[dict[str, Any]]:
-        clusters = self.figures.clusters
+        clusters, populations = self.figures.clusters, self._populations()
         for number, point in enumerate(self.figures.centers):
             path = self._center(number)
             there = path.is_file()
@@ -155,12 +167,21 @@ class RunFiles:
                 "z": point.tolist(),
                 "particles": int(clusters.counts[number]),
                 "share": float(clusters.shares[number]),
+                "population": populations[number] if number < len(populations) else None,
                 "resolution_angstrom": read_state_resolution(self.analysis.center_files(number).params),
                 "mrc": path.relative_to(self.tree.out).as_posix() if there else None,
                 "files": {str(side): f"states/{number}_{side}.u8" for side in sides},
                 "ranges": {str(side): self.maps.state(path, side)[1] for side in sides},
                 "agreement": agreement(self.figures, self.maps, number) if there else None,
             }
+
+    def _populations(self) -> list[list[float]]:
+        """Share of the particles that truly belong to each state, and its 90 % interval; none where none was found."""
+        if not self.analysis.populations_csv.is_file():
+            return []
+        found = read_populations(self.analysis)
+        rows = zip(found.share, found.low, found.high, strict=True)
+        return [[float(share), float(low), float(high)] for share, low, high in rows]
 
     def _described_density(self) -> dict[str, Any] | None:
         if self.figures.density is None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from covaria.errors import InvalidInput
 from covaria.figures.analysis import AnalysisFigures
 from covaria.maps import read_volume, resample_volume
+from covaria.maps.volume import read_origin
 from covaria.plots.surface import look_at, surface_level
 from covaria.tree import Tree
 
@@ -61,12 +62,15 @@ class Maps:
         """Mean, then each component times its deviation. Raises InvalidInput where one has another size."""
         mean_file = self.tree.mean_filtered if self.tree.mean_filtered.is_file() else self.tree.mean
         mean, self.pixel = read_volume(mean_file)
+        self.origin = read_origin(mean_file)
         found: list[Volume] = [mean]
         for k, deviation in enumerate(self.deviations):
             found.append(np.float32(deviation) * self._same_size(self.tree.eigenvolume(k), mean))
         return found
 
     pixel: float
+    origin: NDArray[np.float64]
+    """Of the first voxel, angstrom (x, y, z)."""
 
     @cached_property
     def mask(self) -> Volume:
@@ -129,6 +133,7 @@ class Maps:
             "levels": levels,
             "box": len(mean),
             "pixel_angstrom": self.pixel,
+            "origin_angstrom": self.origin.tolist(),
             "level": level,
             "highest": float(mean.max()),
             "axes": axes.tolist(),

@@ -28,7 +28,7 @@ from covaria.view.bodies import body_of, read
 from covaria.view.folder import Folder
 from covaria.view.job_routes import job_routes
 from covaria.view.jobs import Jobs
-from covaria.view.subsets import rows_of, subset_file
+from covaria.view.subsets import prepare, rows_of, subset_file
 
 STATIC = Path(__file__).parent / "static"
 MOST_THUMBNAILS = 48
@@ -40,9 +40,9 @@ BEAT_S = 15.0
 class Routes:
     """What is answered, over a folder of runs."""
 
-    def __init__(self, folder: Folder, jobs: Jobs | None = None) -> None:
-        """jobs: None where nothing may be started."""
-        self.folder, self.jobs = folder, jobs
+    def __init__(self, folder: Folder, jobs: Jobs | None = None, model: Path | None = None) -> None:
+        """jobs: None where nothing may be started; model: an atomic model to draw in the maps."""
+        self.folder, self.jobs, self.atoms = folder, jobs, model
 
     def app(self) -> App:
         """The application, without its gate."""
@@ -54,6 +54,8 @@ class Routes:
             Route("/report", self.report),
             Route("/map", self.map),
             Route("/picture", self.picture),
+            Route("/ready", self.ready),
+            Route("/model", self.model),
         ]
         posts = [Route(f"/{name}", self.asked, methods=["POST"]) for name in ("count", "subset", "selection")]
         posts.append(Route("/thumbnails", self.thumbnails, methods=["POST"]))
@@ -92,6 +94,17 @@ class Routes:
             content = file.read()
         headers = {"content-security-policy": f"{policy(live=True)}; frame-ancestors 'none'"}
         return Response(content, media_type="text/html", headers=headers)
+
+    def ready(self, request: Request) -> Response:
+        """Answers when the run's particle file has been read, for selections; says what is the matter with it."""
+        prepare(self._seen(request).run(_run(request)))
+        return JSONResponse({"ready": True})
+
+    def model(self, _: Request) -> Response:
+        """The atomic model's text."""
+        if self.atoms is None:
+            raise MissingFile("no atomic model is shown", hint="`covaria view --model FILE`, or drop one on the map")
+        return FileResponse(self.atoms, media_type="text/plain", filename=self.atoms.name)
 
     def picture(self, request: Request) -> Response:
         """The mean map's surface."""
@@ -164,7 +177,7 @@ class Routes:
     def state(self, folder: Folder) -> dict[str, Any]:
         """What the events tell."""
         jobs = None if self.jobs is None else {"command": self.jobs.command, "started": self.jobs.state()}
-        return {"runs": folder.cards(), "jobs": jobs}
+        return {"runs": folder.cards(), "jobs": jobs, "model": None if self.atoms is None else self.atoms.name}
 
 
 class Thumbnails(BaseModel):

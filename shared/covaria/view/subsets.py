@@ -37,11 +37,20 @@ def rows_of(run: RunFiles, selection: Selection) -> NDArray[np.bool_]:
 
 def _source(run: RunFiles, ingest: IngestOptions) -> Source | None:
     """The source's rows, kept as long as its files stay as they are: a large one takes a second to read."""
-    files = [path.stat() for path in (ingest.particles, *ingest.passthrough)]
-    version = tuple((one.st_ino, one.st_size, one.st_mtime_ns) for one in files)
-    if run.source is None or run.source[0] != version:
-        run.source = version, Source.read(ingest, run.roots)
-    return run.source[1]
+    with run.source_lock:  # who comes while it is read waits for it
+        files = [path.stat() for path in (ingest.particles, *ingest.passthrough)]
+        version = tuple((one.st_ino, one.st_size, one.st_mtime_ns) for one in files)
+        if run.source is None or run.source[0] != version:
+            run.source = version, Source.read(ingest, run.roots)
+        return run.source[1]
+
+
+def prepare(run: RunFiles) -> None:
+    """Read the source, so that the first selection is written as soon as the later ones.
+
+    Raises InvalidInput, MissingFile where it is gone or has changed: that is told before somebody has drawn.
+    """
+    _source(run, source_of(run.tree, roots=run.roots))
 
 
 def subset_file(run: RunFiles, selection: Selection) -> Written:

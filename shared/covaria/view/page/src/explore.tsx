@@ -12,6 +12,7 @@ import type { Source } from "./source";
 const TOOLS: [Tool, string][] = [["look", "Look"], ["lasso", "Lasso"], ["box", "Box"], ["polygon", "Polygon"]];
 const SPAN = 3;
 const REST_MS = 150;
+const MOST_FILMED = 6;
 
 export function Explore(props: {
   source: Source; name: string; run: Run; cloud: Cloud; canStart: boolean; onTrouble: (words: string) => void;
@@ -94,6 +95,16 @@ export function Explore(props: {
     return i < 0 || j < 0 ? [] : run.paths.map((path) => path.map((z) => [z[i]!, z[j]!] as [number, number]));
   }, [run, x, y]);
 
+  // The same element until the selection changes: no frame looks at it.
+  const selection = useMemo(() => (
+    <SelectionPanel source={props.source} name={props.name} run={run} cloud={cloud} terms={terms} chosen={chosen} canStart={props.canStart}
+          onChange={changed} onUndo={past.length ? () => { setTerms(past[past.length - 1]!); remember(past.slice(0, -1)); } : null} onTrouble={props.onTrouble} />
+  ), [run, cloud, terms, chosen, past, props.canStart]);
+  const motions = latent.slice(0, MOST_FILMED).map((name, k) => ({
+    name: `component ${name.slice(1)}, -2 to 2 sd`,
+    at: (part: number) => ({ state: null, z: shown.z.map((v, i) => (i === k ? 2 * Math.sin(2 * Math.PI * part) : v)) }),
+  }));
+
   if (!latent.length || !run.maps) return <Nothing run={run} />;
   return (
     <div class="explore">
@@ -112,12 +123,11 @@ export function Explore(props: {
         {run.sampled && <p class="quiet">{run.drawn.toLocaleString("en")} of {run.sampled.toLocaleString("en")} particles are drawn, chosen at random.</p>}
         <p class="quiet">Lines: half and nine tenths of the particles. Cross: the map's point. Ellipse: one standard deviation of the
           particle's error. Click or Enter pins the map, double click shows all, the wheel zooms.</p>
-        <SelectionPanel source={props.source} name={props.name} run={run} cloud={cloud} terms={terms} chosen={chosen} canStart={props.canStart}
-          onChange={changed} onUndo={past.length ? () => { setTerms(past[past.length - 1]!); remember(past.slice(0, -1)); } : null} onTrouble={props.onTrouble} />
+        {selection}
       </section>
       <div>
         <MapPanel source={props.source} name={props.name} run={run} shown={shown} pins={pins}
-          words={pins.length ? `first: at the cursor; then ${pins.length} pinned` : undefined} />
+          motions={motions} words={pins.length ? `first: at the cursor; then ${pins.length} pinned` : undefined} />
         {pins.length > 0 && <p><button type="button" onClick={() => pin([])}>Take the pins away</button></p>}
         <section class="panel sliders" aria-label="Components">
           {latent.map((name, k) => (
@@ -150,15 +160,20 @@ export function Choice(props: { of: { name: string; label: string }[]; value: st
 function Slider(props: { cloud: Cloud; name: string; share?: number; value: number; playing: boolean; onPlay: () => void; onInput: (value: number) => void }) {
   const [counts, counted] = useState<number[]>([]);
   useEffect(() => { props.cloud.values(props.name).then((values) => counted(histogram(values, 60, -SPAN, SPAN))).catch(() => undefined); }, [props.cloud, props.name]);
-  const most = Math.max(1, ...counts);
+  const bars = useMemo(() => {
+    const most = Math.max(1, ...counts);
+    return (
+      <svg viewBox="0 0 60 12" preserveAspectRatio="none" aria-hidden="true">
+        {counts.map((count, i) => <rect key={i} x={i} width={1} y={12 - (12 * count) / most} height={(12 * count) / most} />)}
+      </svg>
+    );
+  }, [counts]);
   const words = `Component ${props.name.slice(1)}`;
   return (
     <div class="slider">
       <span>{words}{props.share === undefined ? "" : `, ${(100 * props.share).toFixed(0)} %`}</span>
       <span class="track">
-        <svg viewBox="0 0 60 12" preserveAspectRatio="none" aria-hidden="true">
-          {counts.map((count, i) => <rect key={i} x={i} width={1} y={12 - (12 * count) / most} height={(12 * count) / most} />)}
-        </svg>
+        {bars}
         <input type="range" min={-SPAN} max={SPAN} step={0.01} value={props.value} aria-label={`${words}, standard deviations`}
           onInput={(e) => props.onInput(+e.currentTarget.value)} />
       </span>
@@ -171,7 +186,7 @@ function Slider(props: { cloud: Cloud; name: string; share?: number; value: numb
 export function Nothing({ run }: { run: Run }) {
   return (
     <section class="panel">
-      <h2>{run.headline}</h2>
+      <h1>{run.headline}</h1>
       <p>There are no confirmed components to move through. Overview and Quality show what is there.</p>
     </section>
   );

@@ -6,7 +6,7 @@ import type { Run } from "./model";
 import { Overview } from "./overview";
 import { Quality } from "./quality";
 import { Runs } from "./runs";
-import { findSource, readRun, type Standing } from "./source";
+import { findSource, readRun, told, words, type Standing } from "./source";
 import { Start } from "./start";
 import { States } from "./states";
 import "./style.css";
@@ -33,7 +33,7 @@ function App() {
   useEffect(() => {
     const turn = () => { go(place()); tell(""); };
     addEventListener("hashchange", turn);
-    source.standing().then(stands).catch((error) => tell(`${error.message} ${error.hint ?? ""}`));
+    source.standing().then(stands).catch((error) => tell(told(error)));
     return () => removeEventListener("hashchange", turn);
   }, []);
 
@@ -56,7 +56,7 @@ function App() {
     let alive = true;
     readRun(source, name)
       .then((run) => alive && open({ run, name, cloud: new Cloud(source, name, run) }))
-      .catch((error) => { if (alive) { open(null); tell(`${error.message} ${error.hint ?? ""}`); } });
+      .catch((error) => { if (alive) { open(null); tell(told(error)); } });
     return () => { alive = false; };
   }, [name, version, cards === null]);
 
@@ -83,7 +83,7 @@ function App() {
           : chosen === "start" ? standing && <Start source={source} started={standing.jobs?.started ?? null} />
           : !here ? <h1>{trouble ? "This run cannot be shown" : "Reading the run ..."}</h1>
           : <>
-            {here.run.problems.map((one) => <p key={one.part} class="warning">{one.part}: {one.message} {one.hint}</p>)}
+            {here.run.problems.map((one) => <p key={one.part} class="warning">{one.part}: {words(one.message, one.hint)}</p>)}
             {chosen === "overview" && <Overview source={source} name={name} run={here.run} explore={link("explore", name)} />}
             {chosen === "explore" && <Explore key={name} source={source} name={name} run={here.run} cloud={here.cloud} canStart={!!standing?.jobs} onTrouble={tell} />}
             {chosen === "states" && <States key={name} source={source} name={name} run={here.run} cloud={here.cloud} />}

@@ -1,145 +1,46 @@
 // The map beside the cloud: it turns, it is cut, it follows a point; pinned points stand beside it on one camera.
 import { useEffect, useRef, useState } from "preact/hooks";
+import { FRAMES, pictures, recorded } from "./film";
 import type { Run } from "./model";
-import type { Source } from "./source";
-import { VolumeView, type Look, type StateMap } from "./volume";
+import { Painter, type Shown } from "./painter";
+import { keep, told, type Source } from "./source";
+import { moved, readTrace, type Trace } from "./trace";
+import type { Look, Paint } from "./volume";
 
-const FRAME_MS = 33;
-const REST_MS = 160;
 export const MOST_PINS = 8;
+export type { Shown };
 
-export interface Shown {
-  z: number[];
-  /** Index of a state whose own map is shown instead of the sum. */
-  state: number | null;
+/** Something that can be filmed, beside a turn. */
+export interface Motion {
+  name: string;
+  at: (share: number) => Shown;
 }
 
-type Vector = number[];
-
-function turned(axes: number[][], about: Vector, angle: number): number[][] {
-  const [c, s] = [Math.cos(angle), Math.sin(angle)];
-  return axes.map((v) => {
-    const dot = v[0]! * about[0]! + v[1]! * about[1]! + v[2]! * about[2]!;
-    const cross = [
-      about[1]! * v[2]! - about[2]! * v[1]!, about[2]! * v[0]! - about[0]! * v[2]!, about[0]! * v[1]! - about[1]! * v[0]!,
-    ];
-    return v.map((x, i) => x * c + cross[i]! * s + about[i]! * dot * (1 - c));
-  });
+interface Props {
+  source: Source;
+  name: string;
+  run: Run;
+  shown: Shown;
+  pins: number[][];
+  words?: string;
+  motions?: Motion[];
 }
 
-/** Draws when something has changed; where a frame takes long, coarsely while it moves. */
-class Painter {
-  readonly view: VolumeView;
-  look: Look;
-  shown: Shown = { z: [], state: null };
-  pins: number[][] = [];
-  states = new Map<string, StateMap>();
-  private waiting = 0;
-  private rest = 0;
-  private busy = false;
-  private dirty = false;
-  private scale = 1;
-  private fine = true;
+const TURN = "a turn";
 
-  constructor(readonly canvas: HTMLCanvasElement, readonly run: Run, readonly source: Source, readonly name: string, readonly told: (words: string) => void) {
-    this.view = new VolumeView(canvas, run.maps!);
-    this.look = { mode: "surface", level: run.maps!.level, difference: true, axes: run.maps!.axes, zoom: 1, cuts: [0.5, 0.5, 0.5] };
-    (canvas as unknown as { painter: Painter }).painter = this;
-  }
-
-  async load(alive: () => boolean): Promise<void> {
-    for (const level of this.run.maps!.levels) {
-      const files = await Promise.all(level.files.slice(0, 6).map((file) => this.source.file(this.name, file)));
-      if (!alive()) return;
-      this.view.load(level, files);
-      const whole = this.run.maps!.box;
-      this.told(`${level.sampling}³ voxels${level.sampling < whole ? ` (the maps have ${whole}³: drawn more coarsely here)` : ""}, ${this.view.components + 1} maps, ${(this.view.bytes / 1e6).toFixed(1)} MB`);
-      this.soon();
-    }
-  }
-
-  soon(): void {
-    this.dirty = true;
-    if (!this.waiting && !this.busy) this.waiting = requestAnimationFrame(() => this.paint(this.fine, this.scale));
-  }
-
-  private paint(fine: boolean, scale: number): void {
-    this.waiting = 0;
-    this.dirty = false;
-    this.busy = true;
-    clearTimeout(this.rest);
-    const dots = window.devicePixelRatio * scale;
-    this.canvas.width = Math.max(1, Math.round(this.canvas.clientWidth * dots));
-    this.canvas.height = Math.max(1, Math.round(this.canvas.clientHeight * dots));
-    this.view.use(fine);
-    this.view.clear();
-    if (this.view.sampling) this.all();
-    performance.mark("map");
-    this.view.done((took) => {
-      this.busy = false;
-      if (fine === this.fine && scale === this.scale) this.adapt(took);
-      if (this.dirty) this.soon();
-      else if (!fine || scale < 1) this.rest = window.setTimeout(() => !this.busy && this.paint(true, 1), REST_MS);
-    });
-  }
-
-  /** The next frame's sampling and share of the pixels, from how long this one took. */
-  private adapt(took: number): void {
-    if (this.fine && this.view.depth > 1 && took > 2 * FRAME_MS) this.fine = false;
-    else this.scale = Math.min(1, Math.max(0.2, this.scale * Math.min(1.15, Math.max(0.5, Math.sqrt(FRAME_MS / took)))));
-    if (!this.fine && this.scale === 1 && took < FRAME_MS / 8) this.fine = true;
-  }
-
-  private all(): void {
-    const count = this.pins.length + 1;
-    const columns = this.look.mode === "slices" ? 1 : Math.ceil(Math.sqrt(count));
-    const rows = Math.ceil(count / columns);
-    const [w, h] = [Math.floor(this.canvas.width / columns), Math.floor(this.canvas.height / rows)];
-    for (let i = 0; i < count; i++) {
-      this.add(i === 0 ? this.shown : { z: this.pins[i - 1]!, state: null });
-      this.view.draw(this.look, (i % columns) * w, (rows - 1 - Math.floor(i / columns)) * h, w, h);
-    }
-  }
-
-  private add(shown: Shown): void {
-    const key = `${shown.state} ${this.view.sampling}`;
-    const state = shown.state === null ? undefined : this.states.get(key);
-    if (state) this.view.state(state, key);
-    else this.view.at(shown.z);
-  }
-
-  /** Fetch a state's own map, in every sampling. */
-  async want(state: number): Promise<void> {
-    const said = this.run.states[state];
-    for (const [sampling, name] of Object.entries(said?.files ?? {})) {
-      const key = `${state} ${sampling}`;
-      if (this.states.has(key)) continue;
-      const file = await this.source.file(this.name, name);
-      this.states.set(key, { bytes: new Uint8Array(file), range: said!.ranges[sampling]! });
-      this.soon();
-    }
-  }
-
-  turn(dx: number, dy: number): void {
-    const axes = this.look.axes;
-    this.look.axes = turned(turned(axes, axes[1]!, -dx), axes[0]!, -dy);
-    this.soon();
-  }
-}
-
-export function MapPanel(props: { source: Source; name: string; run: Run; shown: Shown; pins: number[][]; words?: string }) {
+export function MapPanel(props: Props) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const painter = useRef<Painter | null>(null);
   const [said, say] = useState("loading the maps ...");
-  const [look, change] = useState({ mode: "surface" as Look["mode"], difference: true, level: props.run.maps?.level ?? 0, cuts: [0.5, 0.5, 0.5] });
+  const [look, change] = useState({ mode: "surface" as Look["mode"], paint: "difference" as Paint, level: props.run.maps?.level ?? 0, cuts: [0.5, 0.5, 0.5] });
 
   useEffect(() => {
     let alive = true;
     try {
       painter.current = new Painter(canvas.current!, props.run, props.source, props.name, say);
-      painter.current.load(() => alive).catch((error) => say(`${error.message} ${error.hint ?? ""}`));
+      painter.current.load(() => alive).catch((error) => say(told(error)));
     } catch (error) {
-      say(`${(error as Error).message} ${(error as { hint?: string }).hint ?? ""}`);
+      say(told(error));
     }
     const seen = new ResizeObserver(() => painter.current?.soon());
     seen.observe(canvas.current!);
@@ -157,7 +58,7 @@ export function MapPanel(props: { source: Source; name: string; run: Run; shown:
     drawn.shown = props.shown;
     drawn.pins = props.pins;
     Object.assign(drawn.look, look);
-    if (props.shown.state !== null) drawn.want(props.shown.state).catch((error) => say(error.message));
+    if (props.shown.state !== null) drawn.want(props.shown.state).catch((error) => say(told(error)));
     drawn.soon();
   });
 
@@ -192,8 +93,7 @@ export function MapPanel(props: { source: Source; name: string; run: Run; shown:
       <div class="controls">
         <label>level <input type="range" min={0} max={maps.highest} step={maps.highest / 200} value={look.level}
           onInput={(e) => change({ ...look, level: +e.currentTarget.value })} /></label>
-        <label><input type="checkbox" checked={look.difference} onChange={(e) => change({ ...look, difference: e.currentTarget.checked })} />
-          difference from the mean <span class="key"><i class="less" /> less</span> <span class="key"><i class="more" /> more</span></label>
+        <Colours components={Math.min(props.run.confirmed, 6)} paint={look.paint} onChange={(paint) => change({ ...look, paint })} />
         <label>show <select value={look.mode} onChange={(e) => change({ ...look, mode: e.currentTarget.value as Look["mode"] })}>
           <option value="surface">surface</option><option value="slices">slices</option></select></label>
         {look.mode === "slices" && look.cuts.map((cut, axis) => (
@@ -202,6 +102,108 @@ export function MapPanel(props: { source: Source; name: string; run: Run; shown:
         ))}
       </div>
       <p class="quiet" role="status">{said}</p>
+      <details>
+        <summary>Atomic model, picture, movie</summary>
+        <Model source={props.source} run={props.run} painter={() => painter.current} panel={() => canvas.current?.parentElement ?? null} />
+        <Film painter={() => painter.current} motions={props.motions ?? []} />
+      </details>
     </section>
+  );
+}
+
+function Colours(props: { components: number; paint: Paint; onChange: (paint: Paint) => void }) {
+  const { paint } = props;
+  const chosen = (value: string): Paint => (/^\d+$/.test(value) ? +value : (value as Paint));
+  return (
+    <>
+      <label>colour <select value={String(paint)} onChange={(e) => props.onChange(chosen(e.currentTarget.value))}>
+        <option value="difference">difference from the mean</option>
+        {props.components > 0 && <option value="motion">how much it moves</option>}
+        {Array.from({ length: props.components }, (_, k) => <option key={k} value={k}>motion of component {k + 1}</option>)}
+        <option value="plain">none</option>
+      </select></label>
+      {paint !== "plain" && <span>{paint !== "motion" && <span class="key"><i class="less" /> less</span>} <span class="key"><i class="more" /> more</span></span>}
+    </>
+  );
+}
+
+/** An atomic model: the one that the server was given, one that is chosen, one that is dropped on the map. */
+function Model(props: { source: Source; run: Run; painter: () => Painter | null; panel: () => HTMLElement | null }) {
+  const [trace, have] = useState<Trace | null>(null);
+  const [centred, centre] = useState(false);
+  const [trouble, tell] = useState("");
+  const read = (name: string, text: Promise<string>) =>
+    text.then((content) => { have(readTrace(name, content)); centre(false); tell(""); }).catch((error) => tell(told(error)));
+  useEffect(() => { props.source.model?.().then((one) => one && read(one.name, Promise.resolve(one.text))).catch((error) => tell(told(error))); }, []);
+  useEffect(() => {
+    const panel = props.panel();
+    const over = (e: DragEvent) => e.preventDefault();
+    const drop = (e: DragEvent) => {
+      e.preventDefault();
+      const file = e.dataTransfer?.files[0];
+      if (file) read(file.name, file.text());
+    };
+    panel?.addEventListener("dragover", over);
+    panel?.addEventListener("drop", drop);
+    return () => { panel?.removeEventListener("dragover", over); panel?.removeEventListener("drop", drop); };
+  }, []);
+  const { maps } = props.run;
+  const middle = maps!.origin_angstrom.map((from) => from + (maps!.box / 2) * maps!.pixel_angstrom);
+  useEffect(() => {
+    const painter = props.painter();
+    painter?.view.model(trace && centred ? moved(trace, middle.map((v, k) => v - trace.middle[k]!)) : trace);
+    painter?.soon();
+  });
+  const outside = trace !== null && !centred && trace.middle.some((v, k) => Math.abs(v - middle[k]!) > 0.5 * maps!.box * maps!.pixel_angstrom);
+  return (
+    <>
+      <p class="controls">
+        <label>atomic model (or drop one on the map) <input type="file" accept=".pdb,.ent,.cif,.mmcif"
+          onChange={(e) => { const file = e.currentTarget.files?.[0]; if (file) read(file.name, file.text()); }} /></label>
+        {trace && <label><input type="checkbox" checked={centred} onChange={(e) => centre(e.currentTarget.checked)} /> move it to the box's centre</label>}
+        {trace && <button type="button" onClick={() => have(null)}>Take the model away</button>}
+      </p>
+      <p class="quiet" role="status">
+        {trace && `${trace.name}: backbone of ${trace.residues.toLocaleString("en")} residues in ${trace.chains} chain${trace.chains > 1 ? "s" : ""}.`}
+        {outside && " It lies outside of the map: is it fitted into this one?"}
+      </p>
+      {trouble && <p class="warning" role="alert">{trouble}</p>}
+    </>
+  );
+}
+
+function Film(props: { painter: () => Painter | null; motions: Motion[] }) {
+  const [what, choose] = useState(TURN);
+  const [said, say] = useState("");
+  const [busy, work] = useState(false);
+  const movie = async (make: typeof recorded) => {
+    const painter = props.painter();
+    if (!painter) return;
+    work(true);
+    try {
+      const motion = props.motions.find((one) => one.name === what);
+      const frames = await painter.film(FRAMES, motion?.at ?? null, (n) => say(`drawing frame ${n} of ${FRAMES}`));
+      say("writing ...");
+      const file = await make(frames);
+      frames.forEach((frame) => frame.close());
+      keep(file.name, file.content);
+      say(`${file.name}, ${(file.content.size / 1e6).toFixed(1)} MB`);
+    } catch (error) {
+      say(told(error));
+    }
+    work(false);
+  };
+  const picture = () => props.painter()?.picture().then((content) => content && keep("map.png", content)).catch((error) => say(told(error)));
+  return (
+    <>
+      <p class="controls">
+        <button type="button" disabled={busy} onClick={picture}>Save picture (PNG)</button>
+        <label>movie of <select value={what} onChange={(e) => choose(e.currentTarget.value)}>
+          {[TURN, ...props.motions.map((one) => one.name)].map((one) => <option key={one}>{one}</option>)}</select></label>
+        <button type="button" disabled={busy} onClick={() => movie(recorded)}>Save movie</button>
+        <button type="button" disabled={busy} onClick={() => movie(pictures)}>Save its frames (PNG)</button>
+      </p>
+      <p class="quiet" role="status">{said}</p>
+    </>
   );
 }

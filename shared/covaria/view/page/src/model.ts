@@ -22,6 +22,8 @@ export interface Maps {
   levels: Level[];
   box: number;
   pixel_angstrom: number;
+  /** Of the first voxel, x, y, z. */
+  origin_angstrom: number[];
   level: number;
   highest: number;
   axes: number[][];
@@ -33,12 +35,22 @@ export interface State {
   z: number[];
   particles: number;
   share: number;
+  /** Of the particles, their errors taken out: share and 90 % interval; null where it was not estimated. */
+  population?: [number, number, number] | null;
   resolution_angstrom: number | null;
   mrc: string | null;
   /** Its own map by sampling; the report holds none. */
   files?: Record<string, string>;
   ranges: Record<string, [number, number]>;
   agreement: { maps: number; differences: number } | null;
+}
+
+/** What share of the particles belongs to a state: their errors taken out where that was estimated, else those nearest. */
+export function population(state: State): string {
+  const percent = (share: number) => (100 * share).toFixed(0);
+  if (!state.population) return `${percent(state.share)} % lie nearest`;
+  const [share, low, high] = state.population;
+  return `${percent(share)} % (${percent(low)} to ${percent(high)} %)`;
 }
 
 export interface Problem {

@@ -7,7 +7,7 @@ import { canDraw, guest } from "./guest";
 import type { Run } from "./model";
 import { Overview } from "./overview";
 import { Quality } from "./quality";
-import { Told, onlyServed, readRun, type Source, type Standing } from "./source";
+import { Told, onlyServed, readRun, told, words, type Source, type Standing } from "./source";
 import { States } from "./states";
 
 /** What a notebook gives a widget (anywidget's AnyModel). */
@@ -34,8 +34,8 @@ class Kernel implements Source {
   private readonly open = new Map<number, { give: (file: ArrayBuffer) => void; fail: (error: Error) => void }>();
   private last = 0;
 
-  constructor(readonly model: Model) {
-    model.on("msg:custom", this.heard);
+  constructor(private readonly notebook: Model) {
+    notebook.on("msg:custom", this.heard);
   }
 
   private heard = (answer: Answer, buffers: DataView[]): void => {
@@ -50,13 +50,13 @@ class Kernel implements Source {
     const id = ++this.last;
     return new Promise((give, fail) => {
       this.open.set(id, { give, fail });
-      this.model.send({ id, name });
+      this.notebook.send({ id, name });
     });
   }
 
   standing = (): Promise<Standing> => onlyServed();
   get = onlyServed;
-  end = (): void => this.model.off("msg:custom", this.heard);
+  end = (): void => this.notebook.off("msg:custom", this.heard);
 }
 
 const SCREENS = ["Explore", "Overview", "States", "Quality"] as const;
@@ -68,7 +68,7 @@ function View({ source, model }: { source: Kernel; model: Model }) {
   const [trouble, tell] = useState("");
   useEffect(() => {
     readRun(source, ".").then((read) => { have(read); draw(new Cloud(source, ".", read)); })
-      .catch((error) => tell(`${error.message} ${error.hint ?? ""}`));
+      .catch((error) => tell(told(error)));
   }, [source]);
   const said = (name: string, value: unknown) => {
     model.set(name, value);
@@ -80,7 +80,7 @@ function View({ source, model }: { source: Kernel; model: Model }) {
         {SCREENS.map((one) => <button key={one} type="button" aria-pressed={screen === one} onClick={() => go(one)}>{one}</button>)}
       </p>
       {trouble && <p class="warning" role="alert">{trouble} <button type="button" onClick={() => tell("")}>Close</button></p>}
-      {run?.problems.map((one) => <p key={one.part} class="warning">{one.part}: {one.message} {one.hint}</p>)}
+      {run?.problems.map((one) => <p key={one.part} class="warning">{one.part}: {words(one.message, one.hint)}</p>)}
       {!run || !cloud ? <p>{trouble ? "" : "Reading the run ..."}</p>
         : screen === "Overview" ? <Overview source={source} name="." run={run} explore={null} />
         : screen === "States" ? <States source={source} name="." run={run} cloud={cloud} />

@@ -1,10 +1,10 @@
 // What was found, on one screen.
 import { useState } from "preact/hooks";
 import { MapPanel } from "./map";
-import type { Run } from "./model";
+import { population, type Run } from "./model";
 import { CATEGORIES } from "./palettes";
 import { Bars, Lines } from "./plot";
-import type { Source } from "./source";
+import { words, type Source } from "./source";
 
 export function Overview(props: { source: Source; name: string; run: Run; explore: string | null }) {
   const { run } = props;
@@ -18,7 +18,7 @@ export function Overview(props: { source: Source; name: string; run: Run; explor
   return (
     <>
       <h1>{rest[run.status] ?? run.headline}</h1>
-      {run.error && <p class="warning">{run.error.message} {run.error.hint}</p>}
+      {run.error && <p class="warning">{words(run.error.message, run.error.hint)}</p>}
       {rest[run.status] && <p>{run.headline}</p>}
       <ul>
         {[...run.lines, ...run.notes].map((line) => <li key={line} class={line.startsWith("Warning: ") ? "warning" : undefined}>{line}</li>)}
@@ -47,13 +47,14 @@ export function Overview(props: { source: Source; name: string; run: Run; explor
         <section>
           <h2>States</h2>
           <table>
-            <thead><tr><th>state</th><th>particles</th><th>share</th><th>resolution (FSC 1/7)</th><th>preview against it</th><th>map</th></tr></thead>
+            <thead><tr><th>state</th><th>particles</th><th>share</th><th>population (90 % interval)</th><th>resolution (FSC 1/7)</th><th>preview against it</th><th>map</th></tr></thead>
             <tbody>
               {run.states.map((one, k) => (
                 <tr key={one.name}>
                   <td><button type="button" aria-pressed={state === k} disabled={!one.mrc || !run.maps} onClick={() => choose(state === k ? null : k)}>show {one.name}</button></td>
                   <td>{one.particles.toLocaleString("en")}</td>
                   <td>{(100 * one.share).toFixed(1)} %</td>
+                  <td>{one.population ? population(one) : "not estimated"}</td>
                   <td>{one.resolution_angstrom === null ? "" : `${one.resolution_angstrom.toFixed(1)} Å`}</td>
                   <td>{one.agreement ? `correlation ${one.agreement.maps.toFixed(4)}` : "not made"}</td>
                   <td>{one.mrc && (props.source.served ? <a href={`map?${new URLSearchParams({ run: props.name, name: one.mrc })}`}>{one.mrc}</a> : <code>{one.mrc}</code>)}</td>

@@ -1,6 +1,6 @@
 // Every run of the folder: what was found, or how far it is.
 import type { Card } from "./model";
-import { ask } from "./source";
+import { ask, words } from "./source";
 
 const WORDS: Record<string, string> = {
   succeeded: "finished", running: "running", queued: "waiting", failed: "failed", cancelled: "cancelled",
@@ -26,7 +26,7 @@ export function Runs(props: { cards: Card[] | null; canStart: boolean; link: (sc
               <button type="button" onClick={() => ask("cancel", card.name, {}).catch((error) => props.onTrouble(error.message))}>Cancel {card.label}</button>
             )}
             {card.headline && <p>{card.headline}</p>}
-            {card.error && <p class="warning">{card.error} {card.hint ?? ""}</p>}
+            {card.error && <p class="warning">{words(card.error, card.hint)}</p>}
             <p class="quiet">
               {card.used != null && card.particles != null && `${card.used.toLocaleString("en")} of ${card.particles.toLocaleString("en")} particles used. `}
               {card.resolution_angstrom != null && `Mean map ${card.resolution_angstrom.toFixed(1)} Å.`}

@@ -120,8 +120,6 @@ export function ScatterPanel(props: Props) {
   const ready = here && shown;
   const px = (v: number) => ((v - shown!.x[0]) / (shown!.x[1] - shown!.x[0])) * size[0];
   const py = (v: number) => size[1] - ((v - shown!.y[0]) / (shown!.y[1] - shown!.y[0])) * size[1];
-  const contours = useMemo(() => ready ? here.pieces.map((pieces) => pieces.map(([a, b, c, d]) =>
-    `M${px(valueOf(here.x.column, a))} ${py(valueOf(here.y.column, b))}L${px(valueOf(here.x.column, c))} ${py(valueOf(here.y.column, d))}`).join("")) : [], [here, shown, size]);
   const place = (e: { clientX: number; clientY: number }): [number, number] => {
     const box = canvas.current!.getBoundingClientRect();
     const [u, v] = [(e.clientX - box.left) / box.width, 1 - (e.clientY - box.top) / box.height];
@@ -195,6 +193,30 @@ export function ScatterPanel(props: Props) {
   };
 
   const label = (name: string) => cloud.column(name)?.label ?? name;
+  // What does not move with the cursor: the same elements until the view changes, so that no frame draws them again.
+  const still = useMemo(() => {
+    if (!ready) return null;
+    const contours = here.pieces.map((pieces) => pieces.map(([a, b, c, d]) =>
+      `M${px(valueOf(here.x.column, a))} ${py(valueOf(here.y.column, b))}L${px(valueOf(here.x.column, c))} ${py(valueOf(here.y.column, d))}`).join(""));
+    return (
+      <svg class="overlay" style={{ left: 0, top: 0 }} width={size[0] + EDGE.left} height={size[1] + EDGE.bottom} aria-hidden="true">
+        <g transform={`translate(${EDGE.left} 0)`}>
+          {ticks(...shown.x).map((t) => <text key={t} x={px(t)} y={size[1] + 16} text-anchor="middle">{short(t)}</text>)}
+          {ticks(...shown.y).map((t) => <text key={t} x={-6} y={py(t) + 4} text-anchor="end">{short(t)}</text>)}
+          <text x={size[0] / 2} y={size[1] + 34} text-anchor="middle">{label(props.x)}</text>
+          <text transform={`translate(-42 ${size[1] / 2}) rotate(-90)`} text-anchor="middle">{label(props.y)}</text>
+          <svg width={size[0]} height={size[1]}>
+            {contours.map((line, k) => <path key={k} class="contour" stroke-dasharray={k ? "5 4" : undefined} d={line} />)}
+            {props.paths.map((path, k) => <polyline key={k} class="path" points={path.map(([a, b]) => `${px(a)},${py(b)}`).join(" ")} />)}
+            {props.markers.map(({ name, at }) => (
+              <g key={name} transform={`translate(${px(at[0])} ${py(at[1])})`}><circle r={9} class="marker" /><text y={4} text-anchor="middle">{name}</text></g>
+            ))}
+          </svg>
+        </g>
+      </svg>
+    );
+  }, [here, shown, size, props.markers, props.paths]);
+
   const ellipse = ready && particle >= 0 ? errorEllipse(cloud, props.x, props.y, particle) : null;
   return (
     <div class="scatter" style={{ paddingLeft: `${EDGE.left}px`, paddingBottom: `${EDGE.bottom}px` }}>
@@ -208,27 +230,15 @@ export function ScatterPanel(props: Props) {
         }}
         onPointerUp={() => busy.current && close(line)}
         onDblClick={() => props.tool === "polygon" ? close(line.slice(0, -1)) : ready && look({ x: robust(here.x), y: robust(here.y) })} />
+      {still}
       {ready && (
-        <svg class="overlay" style={{ left: 0, top: 0 }} width={size[0] + EDGE.left} height={size[1] + EDGE.bottom} aria-hidden="true">
-          <g transform={`translate(${EDGE.left} 0)`}>
-            {ticks(...shown.x).map((t) => <text key={t} x={px(t)} y={size[1] + 16} text-anchor="middle">{short(t)}</text>)}
-            {ticks(...shown.y).map((t) => <text key={t} x={-6} y={py(t) + 4} text-anchor="end">{short(t)}</text>)}
-            <text x={size[0] / 2} y={size[1] + 34} text-anchor="middle">{label(props.x)}</text>
-            <text transform={`translate(-42 ${size[1] / 2}) rotate(-90)`} text-anchor="middle">{label(props.y)}</text>
-            <svg width={size[0]} height={size[1]}>
-              {contours.map((line, k) => <path key={k} class="contour" stroke-dasharray={k ? "5 4" : undefined} d={line} />)}
-              {props.paths.map((path, k) => <polyline key={k} class="path" points={path.map(([a, b]) => `${px(a)},${py(b)}`).join(" ")} />)}
-              {props.markers.map(({ name, at }) => (
-                <g key={name} transform={`translate(${px(at[0])} ${py(at[1])})`}><circle r={9} class="marker" /><text y={4} text-anchor="middle">{name}</text></g>
-              ))}
-              {ellipse && <path class="ellipse" d={"M" + ellipse.map(([a, b]) => `${px(a)} ${py(b)}`).join("L") + "Z"} />}
-              {props.cursor && <path class="cursor" d={`M${px(props.cursor[0])} ${py(props.cursor[1])}m-9 0h18m-9 -9v18`} />}
-              {line.length > 1 && props.tool === "box"
-                ? <rect class="drawing" x={Math.min(px(line[0]![0]), px(line.at(-1)![0]))} y={Math.min(py(line[0]![1]), py(line.at(-1)![1]))}
-                    width={Math.abs(px(line.at(-1)![0]) - px(line[0]![0]))} height={Math.abs(py(line.at(-1)![1]) - py(line[0]![1]))} />
-                : line.length > 0 && <polygon class="drawing" points={line.map(([a, b]) => `${px(a)},${py(b)}`).join(" ")} />}
-            </svg>
-          </g>
+        <svg class="overlay" style={{ left: `${EDGE.left}px`, top: 0 }} width={size[0]} height={size[1]} aria-hidden="true">
+          {ellipse && <path class="ellipse" d={"M" + ellipse.map(([a, b]) => `${px(a)} ${py(b)}`).join("L") + "Z"} />}
+          {props.cursor && <path class="cursor" d={`M${px(props.cursor[0])} ${py(props.cursor[1])}m-9 0h18m-9 -9v18`} />}
+          {line.length > 1 && props.tool === "box"
+            ? <rect class="drawing" x={Math.min(px(line[0]![0]), px(line.at(-1)![0]))} y={Math.min(py(line[0]![1]), py(line.at(-1)![1]))}
+                width={Math.abs(px(line.at(-1)![0]) - px(line[0]![0]))} height={Math.abs(py(line.at(-1)![1]) - py(line[0]![1]))} />
+            : line.length > 0 && <polygon class="drawing" points={line.map(([a, b]) => `${px(a)},${py(b)}`).join(" ")} />}
         </svg>
       )}
     </div>

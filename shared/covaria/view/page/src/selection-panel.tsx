@@ -1,11 +1,11 @@
 // What is selected, in words, and out as files.
-import { useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import type { Cloud } from "./cloud";
 import { Choice } from "./explore";
 import { category } from "./palettes";
 import type { Run } from "./model";
 import { described, joined, ofClusters, type Joint, type Term } from "./selection";
-import { ask, keep, type Source } from "./source";
+import { ask, keep, told, type Source } from "./source";
 import { Thumbnails } from "./thumbnails";
 
 const JOINTS: { name: Joint; label: string }[] = [{ name: "and", label: "and" }, { name: "or", label: "or" }, { name: "not", label: "and not" }];
@@ -23,6 +23,12 @@ export function SelectionPanel(props: {
   const [called, call] = useState("");
   const count = useMemo(() => props.chosen?.reduce((sum, one) => sum + one, 0) ?? 0, [props.chosen]);
   const whole = joined(terms);
+  const [reading, read] = useState(props.source.served);
+  useEffect(() => {
+    if (!props.source.served) return;
+    props.source.get(`ready?${new URLSearchParams({ run: props.name })}`).then(() => performance.mark("ready"))
+      .catch((error) => props.onTrouble(`Particles cannot be saved: ${told(error)}`)).finally(() => read(false));
+  }, [props.name]);
 
   const threshold = (e: Event) => {
     e.preventDefault();
@@ -43,7 +49,7 @@ export function SelectionPanel(props: {
       performance.measure("subset", { start: begin, end: performance.now() });
     } catch (error) {
       say("");
-      props.onTrouble(`${(error as Error).message} ${(error as { hint?: string }).hint ?? ""}`);
+      props.onTrouble(told(error));
     }
   };
 
@@ -53,7 +59,7 @@ export function SelectionPanel(props: {
       say(`started: ${job.line}. Runs shows how far it is.`);
       call("");
     } catch (error) {
-      props.onTrouble(`${(error as Error).message} ${(error as { hint?: string }).hint ?? ""}`);
+      props.onTrouble(told(error));
     }
   };
 
@@ -98,7 +104,7 @@ export function SelectionPanel(props: {
         <button type="button" disabled={!props.onUndo} onClick={() => props.onUndo?.()}>Undo</button>
         <button type="button" disabled={!terms.length} onClick={() => props.onChange([])}>Clear</button>
       </p>
-      <p role="status" class="quiet">{said}</p>
+      <p role="status" class="quiet">{said || (reading ? "Reading the run's particle file: the first selection waits for it." : "")}</p>
       {!props.source.served && whole && <p class="quiet">The particles themselves: <code>covaria subset OUT --selection selection.json -o some</code></p>}
       {props.canStart && whole && (
         <form class="controls" onSubmit={(e) => e.preventDefault()}>

@@ -14,9 +14,10 @@ export interface Started {
   said: string;
 }
 
-/** What the server tells whenever it changes. jobs: null where nothing may be started. */
+/** What the server tells whenever it changes. jobs: null where nothing may be started; model: the name of an atomic one. */
 export interface Standing {
   runs: Card[];
+  model?: string | null;
   jobs: { command: string; started: Started[] } | null;
 }
 
@@ -25,7 +26,17 @@ export interface Source {
   file(run: string, name: string): Promise<ArrayBuffer>;
   standing(): Promise<Standing>;
   get<T>(path: string): Promise<T>;
+  /** An atomic model that belongs to what is shown; null where there is none. */
+  model?(): Promise<{ name: string; text: string } | null>;
 }
+
+/** What is the matter, and what to do, as two sentences. */
+export function words(message: string, hint = ""): string {
+  const first = hint.slice(0, 1);
+  return hint ? `${message}${/[.!?]$/.test(message) ? "" : "."} ${first.toUpperCase()}${hint.slice(1)}` : message;
+}
+
+export const told = (error: unknown): string => words((error as Error).message, (error as { hint?: string }).hint);
 
 const GONE = "The server does not answer.";
 const GONE_HINT = "Start `covaria view` again and open its new address. What you selected stays in this page: save it as JSON.";
@@ -44,13 +55,21 @@ async function answered(response: Promise<Response>): Promise<Response> {
 
 class Server implements Source {
   readonly served = true;
+  private modelName: string | null = null;
 
   async file(run: string, name: string): Promise<ArrayBuffer> {
     return (await answered(fetch(`file?${new URLSearchParams({ run, name })}`))).arrayBuffer();
   }
 
-  standing(): Promise<Standing> {
-    return this.get("runs");
+  async standing(): Promise<Standing> {
+    const found = await this.get<Standing>("runs");
+    this.modelName = found.model ?? null;
+    return found;
+  }
+
+  async model(): Promise<{ name: string; text: string } | null> {
+    if (!this.modelName) return null;
+    return { name: this.modelName, text: await (await answered(fetch("model"))).text() };
   }
 
   async get<T>(path: string): Promise<T> {

@@ -1,6 +1,6 @@
 // A new run: choose particles, see what was understood of them, five options, the command line, run.
 import { useEffect, useState } from "preact/hooks";
-import { ask, type Started, type Source } from "./source";
+import { ask, told as inWords, type Started, type Source } from "./source";
 
 interface OptionOf { name: string; flag: string; help: string; panel: string; default: string; truth: boolean; first: boolean }
 interface Choices { options: OptionOf[]; particles: string[]; folder: string }
@@ -16,7 +16,7 @@ export function Start(props: { source: Source; started: Started[] | null }) {
   const [trouble, tell] = useState("");
   const [busy, work] = useState(false);
 
-  const told = (error: unknown) => tell(`${(error as Error).message} ${(error as { hint?: string }).hint ?? ""}`);
+  const told = (error: unknown) => tell(inWords(error));
   useEffect(() => { if (props.started) props.source.get<Choices>("choices").then(choose).catch(told); }, [props.started === null]);
   const form = { particles, name, said };
   useEffect(() => {

@@ -4,7 +4,7 @@ import { Cloud, type Values } from "./cloud";
 import { contour, marginal, shareLevels, type Grid } from "./density";
 import { Choice } from "./explore";
 import { MapPanel, type Shown } from "./map";
-import type { Run } from "./model";
+import { population, type Run } from "./model";
 import { cividis, css } from "./palettes";
 import { Axes, Bars, short } from "./plot";
 import type { Source } from "./source";
@@ -55,8 +55,9 @@ export function States(props: { source: Source; name: string; run: Run; cloud: C
   }, [playing]);
   useEffect(() => { if (playing || share > 0) show({ z: path[Math.round(share * (path.length - 1))]!, state: null }); }, [share, path]);
 
-  if (!run.states.length) return <section class="panel"><h2>No states</h2><p>{run.confirmed ? "`covaria analyze` makes them." : run.headline}</p></section>;
+  if (!run.states.length) return <section class="panel"><h1>No states</h1><p>{run.confirmed ? "`covaria analyze` makes them." : run.headline}</p></section>;
 
+  const motions = [{ name: "the path, there and back", at: (part: number) => ({ state: null, z: path[Math.round((0.5 - 0.5 * Math.cos(2 * Math.PI * part)) * (path.length - 1))]! }) }];
   const dims = Math.min(run.density?.shape.length ?? 0, run.confirmed);
   const choices = Array.from({ length: dims }, (_, k) => ({ name: String(k), label: `component ${k + 1}` }));
   const grid = flat && run.density && dims > 1 ? marginal(flat, run.density.shape, run.density.bounds, first, second) : null;
@@ -96,7 +97,7 @@ export function States(props: { source: Source; name: string; run: Run; cloud: C
               <label>path <Choice value={String(stored)} onChange={(v) => walk(+v)}
                 of={[...run.paths.map((_, k) => ({ name: String(k), label: `stored path ${k}` })), { name: "-1", label: "straight, between two states" }]} /></label>
               {stored < 0 && ends.map((end, side) => (
-                <label key={side}>{side ? "to" : "from"} <Choice of={run.states.map((s, k) => ({ name: String(k), label: `${k} (${(100 * s.share).toFixed(0)} %)` }))} value={String(end)}
+                <label key={side}>{side ? "to" : "from"} <Choice of={run.states.map((s, k) => ({ name: String(k), label: `${k}: ${population(s)}` }))} value={String(end)}
                   onChange={(v) => between(side ? [ends[0], +v] : [+v, ends[1]])} /></label>
               ))}
             </div>
@@ -113,13 +114,13 @@ export function States(props: { source: Source; name: string; run: Run; cloud: C
           </section>
         </div>
         <div>
-          <MapPanel source={props.source} name={props.name} run={run} shown={shown} pins={pins} words={shown.state === null ? "preview at a point" : `state ${shown.state}: its own map`} />
+          <MapPanel source={props.source} name={props.name} run={run} shown={shown} pins={pins} motions={motions} words={shown.state === null ? "preview at a point" : `state ${shown.state}: its own map`} />
           <section class="panel">
             <ul class="states">
               {run.states.map((state, k) => (
                 <li key={k}>
                   <button type="button" aria-pressed={shown.state === k} onClick={() => { play(false); along(0); show({ z: state.z, state: k }); }}>state {k}</button>{" "}
-                  {state.particles.toLocaleString("en")} particles, {(100 * state.share).toFixed(1)} ± {(100 * Math.sqrt((state.share * (1 - state.share)) / Math.max(run.drawn, 1))).toFixed(1)} %
+                  population {population(state)}, {state.particles.toLocaleString("en")} particles nearest
                   {state.resolution_angstrom !== null && `, ${state.resolution_angstrom.toFixed(1)} Å`}
                   {state.agreement && `; preview: correlation ${state.agreement.maps.toFixed(4)}, of differences ${state.agreement.differences.toFixed(3)}`}
                 </li>

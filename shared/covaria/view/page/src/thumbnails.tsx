@@ -1,6 +1,6 @@
 // Images of particles beside the model's projections: how junk is seen.
 import { useState } from "preact/hooks";
-import { ask } from "./source";
+import { ask, told } from "./source";
 
 const MOST = 48;
 
@@ -26,7 +26,7 @@ export function Thumbnails(props: { name: string; chosen: Uint8Array | null; dra
       show(await (await ask("thumbnails", props.name, { at })).json());
       begin(i);
     } catch (error) {
-      props.onTrouble(`${(error as Error).message} ${(error as { hint?: string }).hint ?? ""}`);
+      props.onTrouble(told(error));
     }
     work(false);
   };

@@ -1,107 +1,21 @@
 // The map at a latent point, on the viewer's own graphics card: mean + sum_k z_k (d_k u_k), added once for each point
-// into one texture (value, difference from the mean), then looked at along rays. No server is asked for a frame.
+// into one texture (value, what it is coloured by), then looked at along rays. No server is asked for a frame.
+import { Bounds, distances } from "./blocks";
 import { WHOLE, context, program, texture3d, type Uniforms } from "./gl";
 import type { Level, Maps } from "./model";
+import { LAYERS, RAYS, SLICES, STATE, sumShader } from "./shaders";
 import { Told } from "./source";
+import { TraceView, type Trace } from "./trace";
 
 const MOST_COMPONENTS = 23;
 
-function sumShader(groups: number): string {
-  const terms = Array.from({ length: groups }, (_, g) => `
-  t = texelFetch(maps${g}, voxel, 0); v += dot(t, gain[${g}]); d += dot(t, differ[${g}]);`).join("");
-  const samplers = Array.from({ length: groups }, (_, g) => `uniform sampler3D maps${g};`).join("\n");
-  return `${samplers}
-uniform vec4 gain[${groups}], differ[${groups}];
-uniform float base, baseDiffer;
-uniform int layer;
-out vec4 sum;
-void main() {
-  ivec3 voxel = ivec3(gl_FragCoord.xy, layer);
-  float v = base, d = baseDiffer; vec4 t;${terms}
-  sum = vec4(v, d, 0.0, 1.0);
-}`;
-}
-
-const STATE = `uniform sampler3D state, maps0;
-uniform vec2 range, meanRange;
-uniform int layer;
-out vec4 sum;
-void main() {
-  ivec3 voxel = ivec3(gl_FragCoord.xy, layer);
-  float v = range.x + range.y * texelFetch(state, voxel, 0).r;
-  sum = vec4(v, v - (meanRange.x + meanRange.y * texelFetch(maps0, voxel, 0).r), 0.0, 1.0);
-}`;
-
-const COLOUR = `
-uniform sampler3D field;
-uniform vec3 size;        // voxels
-uniform float level, contrast;
-uniform int colouring;    // 0 plain, 1 difference from the mean
-vec3 shade(vec2 value) {
-  if (colouring == 0) return vec3(0.66, 0.80, 0.93);
-  float d = clamp(value.y * contrast, -1.0, 1.0);
-  return d < 0.0 ? mix(vec3(0.92), vec3(0.0, 0.45, 0.70), -d) : mix(vec3(0.92), vec3(0.84, 0.37, 0.0), d);
-}`;
-
-const RAYS = `${COLOUR}
-uniform mat3 axes;        // columns: right, up, towards the viewer; voxels
-uniform vec3 centre;      // of the whole box, in voxels of the crop
-uniform float reach;      // half the canvas' height, voxels
-uniform float aspect;
-in vec2 at;
-out vec4 colour;
-vec2 value(vec3 p) { return texture(field, p / size).rg; }
-void main() {
-  colour = vec4(1.0);
-  vec2 place = (2.0 * at - 1.0) * vec2(aspect, 1.0) * reach;
-  vec3 from = centre + axes[0] * place.x + axes[1] * place.y, way = -axes[2];
-  vec3 a = (vec3(0.5) - from) / way, b = (size - 0.5 - from) / way;
-  vec3 near = min(a, b), far = max(a, b);
-  float t = max(near.x, max(near.y, near.z)), end = min(far.x, min(far.y, far.z));
-  float last = 0.0; bool hit = false;
-  for (int i = 0; i < 640 && t < end; i++) {
-    last = value(from + way * t).r;
-    if (last > level) { hit = true; break; }
-    t += last < 0.15 * level ? 2.0 : last < 0.5 * level ? 1.25 : 0.75;
-  }
-  if (!hit) return;
-  float low = t - 2.0, high = t;
-  for (int i = 0; i < 6; i++) {
-    float middle = 0.5 * (low + high);
-    if (value(from + way * middle).r > level) high = middle; else low = middle;
-  }
-  vec3 p = from + way * high;
-  vec2 e = vec2(1.0, 0.0);
-  vec3 slope = vec3(
-    value(p + e.xyy).r - value(p - e.xyy).r, value(p + e.yxy).r - value(p - e.yxy).r, value(p + e.yyx).r - value(p - e.yyx).r);
-  vec3 normal = -normalize(slope + 1e-12);
-  vec3 light = normalize(axes * vec3(-0.45, 0.55, 0.70));
-  float depth = clamp(dot(p - centre, axes[2]) / reach, -1.0, 1.0);
-  float lit = (0.40 + 0.60 * max(dot(normal, light), 0.0)) * (0.89 + 0.11 * depth);
-  colour = vec4(shade(value(p)) * lit, 1.0);
-}`;
-
-const SLICES = `${COLOUR}
-uniform vec2 shown;       // black, white
-uniform vec3 cuts;        // voxels
-in vec2 at;
-out vec4 colour;
-void main() {
-  float panel = floor(at.x * 3.0);
-  vec2 p = vec2(at.x * 3.0 - panel, at.y);
-  vec3 where = panel < 1.0 ? vec3(p.x * size.x, p.y * size.y, cuts.z)
-    : panel < 2.0 ? vec3(p.x * size.x, cuts.y, p.y * size.z) : vec3(cuts.x, p.x * size.y, p.y * size.z);
-  vec2 v = texture(field, where / size).rg;
-  float grey = clamp((v.r - shown.x) / (shown.y - shown.x), 0.0, 1.0);
-  vec3 tint = colouring == 0 ? vec3(1.0) : shade(v) / 0.92;
-  colour = vec4(grey * min(tint, vec3(1.0)), 1.0);
-  if (abs(v.r - level) < fwidth(v.r)) colour = vec4(0.94, 0.89, 0.26, 1.0);
-}`;
+/** What the surface is coloured by: nothing, the difference from the mean, how much it moves, one component's motion. */
+export type Paint = "plain" | "difference" | "motion" | number;
 
 export interface Look {
   mode: "surface" | "slices";
   level: number;
-  difference: boolean;
+  paint: Paint;
   /** Rows: right, up, towards the viewer, in x, y, z. */
   axes: number[][];
   zoom: number;
@@ -119,18 +33,26 @@ interface Field {
   textures: WebGLTexture[];
   sum: WebGLTexture;
   frames: WebGLFramebuffer[];
+  blocks: WebGLTexture;
+  bounds: Bounds[];
   adder: [WebGLProgram, Uniforms];
-  /** What the sum holds. */
+  /** What the sum holds, how large it can be in each block, and for which level the blocks are told. */
   added: string;
+  bound: Float32Array;
+  told: string;
 }
 
 export class VolumeView {
   readonly gl: WebGL2RenderingContext;
+  /** Since the page began: for what a frame costs. */
+  calls = 0;
+  uploaded = 0;
   private fields: Field[] = [];
   private chosen = 0;
   private readonly stater: [WebGLProgram, Uniforms];
   private readonly rays: [WebGLProgram, Uniforms];
   private readonly slices: [WebGLProgram, Uniforms];
+  private readonly trace: TraceView;
 
   constructor(readonly canvas: HTMLCanvasElement, readonly maps: Maps) {
     this.gl = context(canvas);
@@ -139,6 +61,7 @@ export class VolumeView {
     this.stater = program(this.gl, WHOLE, STATE);
     this.rays = program(this.gl, WHOLE, RAYS);
     this.slices = program(this.gl, WHOLE, SLICES);
+    this.trace = new TraceView(this.gl);
   }
 
   private get field(): Field | undefined {
@@ -170,51 +93,43 @@ export class VolumeView {
 
   load(level: Level, files: ArrayBuffer[]): void {
     const gl = this.gl;
+    const maps = files.map((file) => new Uint8Array(file));
+    const bounds = maps.map((bytes, g) => new Bounds(level.size, bytes, 4, Math.min(level.ranges.length - 4 * g, 4)));
+    const counts = bounds[0]!.counts;
     const sum = texture3d(gl, level.size, gl.RG16F, gl.RG, gl.HALF_FLOAT, gl.LINEAR, null);
-    const frames = Array.from({ length: level.size[2]! }, (_, layer) => {
+    const frames = Array.from({ length: Math.ceil(level.size[2]! / LAYERS) }, (_, n) => {
       const frame = gl.createFramebuffer()!;
       gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
-      gl.framebufferTextureLayer(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, sum, 0, layer);
+      const here = Math.min(LAYERS, level.size[2]! - n * LAYERS);
+      for (let k = 0; k < here; k++) gl.framebufferTextureLayer(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0 + k, sum, 0, n * LAYERS + k);
+      gl.drawBuffers(Array.from({ length: LAYERS }, (_, k) => (k < here ? gl.COLOR_ATTACHMENT0 + k : gl.NONE)));
       return frame;
     });
-    const textures = files.map((file) =>
-      texture3d(gl, level.size, gl.RGBA8, gl.RGBA, gl.UNSIGNED_BYTE, gl.NEAREST, new Uint8Array(file)));
-    this.fields.push({ level, textures, sum, frames, adder: program(gl, WHOLE, sumShader(files.length)), added: "" });
+    this.fields.push({
+      level, sum, frames, bounds, added: "", told: "", bound: new Float32Array(counts[0] * counts[1] * counts[2]),
+      textures: maps.map((bytes) => texture3d(gl, level.size, gl.RGBA8, gl.RGBA, gl.UNSIGNED_BYTE, gl.NEAREST, bytes)),
+      blocks: texture3d(gl, counts, gl.R8, gl.RED, gl.UNSIGNED_BYTE, gl.NEAREST, null),
+      adder: program(gl, WHOLE, sumShader(files.length)),
+    });
     this.use(true);
   }
 
   /** Add the maps at a point, in standard deviations. */
-  at(z: readonly number[]): void {
+  at(z: readonly number[], paint: Paint = "difference"): void {
     const field = this.field;
-    const key = JSON.stringify(z);
+    const key = JSON.stringify([z, paint]);
     if (!field || field.added === key) return;
-    const gl = this.gl;
-    const gain = new Float32Array(4 * field.textures.length);
-    const differ = new Float32Array(4 * field.textures.length);
-    const [low, span] = field.level.ranges[0]!;
-    gain[0] = span;
-    let shift = 0;
-    for (let k = 0; k < this.components; k++) {
-      const [lowest, width] = field.level.ranges[k + 1]!;
-      gain[k + 1] = differ[k + 1] = (z[k] ?? 0) * width;
-      shift += (z[k] ?? 0) * lowest;
-    }
-    const [used, at] = field.adder;
-    gl.useProgram(used);
-    field.textures.forEach((texture, g) => this.bind(g, texture, at[`maps${g}`]!));
-    gl.uniform4fv(at.gain!, gain);
-    gl.uniform4fv(at.differ!, differ);
-    gl.uniform1f(at.base!, low + shift);
-    gl.uniform1f(at.baseDiffer!, shift);
-    this.fill(field, at.layer!);
+    this.fillSum(field, z, paint);
     field.added = key;
   }
 
   /** Put a map that was made in the sum's place; `key` tells it from others. */
-  state(map: StateMap, key: string): void {
+  state(map: StateMap, key: string, paint: Paint = "difference"): void {
     const field = this.field;
-    if (!field || field.added === key) return;
+    const whole = `${key} ${paint}`;
+    if (!field || field.added === whole) return;
     const gl = this.gl;
+    if (paint !== "difference") this.fillSum(field, [], paint);
     const texture = texture3d(gl, field.level.size, gl.R8, gl.RED, gl.UNSIGNED_BYTE, gl.NEAREST, map.bytes);
     const [used, at] = this.stater;
     gl.useProgram(used);
@@ -222,13 +137,22 @@ export class VolumeView {
     this.bind(1, texture, at.state!);
     gl.uniform2fv(at.range!, map.range);
     gl.uniform2fv(at.meanRange!, field.level.ranges[0]!);
-    this.fill(field, at.layer!);
+    gl.colorMask(true, paint === "difference", true, true);
+    this.fill(field, at);
+    gl.colorMask(true, true, true, true);
     gl.deleteTexture(texture);
-    field.added = key;
+    const most = new Bounds(field.level.size, map.bytes, 1, 1).most[0]!;
+    field.bound = Float32Array.from(most, (value) => map.range[0] + (map.range[1] * value) / 255);
+    [field.added, field.told] = [whole, ""];
   }
 
-  /** Draw what was added last into a part of the canvas, pixels from its lower left. */
-  draw(look: Look, x = 0, y = 0, width = this.canvas.width, height = this.canvas.height): void {
+  /** An atomic model to draw with the surface; null: none. */
+  model(trace: Trace | null): void {
+    this.trace.set(trace);
+  }
+
+  /** Draw what was added last into a part of the canvas, pixels from its lower left. rough: while it moves. */
+  draw(look: Look, x = 0, y = 0, width = this.canvas.width, height = this.canvas.height, rough = false): void {
     const field = this.field;
     if (!field) return;
     const gl = this.gl;
@@ -241,17 +165,31 @@ export class VolumeView {
     gl.uniform3fv(at.size!, size);
     gl.uniform1f(at.level!, look.level);
     gl.uniform1f(at.contrast!, 1.5 / this.maps.level);
-    gl.uniform1i(at.colouring!, look.difference ? 1 : 0);
+    gl.uniform1i(at.colouring!, look.paint === "plain" ? 0 : look.paint === "motion" ? 2 : 1);
+    const centre = origin.map((from) => sampling / 2 - from + 0.5);
+    const view = {
+      axes: look.axes.flat(), centre, aspect: width / height, far: 0.9 * sampling,
+      reach: this.maps.reach_angstrom / voxel_angstrom / look.zoom / Math.min(1, width / height),
+    };
     if (look.mode === "surface") {
-      gl.uniformMatrix3fv(at.axes!, false, look.axes.flat());
-      gl.uniform3fv(at.centre!, origin.map((from) => sampling / 2 - from + 0.5));
-      gl.uniform1f(at.reach!, this.maps.reach_angstrom / voxel_angstrom / look.zoom / Math.min(1, width / height));
-      gl.uniform1f(at.aspect!, width / height);
+      this.bind(1, this.told(field, look.level), at.blocks!);
+      gl.uniformMatrix3fv(at.axes!, false, view.axes);
+      gl.uniform3fv(at.centre!, centre);
+      gl.uniform1f(at.reach!, view.reach);
+      gl.uniform1f(at.far!, view.far);
+      gl.uniform1f(at.aspect!, view.aspect);
+      gl.uniform1i(at.rough!, rough ? 1 : 0);
+      gl.enable(gl.DEPTH_TEST);
+      gl.depthFunc(gl.ALWAYS);
     } else {
       gl.uniform2f(at.shown!, 0, this.maps.highest);
       gl.uniform3fv(at.cuts!, look.cuts.map((cut, axis) => cut * size[axis]!));
     }
     gl.drawArrays(gl.TRIANGLES, 0, 3);
+    this.calls++;
+    if (look.mode === "surface")
+      this.calls += this.trace.draw(view, voxel_angstrom, origin.map((from, axis) => (from - 0.5) * voxel_angstrom + (this.maps.origin_angstrom[axis] ?? 0)), height);
+    gl.disable(gl.DEPTH_TEST);
   }
 
   clear(): void {
@@ -275,25 +213,26 @@ export class VolumeView {
     setTimeout(look, 0);
   }
 
-  /** The sum as it lies on the card, (z, y, x) values: for tests. */
-  read(): Float32Array {
+  /** The sum as it lies on the card, (z, y, x) values, or what it is coloured by: for tests. */
+  read(channel = 0): Float32Array {
     const gl = this.gl;
     const { level, frames } = this.field!;
     const [nx, ny, nz] = level.size as [number, number, number];
     const all = new Float32Array(nx * ny * nz);
     const layer = new Float32Array(4 * nx * ny);
-    frames.forEach((frame, z) => {
-      gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
+    for (let z = 0; z < nz; z++) {
+      gl.bindFramebuffer(gl.FRAMEBUFFER, frames[Math.floor(z / LAYERS)]!);
+      gl.readBuffer(gl.COLOR_ATTACHMENT0 + (z % LAYERS));
       gl.readPixels(0, 0, nx, ny, gl.RGBA, gl.FLOAT, layer);
-      for (let i = 0; i < nx * ny; i++) all[z * nx * ny + i] = layer[4 * i]!;
-    });
+      for (let i = 0; i < nx * ny; i++) all[z * nx * ny + i] = layer[4 * i + channel]!;
+    }
     return all;
   }
 
   end(): void {
     const gl = this.gl;
     for (const field of this.fields) {
-      [...field.textures, field.sum].forEach((texture) => gl.deleteTexture(texture));
+      [...field.textures, field.sum, field.blocks].forEach((texture) => gl.deleteTexture(texture));
       field.frames.forEach((frame) => gl.deleteFramebuffer(frame));
       gl.deleteProgram(field.adder[0]);
     }
@@ -301,14 +240,71 @@ export class VolumeView {
     this.fields = [];
   }
 
-  private fill(field: Field, layerAt: WebGLUniformLocation): void {
+  private fillSum(field: Field, z: readonly number[], paint: Paint): void {
+    const gl = this.gl;
+    const room = 4 * field.textures.length;
+    const [gain, tint, least] = [new Float32Array(room), new Float32Array(room), new Float32Array(room)];
+    const [low, span] = field.level.ranges[0]!;
+    let base = low;
+    gain[0] = span;
+    field.bound.fill(low);
+    this.bounded(field, 0, span);
+    for (let k = 0; k < this.components; k++) {
+      const [lowest, width] = field.level.ranges[k + 1]!;
+      const value = z[k] ?? 0;
+      gain[k + 1] = value * width;
+      base += value * lowest;
+      const share = paint === "difference" ? value : paint === "motion" || paint === k ? 1 : 0;
+      tint[k + 1] = share * width;
+      least[k + 1] = share * lowest;
+      if (value) this.bounded(field, k + 1, value * width, value * lowest);
+    }
+    const [used, at] = field.adder;
+    gl.useProgram(used);
+    field.textures.forEach((texture, g) => this.bind(g, texture, at[`maps${g}`]!));
+    gl.uniform4fv(at.gain!, gain);
+    gl.uniform4fv(at.paint!, tint);
+    gl.uniform4fv(at.least!, least);
+    gl.uniform1f(at.base!, base);
+    gl.uniform1i(at.spread!, paint === "motion" ? 1 : 0);
+    this.fill(field, at);
+    field.told = "";
+  }
+
+  /** What map c adds to the most that each block can hold. */
+  private bounded(field: Field, c: number, scale: number, shift = 0): void {
+    const { least, most } = field.bounds[c >> 2]!;
+    const bytes = (scale < 0 ? least : most)[c & 3]!;
+    const { bound } = field;
+    for (let i = 0; i < bound.length; i++) bound[i]! += shift + (scale * bytes[i]!) / 255;
+  }
+
+  /** The blocks' texture for a level. */
+  private told(field: Field, level: number): WebGLTexture {
+    const key = String(level);
+    if (field.told !== key) {
+      const gl = this.gl;
+      const { counts } = field.bounds[0]!;
+      const found = distances(counts, field.bound, level);
+      gl.activeTexture(gl.TEXTURE0 + 1);
+      gl.bindTexture(gl.TEXTURE_3D, field.blocks);
+      gl.texSubImage3D(gl.TEXTURE_3D, 0, 0, 0, 0, ...counts, gl.RED, gl.UNSIGNED_BYTE, found);
+      this.uploaded += found.length;
+      field.told = key;
+    }
+    return field.blocks;
+  }
+
+  private fill(field: Field, at: Uniforms): void {
     const gl = this.gl;
     gl.viewport(0, 0, field.level.size[0]!, field.level.size[1]!);
-    field.frames.forEach((frame, layer) => {
+    gl.uniform1i(at.layers!, field.level.size[2]!);
+    field.frames.forEach((frame, n) => {
       gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
-      gl.uniform1i(layerAt, layer);
+      gl.uniform1i(at.layer!, n * LAYERS);
       gl.drawArrays(gl.TRIANGLES, 0, 3);
     });
+    this.calls += field.frames.length;
   }
 
   private bind(unit: number, texture: WebGLTexture, at: WebGLUniformLocation): void {
