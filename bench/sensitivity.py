@@ -31,7 +31,7 @@ from covaria.running.passes import Pass
 from covaria.simulation import ensemble
 from covaria.simulation.dataset import SimulationOptions
 from covaria.testing import MemoryContext, TruthSet
-from covaria_reconstruction.stage import COARSE_RADIUS, problem_of
+from covaria_reconstruction.fitting import COARSE_RADIUS, problem_of
 
 COMPONENTS = 4
 KINDS = ((0.15, 0.0), (0.15, 8.0), (0.06, 0.0), (0.30, 5.0))

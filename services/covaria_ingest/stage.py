@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from covaria.findings import Findings
+from covaria.particles import Particles
 from covaria.particles.assemble import assemble, working_box
 from covaria.particles.expansion import expanded
 from covaria.particles.halves import with_half_sets
@@ -13,6 +16,7 @@ from covaria.running.room import require_room_for
 from covaria.stage import Context, Job
 from covaria.tree import Tree, record
 from covaria_ingest.ahead import refuse_many_coordinates, refuse_small_half_set, refuse_useless_masks
+from covaria_ingest.growth import publish_version, read_version
 from covaria_ingest.images import leave_out_unusable, publish_downsampled
 
 
@@ -21,6 +25,9 @@ def run(job: Job, context: Context) -> None:
     tree = Tree(job.request.out, context.pen)
     options = job.request.ingest
     refuse_many_coordinates(job.request)
+    if options.growing:
+        run_growing(job, tree, context)
+        return
     context.progress("read metadata", 0, 1, "files")
     described = read_metadata(options, roots=context.roots)
     particles = assemble(described, options, context.roots)
@@ -42,9 +49,34 @@ def run(job: Job, context: Context) -> None:
             particles = leave_out_unusable(particles, context)
             particles = with_half_sets(particles, job.request.seed)
         particles = expanded(particles, options)
-        found = Findings(set_aside=dict(particles.set_aside)) if particles.set_aside else Findings()
-        for note in particles.notes:
-            context.log.info(note, extra=TOLD)
-        record.write_notes(tree, "ingest", particles.notes)
-        record.write_findings(tree, "ingest", found)
-        save(tree.particles, particles, tree.pen)
+        _keep(tree, particles, context)
+
+
+def run_growing(job: Job, tree: Tree, context: Context) -> None:
+    """The same for a set that grows: what the version before has read is not read again."""
+    options = job.request.ingest
+    context.progress("read metadata", 0, 1, "files")
+    version = read_version(options, context.roots)
+    context.progress("read metadata", 1, 1, "files")
+    particles = version.particles
+    box = working_box(particles.box, options.downsample)
+    new = int((version.fresh & particles.used).sum())
+    context.log.info(f"{len(particles):,} particles, {new:,} of them new, box {particles.box}", extra=TOLD)
+    pixel_size = particles.pixel_size_angstrom * particles.box / box
+    refuse_useless_masks(job.request.reconstruction, box, pixel_size, context.roots)
+    require_room_for("ingest", job.request, total=max(new, 1), box=box, downsampled=True)
+    with tree.staging("ingest") as staged:
+        particles, rows = publish_version(version, job, tree, staged, context)
+        refuse_small_half_set(particles)
+        arrays = rows.arrays()
+        tree.pen.write(tree.growth_rows, lambda file: np.savez(file, allow_pickle=False, **arrays))
+        _keep(tree, particles, context)
+
+
+def _keep(tree: Tree, particles: Particles, context: Context) -> None:
+    found = Findings(set_aside=dict(particles.set_aside)) if particles.set_aside else Findings()
+    for note in particles.notes:
+        context.log.info(note, extra=TOLD)
+    record.write_notes(tree, "ingest", particles.notes)
+    record.write_findings(tree, "ingest", found)
+    save(tree.particles, particles, tree.pen)

@@ -14,7 +14,9 @@ class Components:
     eigenvolumes (K, D, D, D) with sum of squares 1, eigenvalues (K,), half1 and half2 (K, D, D, D): each half-set's own
     eigenvolumes in the same axes; fsc (K, D // 2); confirmed (): how many are confirmed; pose_spread (2,) of the
     poses' errors, as `PoseSpread`. level (N,), outlier and band_noise (N, bands), as those of `MeanModel`, of images
-    judged by what confirmed components leave of them; empty where there are none.
+    judged by what confirmed components leave of them; empty where there are none. coarse (K, d, d, d) and fine
+    (k, d, d, d): the fits that they come from, on their own cubes, sqrt(eigenvalue) x eigenvolume in cache units;
+    alone1, alone2 (K, d, d, d): those of each half-set alone.
     """
 
     eigenvolumes: np.ndarray
@@ -28,3 +30,7 @@ class Components:
     level: np.ndarray = field(default_factory=lambda: np.ones(0))
     outlier: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     band_noise: np.ndarray = field(default_factory=lambda: np.ones((0, 0)))
+    coarse: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.float32))
+    fine: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.float32))
+    alone1: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.float32))
+    alone2: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.float32))

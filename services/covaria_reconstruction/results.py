@@ -26,6 +26,7 @@ from covaria.results.sensitivity import write_sensitivity
 from covaria.selection.refined import PosedSource
 from covaria.stage import Job
 from covaria.tree import Tree, atomic, record
+from covaria.tree.versions import becomes
 from covaria_reconstruction.components import Components
 from covaria_reconstruction.particles import particle_table_of
 from covaria_reconstruction.parts import NO_PARTS, motion_by_part, write_motion
@@ -121,9 +122,16 @@ def _write_model(
         leads = images.leads  # a particle's results stand at its first image
         both = (one.take(leads) for one in (found.regularised, found.unregularised))
         write_latents(staged, *(one.in_input_order(images.rows[leads], len(particles)) for one in both))
-    request = job.request.model_dump(mode="json")
+    request = _as_recorded(job)
     pixel = float(images.pixel_size_angstrom)
     atomic.write_json(staged.metadata, metadata(staged, request, images.box, pixel, record.now()))
+
+
+def _as_recorded(job: Job) -> dict[str, Any]:
+    """The request, of results that will lie elsewhere with that place."""
+    request = job.request
+    ingest = request.ingest.model_copy(update={"grown_from": None})
+    return request.model_copy(update={"out": becomes(request.out), "ingest": ingest}).model_dump(mode="json")
 
 
 def recovar_keys(images: Images, mean: MeanModel, components: Components | None) -> dict[str, Any]:
@@ -154,5 +162,5 @@ def parameters_of(job: Job, images: Images, mean: MeanModel, components: Compone
         component_z_score=np.zeros(0) if components is None else components.z_score,
         contrast_sd=float(mean.contrast_sd),
         image_scale=float(images.scale),
-        input_args=with_option_names(job.request.model_dump(mode="json")),
+        input_args=with_option_names(_as_recorded(job)),
     )

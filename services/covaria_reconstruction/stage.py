@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from covaria import particles as particle_files
 from covaria.errors import InvalidInput
-from covaria.estimation.components.confirmation import Significance, significant_components
-from covaria.estimation.components.expectation_maximisation import Problem, Step, fit_components
+from covaria.estimation.components.expectation_maximisation import Problem
+from covaria.estimation.growth.memory import Kept
 from covaria.estimation.latents.embedding import Embedding, ImageRows, embed, embedding_rows
 from covaria.estimation.linear_model import LinearModel
 from covaria.estimation.mean.model import MeanModel, estimate_mean_model
 from covaria.estimation.pose_errors.spread import PoseSpread
 from covaria.estimation.refinement.rounds import Refined
-from covaria.estimation.reliability.bands import BandNoise
-from covaria.estimation.reliability.residuals import noise_of_residuals
 from covaria.estimation.sensitivity.survey import Sensitivity, sensitivity
-from covaria.imaging import volumes
 from covaria.imaging.images import Images, read_images
 from covaria.maps.correlation import resolution_at
 from covaria.maps.masks import load_focus_mask, refuse_elsewhere
+from covaria.particles import Particles
 from covaria.particles.halves import LEAST_IMAGES
+from covaria.particles.identity import read_rows
 from covaria.particles.symmetry import copies_of
 from covaria.request.model import ReconstructionOptions, Request
 from covaria.running.again import Again
@@ -33,17 +31,28 @@ from covaria.running.console import TOLD
 from covaria.running.passes import Pass
 from covaria.running.room import require_room_for
 from covaria.running.steps import once
+from covaria.selection.refined import PosedSource
 from covaria.stage import Context, Job
 from covaria.tree import Tree, record
 from covaria_reconstruction.components import Components
 from covaria_reconstruction.findings import findings_of
+from covaria_reconstruction.fitting import find_components, problem_of, test_radius, tested_components
+from covaria_reconstruction.growth import (
+    Grown,
+    Start,
+    grown,
+    growth_of,
+    in_their_places,
+    kept_of,
+    start_of,
+    told,
+    why_afresh,
+)
 from covaria_reconstruction.parts import parts_of
 from covaria_reconstruction.poses import posed_source, refine_poses
+from covaria_reconstruction.remember import remember, remember_update
 from covaria_reconstruction.results import write_results
 
-COARSE_RADIUS = 16
-"""Up to which the half-sets are compared as independent fits."""
-UNCONFIRMED = 1e-3
 FLAT = 1e-12
 """Power of the outermost band over that of the innermost: what rounding leaves of a constant image."""
 
@@ -61,6 +70,63 @@ def run(job: Job, context: Context) -> None:
     particles = particle_files.load(tree.particles, context.roots)
     source = posed_source(request, particles, context.roots)
     require_room_for("reconstruction", request, total=len(particles), box=particles.box)
+    kept = kept_of(request, context.roots)
+    found = found_in(particles, source, kept, request, context)
+    images, components = found.images, found.components
+    mean, rows, embeddings = embedded(found, options)
+    if request.ingest.growing and components is not None:
+        remember_version(tree, request, kept, found, context)
+    if context.ranks.first:
+        context.progress("results", 0, 1, "files")
+        parts, refined, seen = parts_of(options, images, context.roots), found.refined, found.seen
+        write_results(tree, job, particles, images, mean, components, embeddings, rows, refined, source, seen, parts)
+        said = findings_of(particles, images, mean, components, refined, seen, parts)
+        growth = None if not request.ingest.growing else growth_of(kept, found.update, found.why)
+        record.write_findings(tree, "reconstruction", said if growth is None else said.grown(growth))
+
+
+@dataclass(frozen=True)
+class Found:
+    """The model of these images; update: of a growing set, what was only gone on with; why: or why not."""
+
+    images: Images
+    mean: MeanModel
+    components: Components | None
+    passes: Pass
+    refined: Refined | None = None
+    seen: Sensitivity | None = None
+    update: Grown | None = None
+    why: str = ""
+
+
+def found_in(
+    particles: Particles, source: PosedSource | None, kept: Kept | None, request: Request, context: Context
+) -> Found:
+    """The model of the particles, gone on with from what the version before kept where that will do."""
+    images = images_of(particles, context, None if kept is None else float(kept.memory.scale))
+    start = None if kept is None else start_of(request, kept, particles, images, context.roots)
+    found = updated(images, start, request, context)
+    if isinstance(found, str):
+        return fitted_afresh(images, particles, source, kept, request, context, why=found)
+    return found
+
+
+def embedded(
+    found: Found, options: ReconstructionOptions
+) -> tuple[MeanModel, ImageRows | None, dict[int, Embedding] | None]:
+    """The mean model with its images judged by the components, and every image's coordinates."""
+    mean, components = found.mean, found.components
+    if components is None:
+        return mean, None, None
+    mean = judged_anew(mean, components)
+    rows = embedding_rows_of(found.images, mean, components, found.passes)
+    spread, weight = float(mean.contrast_sd), mean.noise.weight
+    zdims = sorted(set(options.zdim))
+    return mean, rows, {q: embed(rows.statistics, components.eigenvalues, q, spread, weight) for q in zdims}
+
+
+def images_of(particles: Particles, context: Context, scale: float | None) -> Images:
+    """Every used image. Raises InvalidInput where they are too few or say nothing."""
     images = read_images(
         particles,
         device=context.device,
@@ -68,6 +134,7 @@ def run(job: Job, context: Context) -> None:
         rank=context.ranks.rank,
         ranks=context.ranks.size,
         progress=lambda done, total: context.progress("reading images", done, total),
+        scale=scale,
     )
     if np.bincount(images.half, minlength=2).min() < LEAST_IMAGES:
         raise InvalidInput(
@@ -76,7 +143,35 @@ def run(job: Job, context: Context) -> None:
             hint="give more particles (see --ind, --n-images and --halfsets)",
         )
     refuse_no_images(images, particles.source)
-    passes = Pass(context)
+    return images
+
+
+def updated(images: Images, start: Start | None, request: Request, context: Context) -> Found | str:
+    """What the version before comes to with the new images; why not where it will not do, "" where there is none."""
+    if start is None:
+        return ""
+    passes = Pass(Again(context, "update-"))
+    signed = images.signed(float(start.kept.mean.data_sign))
+    found: Grown | str = why_afresh(start, signed, request) or grown(start, signed, request, passes)
+    told(passes, found)
+    if isinstance(found, str):
+        return found
+    seen = surveyed(problem_of(signed, found.mean, passes), found.mean, request, passes)
+    return Found(signed, found.mean, found.components, passes, seen=seen, update=found)
+
+
+def fitted_afresh(
+    images: Images,
+    particles: Particles,
+    source: PosedSource | None,
+    kept: Kept | None,
+    request: Request,
+    context: Context,
+    *,
+    why: str = "",
+) -> Found:
+    """Everything from the beginning."""
+    options, passes = request.reconstruction, Pass(context)
     mean, images = settled_mean(images, options, passes)
     refined: Refined | None = None
     if source is not None:
@@ -84,31 +179,36 @@ def run(job: Job, context: Context) -> None:
         if refined.rounds:
             passes = Pass(Again(context, "refined-"))
             mean, images = settled_mean(refined.images(images), options, passes)
-    components: Components | None = None
-    embeddings: dict[int, Embedding] | None = None
-    rows: ImageRows | None = None
-    seen: Sensitivity | None = None
-    if not options.only_mean:
-        count = components_asked(request)
-        problem = problem_of(images, mean, passes)
-        make = partial(find_components, problem, count, request.seed)
-        components = once(passes.context, "components", Components, make)
-        context.log.info(f"components: {components.confirmed} confirmed of {count}", extra=TOLD)
-        if options.sensitivity:
-            survey = partial(sensitivity, problem, mean.mask, images.pixel_size_angstrom, test_radius(images.box))
-            seen = once(passes.context, "sensitivity", Sensitivity, survey)
-        mean = judged_anew(mean, components)
-        rows = embedding_rows_of(images, mean, components, passes)
-        spread, weight = float(mean.contrast_sd), mean.noise.weight
-        embeddings = {
-            q: embed(rows.statistics, components.eigenvalues, q, spread, weight) for q in sorted(set(options.zdim))
-        }
-    if context.ranks.first:
-        context.progress("results", 0, 1, "files")
-        parts = parts_of(options, images, context.roots)
-        write_results(tree, job, particles, images, mean, components, embeddings, rows, refined, source, seen, parts)
-        found = findings_of(particles, images, mean, components, refined, seen, parts)
-        record.write_findings(tree, "reconstruction", found)
+    found = Found(images, mean, None, passes, refined, why=why)
+    if options.only_mean:
+        return found
+    count = components_asked(request)
+    problem = problem_of(images, mean, passes)
+    make = partial(find_components, problem, count, request.seed)
+    components = once(passes.context, "components", Components, make)
+    context.log.info(f"components: {components.confirmed} confirmed of {count}", extra=TOLD)
+    seen = surveyed(problem, mean, request, passes)
+    return replace(found, components=in_their_places(components, kept), seen=seen)
+
+
+def surveyed(problem: Problem, mean: MeanModel, request: Request, passes: Pass) -> Sensitivity | None:
+    """Which motions would have been seen, where that is asked for."""
+    images = problem.images
+    if not request.reconstruction.sensitivity:
+        return None
+    survey = partial(sensitivity, problem, mean.mask, images.pixel_size_angstrom, test_radius(images.box))
+    return once(passes.context, "sensitivity", Sensitivity, survey)
+
+
+def remember_version(tree: Tree, request: Request, kept: Kept | None, found: Found, context: Context) -> None:
+    """What the next version of a growing set goes on from."""
+    assert found.components is not None
+    version = int(read_rows(tree.growth_rows, context.roots).version)
+    context.progress("sums for the next version", 0, 1, "files")
+    if found.update is not None and kept is not None:
+        remember_update(tree, request, found.images, kept, found.update, version, found.passes)
+    else:
+        remember(tree, request, found.images, found.mean, found.components, version, found.passes)
 
 
 def settled_mean(images: Images, options: ReconstructionOptions, passes: Pass) -> tuple[MeanModel, Images]:
@@ -139,11 +239,6 @@ def refined_poses(images: Images, mean: MeanModel, request: Request, total: int,
 def components_asked(request: Request) -> int:
     """How many components are looked for."""
     return max(4, *request.reconstruction.zdim)
-
-
-def test_radius(box: int) -> int:
-    """The shell up to which the half-sets are compared."""
-    return min(COARSE_RADIUS, box // 2 - 1)
 
 
 def refuse_no_images(images: Images, source: Path) -> None:
@@ -181,95 +276,3 @@ def embedding_rows_of(images: Images, mean: MeanModel, components: Components, p
     spread = float(mean.contrast_sd)
     model = LinearModel(mean.residual_mean * images.scale, components.eigenvolumes, 1.0, spread, pose)
     return embedding_rows(images, mean.noise, model, components.eigenvalues, mean.contrasts, passes)
-
-
-def problem_of(images: Images, mean: MeanModel, passes: Pass) -> Problem:
-    """What the components are fitted to: the residuals of the mean, inside the mask of the components."""
-    spread, pose = float(mean.contrast_sd), PoseSpread(*mean.pose_spread.tolist())
-    return Problem(images, passes, mean.noise, mean.residual_mean, mean.component_mask, spread, images.half, pose)
-
-
-def find_components(problem: Problem, count: int, seed: int) -> Components:
-    """`count` components on the full box: those that both half-sets confirm, refined, and a coarse fit of the rest.
-
-    Before they are refined, images are judged anew by what the confirmed components leave of them.
-    """
-    radius = test_radius(problem.images.box)
-    tested = tested_components(problem, count, seed)
-    problem.log(f"components: held-out z-scores {np.round(tested.z_score, 1).tolist()}")
-    coarse = "components.coarse"
-    step = fit_components(problem, count, start=tested.model, limit=radius, last_steps=0, name=coarse)
-    found = full_size(problem, step)
-    if not tested.count:
-        return confirmed(found, tested)
-    full = replace(
-        problem.model(problem.images.box // 2 - 1, tested.confirmed.components), pose_spread=step.model.pose_spread
-    )
-    make = partial(noise_of_residuals, problem.images, problem.noise, full, problem.passes)
-    own = once(problem.passes.context, "components.own-noise", BandNoise, make)
-    problem = replace(problem, noise=replace(problem.noise, bands=own.noise))
-    step = fit_components(problem, tested.count, start=tested.confirmed, name="components.fine")
-    found = joined(full_size(problem, step), found)
-    return replace(confirmed(found, tested), level=own.level, outlier=own.probability, band_noise=own.noise)
-
-
-def tested_components(problem: Problem, count: int, seed: int) -> Significance:
-    """Each half-set's own, up to a coarse radius, as the other half-set confirms them."""
-    return significant_components(problem, count, test_radius(problem.images.box), seed)
-
-
-def confirmed(found: Components, tested: Significance) -> Components:
-    """The eigenvalues of the components that count as they are; those that the other half did not confirm next to zero.
-
-    Half-sets that share latents agree on noise, and an eigenvalue fitted to noise would move particles along it.
-    """
-    kept = np.where(np.arange(len(found.eigenvalues)) < tested.count, 1.0, UNCONFIRMED)
-    scores = np.sort(tested.z_score, axis=1)[:, ::-1].min(0)
-    return replace(found, eigenvalues=found.eigenvalues * kept, confirmed=np.array(tested.count), z_score=scores)
-
-
-def full_size(problem: Problem, step: Step) -> Components:
-    """The components of a step on the full box, in density units, as eigenvolumes and eigenvalues; none confirmed."""
-    box, scale, found = len(problem.mask), problem.images.scale, step.found
-    both, first, second = (
-        volumes.resize_fourier(torch.as_tensor(v), box).numpy() * scale for v in (found.components, *found.halves)
-    )
-    norm = np.sqrt((both.astype(np.float64) ** 2).sum((1, 2, 3)))
-    sign = np.sign([v.ravel()[np.abs(v).argmax()] for v in both])
-    unit = (sign / np.maximum(norm, 1e-30)).astype(np.float32)[:, None, None, None]
-    eigenvalues = found.power * scale**2 * (found.components.shape[-1] / box) ** 3
-    curves = np.pad(found.fsc, ((0, 0), (0, box // 2 - found.fsc.shape[1])))
-    pose = np.array(astuple(step.model.pose_spread or PoseSpread(0.0, 0.0)))
-    nothing = np.array(0), np.zeros(len(eigenvalues))
-    return Components(both * unit, eigenvalues, first * unit, second * unit, curves, *nothing, pose)
-
-
-def joined(confirmed: Components, coarse: Components) -> Components:
-    """The confirmed components, and what a coarser fit of more of them holds besides: as many together as that fit."""
-    count, total = len(confirmed.eigenvalues), len(coarse.eigenvalues)
-    if count == total:
-        return confirmed
-    overlap = np.einsum("kzyx,lzyx->kl", coarse.eigenvolumes, confirmed.eigenvolumes, optimize=True)
-    eigenvolumes, half1, half2 = (
-        one - np.einsum("kl,lzyx->kzyx", overlap, known, optimize=True)
-        for one, known in (
-            (coarse.eigenvolumes, confirmed.eigenvolumes),
-            (coarse.half1, confirmed.half1),
-            (coarse.half2, confirmed.half2),
-        )
-    )
-    flat = eigenvolumes.reshape(total, -1) * np.sqrt(coarse.eigenvalues)[:, None]
-    values, vectors = np.linalg.eigh(flat @ flat.T)
-    values, vectors = values[::-1][: total - count], vectors[:, ::-1][:, : total - count]
-    turn = (vectors * np.sqrt(coarse.eigenvalues)[:, None] / np.sqrt(values)).T
-    rest = (np.einsum("kl,lzyx->kzyx", turn, one, optimize=True) for one in (eigenvolumes, half1, half2))
-    return Components(
-        np.concatenate([confirmed.eigenvolumes, next(rest)]).astype(np.float32),
-        np.concatenate([confirmed.eigenvalues, values]),
-        np.concatenate([confirmed.half1, next(rest)]).astype(np.float32),
-        np.concatenate([confirmed.half2, next(rest)]).astype(np.float32),
-        np.concatenate([confirmed.fsc, vectors.T**2 @ coarse.fsc]),
-        confirmed.confirmed,
-        coarse.z_score,
-        confirmed.pose_spread,
-    )

@@ -81,6 +81,31 @@ class PoseRefined(BaseModel):
         )
 
 
+class Growth(BaseModel):
+    """How a version of a growing set came about."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    version: Annotated[int, Field(ge=1)]
+    refreshed: bool
+    """Everything was fitted afresh; else the model of the version before went on with the new images."""
+    why: str = ""
+    """It was fitted afresh."""
+    moved: Share | None = None
+    """Share of the confirmed variance that left the space of the components of the version before."""
+    moved_since_refresh: Share | None = None
+
+    def line(self) -> str:
+        """For people."""
+        if self.refreshed:
+            return f"Version {self.version}, fitted afresh{': ' + self.why if self.why else ''}."
+        moved, since = 100 * (self.moved or 0), 100 * (self.moved_since_refresh or 0)
+        return (
+            f"Version {self.version}, updated: the components moved by {moved:.1f} % of their variance, by "
+            f"{since:.1f} % since all was fitted afresh."
+        )
+
+
 class Motion(BaseModel):
     """A motion that was not looked for but reckoned with: would it have been confirmed?"""
 
@@ -135,6 +160,8 @@ class Findings(BaseModel):
     basins: tuple[Basin, ...] = ()
     """Stable states: of the density, the most populated first."""
     poses: PoseRefined | None = None
+    growth: Growth | None = None
+    """Of a growing set."""
     set_aside: dict[str, Annotated[int, Field(ge=0)]] = {}
     """Reason -> particles left out of the sums, or counted with little weight."""
     warnings: tuple[str, ...] = ()
@@ -143,6 +170,10 @@ class Findings(BaseModel):
     def confirmed(self) -> int | None:
         """How many components both half-sets confirm; None where none were looked for."""
         return None if self.tested is None else len(self.components)
+
+    def grown(self, growth: Growth) -> Findings:
+        """The same of a version of a growing set."""
+        return Findings.model_validate({**self.model_dump(exclude_unset=True), "growth": growth})
 
     def brief(self) -> Findings:
         """The same within the size of an event: the most populated states, the first warnings."""
@@ -181,6 +212,8 @@ class Findings(BaseModel):
             found.append(f"Mean map: {self.resolution_angstrom:.1f} Å (FSC 0.143, inside the mask).")
         if self.poses is not None:
             found.append(self.poses.line())
+        if self.growth is not None:
+            found.append(self.growth.line())
         if self.components:
             shares = ", ".join(f"{100 * one.share:.0f} % (z = {one.z_score:.1f})" for one in self.components)
             found.append(f"Share of the confirmed variance by component: {shares}.")

@@ -14,7 +14,7 @@ from covaria.particles import read_particles
 from covaria.request.model import IngestOptions, ReconstructionOptions
 from covaria.running.passes import Pass
 from covaria.testing import MemoryContext
-from covaria_reconstruction.stage import find_components, problem_of
+from covaria_reconstruction.fitting import find_components, problem_of
 
 pytestmark = pytest.mark.slow
 COUNT, NOISE, BOX, PIXEL, WIDTH = 600, 1.5, 32, 5.0, 6.0

@@ -15,7 +15,7 @@ from covaria.running.passes import Pass
 from covaria.simulation import ensemble
 from covaria.simulation.dataset import SimulationOptions
 from covaria.testing import MemoryContext, TruthSet
-from covaria_reconstruction.stage import problem_of
+from covaria_reconstruction.fitting import problem_of
 
 BOX = 32
 

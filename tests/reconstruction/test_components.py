@@ -13,7 +13,7 @@ from covaria.estimation.components.latent_regression import regress_on_latents
 from covaria.estimation.components.m_step import half_set_steps
 from covaria.estimation.pose_errors.spread import PoseSpread
 from covaria.imaging import volumes
-from covaria_reconstruction.stage import confirmed, full_size, joined
+from covaria_reconstruction.fitting import confirmed, full_size, joined
 
 
 @pytest.mark.parametrize("pose_spread", [None, PoseSpread(0.5, 0.03)])
@@ -130,9 +130,8 @@ def test_confirmed_components_join_a_coarser_fit(moving_mean):
 def test_what_is_not_confirmed_counts_next_to_nothing(moving_mean):
     coarse = full_size(moving_mean.problem, fit_components(moving_mean.problem, 4, limit=8, last_steps=0))
     start = moving_mean.problem.null_model(8)
-    found = confirmed(
-        coarse, Significance(1, np.array([[9.0, 1, 0, 0], [7, 2, 1, 1]]), start, start, (start.components,) * 2)
-    )
+    none = (start.components,) * 2
+    found = confirmed(coarse, Significance(1, np.array([[9.0, 1, 0, 0], [7, 2, 1, 1]]), start, start, none, none))
     np.testing.assert_allclose(found.eigenvalues / coarse.eigenvalues, [1, 1e-3, 1e-3, 1e-3])
     assert int(found.confirmed) == 1
     assert found.z_score.tolist() == [7, 1, 0, 0]

@@ -13,8 +13,8 @@ from covaria.request.model import ReconstructionOptions
 from covaria.running.passes import Pass
 from covaria.running.steps import once
 from covaria.testing import MemoryCheckpoints, MemoryContext
+from covaria_reconstruction.fitting import find_components, problem_of
 from covaria_reconstruction.results import Components
-from covaria_reconstruction.stage import find_components, problem_of
 
 COUNT, USED, EVERY = 2, 120, 60
 SMALL = 1 << 20

@@ -16,8 +16,9 @@ from covaria.particles.rotations import matrices_from_euler
 from covaria.simulation import ensemble
 from covaria.simulation.image_truth import read_image_truth
 from covaria.simulation.nuisances import Nuisances
+from covaria_reconstruction.fitting import find_components
 from covaria_reconstruction.poses import refine_poses
-from covaria_reconstruction.stage import embedding_rows_of, find_components
+from covaria_reconstruction.stage import embedding_rows_of
 
 JUNK = Nuisances(empty_share=0.12, carbon_edge_share=0.04, blob_share=0.04)
 WRONG_POSES = Nuisances(rotation_error_deg=2.5, shift_error_pixels=0.7)

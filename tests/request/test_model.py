@@ -60,7 +60,8 @@ def test_the_schema_differs_from_the_first_release_by_bounds_alone() -> None:
 def test_the_walk_finds_every_path_with_its_kind() -> None:
     kinds = {name: path_kind(field) for name, field in declared(Request).items()}
     newer = EVERY.reconstruction.model_copy(update={"focus_parts": (Path("/data/part.mrc"),)})
-    ingest = EVERY.ingest.model_copy(update={"tomograms": Path("/data/tomograms.star")})
+    later = {"tomograms": Path("/data/tomograms.star"), "grown_from": Path("/data/out/.covaria/growth/memory.npz")}
+    ingest = EVERY.ingest.model_copy(update=later)
     every = named_paths(EVERY.model_copy(update={"reconstruction": newer, "ingest": ingest}))
     assert {name for name, kind in kinds.items() if kind is not None} == {named.option for named in every}
     assert {(named.option, named.kind) for named in every} <= set(kinds.items())

@@ -34,6 +34,8 @@ class RunOptions(TypedDict, total=False):
     dose_per_tilt: float | None
     angle_per_tilt: float | None
     no_ctf: bool
+    growing: bool
+    grown_from: str | PathLike[str] | None
     zdim: Sequence[int]
     mask: Literal["from_halfmaps", "sphere", "none"] | str | PathLike[str]
     focus_mask: str | PathLike[str] | None

@@ -19,6 +19,7 @@ MODULES = (
     "stages",
     "states",
     "embed",
+    "growth",
     "subset",
     "outliers",
     "mask",

@@ -15,14 +15,16 @@ from covaria.cli.request import checked
 from covaria.cli.states import Computed, Replace
 from covaria.cli.terminal import say
 from covaria.cli.volumes import NewFolder
-from covaria.request.model import SYMMETRY, IngestOptions
+from covaria.request.model import GROWTH, SYMMETRY, IngestOptions
 
 if TYPE_CHECKING:
     from covaria.states.comparison import Comparison
     from covaria.states.newcomers import Newcomers
     from covaria.tree import NewcomersTree
 
-OF_A_RUN = ("ingest.halfsets", "ingest.downsample", *(f"ingest.{name}" for name in SYMMETRY))
+OF_A_RUN = (
+    "ingest.halfsets", "ingest.downsample", *(f"ingest.{name}" for name in (*SYMMETRY, *GROWTH)),
+)  # fmt: skip
 Folder = Annotated[Path, typer.Option("-o", "--outdir", metavar="DIR", help="A new folder for the results.")]
 
 

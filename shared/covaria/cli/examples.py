@@ -13,6 +13,8 @@ EXAMPLES = {
     "state": "covaria state out --zdim 4 --points points.txt -o states",
     "trajectory": "covaria trajectory out --zdim 4 --from 0 --to 5 -o path",
     "embed": "covaria embed out session2.star --zdim 4 -o session2",
+    "grow": "covaria grow out particles.star",
+    "history": "covaria history out --plot history.png",
     "subset": 'covaria subset out --cluster 0,2 --where "contrast > 0.7" -o open_state',
     "outliers": "covaria outliers out -o outliers --rerun --rounds 2",
     "mask": "covaria mask model.pdb --chains A --like out/output/volumes/mean.mrc -o arm",

@@ -15,12 +15,14 @@ from covaria.cli.request import checked
 from covaria.cli.terminal import say
 from covaria.errors import CovariaError, MissingFile
 from covaria.plain import explain
-from covaria.request.model import SYMMETRY, IngestOptions
+from covaria.request.model import GROWTH, SYMMETRY, IngestOptions
 
 if TYPE_CHECKING:
     from covaria.request.model import Request
 
-NOT_READ = ("ingest.halfsets", "ingest.n_images", "ingest.downsample", *(f"ingest.{name}" for name in SYMMETRY))
+NOT_READ = (
+    "ingest.halfsets", "ingest.n_images", "ingest.downsample", *(f"ingest.{name}" for name in (*SYMMETRY, *GROWTH)),
+)  # fmt: skip
 """Options that say what becomes of the images, not what the file holds."""
 
 

@@ -217,8 +217,12 @@ def read_images(
     rank: int = 0,
     ranks: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    scale: float | None = None,
 ) -> Images:
-    """Read the used images of `particles`, in the order of the files; of several ranks, each its own share."""
+    """Read the used images of `particles`, in the order of the files; of several ranks, each its own share.
+
+    `scale` is found from the images where it is not given.
+    """
     rows, plane = particles.rows, half_plane(particles.box)
     half = particles.half_set[rows].astype(np.int64)
     particle = None if particles.particle is None else np.unique(particles.particle[rows], return_inverse=True)[1]
@@ -228,7 +232,8 @@ def read_images(
     slot = np.empty(len(share), np.int64)
     slot[order] = np.arange(len(share))
     store = PixelStore.within(memory_bytes, len(share), len(plane))
-    scale = float(particles.box) * (_grey_level_spread(particles) or 1.0)
+    if scale is None:
+        scale = float(particles.box) * (_grey_level_spread(particles) or 1.0)
     translations = torch.as_tensor(particles.translations[rows[share]], dtype=torch.float32)
     freedom = band_freedom(particles.box)
     ctf = CtfTable(particles.ctf.take(rows), particles.pixel_size_angstrom, particles.box)

@@ -17,6 +17,7 @@ from covaria.errors import InvalidInput, RefusedOutput
 from covaria.job.lease import LeaseKeeper, latest, take, watch
 from covaria.job.ownership import is_done, refuse_finished, refuse_foreign, to_renew
 from covaria.job.process import Process
+from covaria.job.promotion import finish
 from covaria.messages.work import Work
 from covaria.plain import printable
 from covaria.request.duration import Leg, legs_of
@@ -151,6 +152,7 @@ def holding(tree: Tree, console: Console) -> Iterator[Tree]:
         raise _occupied(tree, "another process that was faster")
     keeper = LeaseKeeper(lease, RENEW_S)
     try:
+        finish(lease.tree)  # an update that was killed while it was put in place
         yield lease.tree
     finally:
         keeper.release()

@@ -58,6 +58,8 @@ Mask = Annotated[
 
 SYMMETRY = ("symmetry", "helical_rise", "helical_twist", "helical_units")
 """The options that say which symmetry the consensus map has."""
+GROWTH = ("growing", "grown_from")
+"""The options of a set that grows."""
 
 
 class IngestOptions(Part):
@@ -144,6 +146,16 @@ class IngestOptions(Part):
         Field(exclude_if=lambda value: not value),
         Option("The images have no contrast transfer function.", READING),
     ] = False
+    growing: Annotated[
+        bool,
+        Field(exclude_if=lambda value: not value),
+        Option("Keep what `covaria grow` needs: the images as they are worked on, and the sums.", READING),
+    ] = False
+    grown_from: Annotated[
+        InputFile | None,
+        Field(exclude_if=lambda value: value is None),
+        Option("What an earlier run of fewer particles kept (OUT/.covaria/growth/memory.npz).", READING),
+    ] = None
 
 
 class ReconstructionOptions(Part):

@@ -17,11 +17,12 @@ from covaria.errors import InvalidInput
 from covaria.estimation.latents.embedding import embed, embedding_rows
 from covaria.estimation.latents.model import Latents
 from covaria.estimation.linear_model import LinearModel
+from covaria.estimation.mean.agreement import AGREE, agreement_of
 from covaria.estimation.mean.contrasts import ContrastRows
 from covaria.estimation.mean.model import MeanModel, estimate_mean_model
 from covaria.estimation.pose_errors.spread import PoseSpread
 from covaria.imaging.images import Images, read_images
-from covaria.maps import fsc, read_volume
+from covaria.maps import read_volume
 from covaria.particles import Particles, read_particles
 from covaria.particles.halves import with_half_sets
 from covaria.particles.shrink import shrink
@@ -36,10 +37,6 @@ from covaria.tree import Tree
 FEWEST = 50
 """Images from which noise and contrasts can be told."""
 SAME_PIXEL = 1e-3
-TOLD_BY = 0.3
-"""FSC of the new half-maps from which a shell says whether the means agree."""
-AGREE = 0.7
-"""Least correlation of the new mean with the run's, as a part of what its own noise leaves possible."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def _embedded(
     passes, model = Pass(context), _model_of(tree, zdim, images.box)
     alike = ReconstructionOptions(mask=tree.mask, uninvert_data="true" if parameters.data_sign > 0 else "false")
     own = estimate_mean_model(images, alike, passes)
-    agreement = _agreement(own, model.mean)
+    agreement = agreement_of(own.halves, own.dilated_mask, model.mean)
     if agreement < AGREE:
         raise InvalidInput(
             f"the mean of these images correlates with the run's by only {agreement:.2f} of what their noise allows",
@@ -132,19 +129,6 @@ def _model_of(tree: Tree, zdim: int, box: int) -> LinearModel:
     first, second = read_half_models(tree, zdim, box)
     components = np.stack([read_volume(tree.eigenvolume(k))[0] for k in range(zdim)])
     return LinearModel((first.mean + second.mean) / 2, components, 1.0)
-
-
-def _agreement(own: MeanModel, mean: np.ndarray) -> float:
-    """sum FSC(new, run) / sum sqrt(2 FSC / (1 + FSC)) over the shells that the new half-maps know."""
-    mask = own.dilated_mask
-    halves = fsc(own.halves[0], own.halves[1], mask)
-    cross = fsc(own.halves.mean(0), mean, mask)
-    shells = np.flatnonzero(halves > TOLD_BY)
-    shells = shells[shells >= 2]
-    if not len(shells):
-        return float("nan")
-    possible = np.sqrt(2 * halves[shells] / (1 + halves[shells]))
-    return float(cross[shells].sum() / possible.sum())
 
 
 def _level(images: Images, own: MeanModel, mean: np.ndarray, passes: Pass) -> float:

@@ -28,4 +28,16 @@ class OwnState(Part):
     request_copy = Entry(".covaria/request.json.copy", "", "", "its copy, read where it is damaged")
     stage_state_copy = OfStage(".covaria/stages/{stage}/state.json.copy", "", "", "the same of state.json")
     submission_copy = Entry(".covaria/submission.json.copy", "", "", "the same of submission.json")
+    growth_rows = Entry(
+        ".covaria/growth/rows.npz", "ingest", "", "`--growing`: which image each row is, and which were read when"
+    )
+    growth_memory = Entry(
+        ".covaria/growth/memory.npz",
+        "reconstruction",
+        "",
+        "`--growing`: what the next version goes on from",
+    )
+    version = Numbered(".covaria/versions/{}/version.json", "", "", "what a version of a growing set found")
+    refused = Entry(".covaria/versions/refused.json", "", "", "the last update that was refused, and why")
+    promotion = Entry(".covaria/promotion.json", "", "", "a finished update that is being put in place")
     lease = Numbered(".covaria/lease.{}", "", "", "who may write here")

@@ -53,6 +53,10 @@ class Tree(OwnState, Documents):
     downsampled_stack = Numbered(
         "downsampled/particles.{}.mrcs", "ingest", "downsampled", "the images at the smaller box, all rows in order"
     )
+    downsampled_part = Numbered(
+        "downsampled/particles.{}.{:04d}.mrcs", "ingest", "downsampled",
+        "of a growing set: the images that came with a later version",
+    )  # fmt: skip
     downsampled_star = Numbered(
         "downsampled/particles.{}.star", "ingest", "downsampled", "their metadata, for any other program"
     )

@@ -144,6 +144,35 @@ class ProgressShape(Shape):
     at: Instant | None = None
 
 
+class PromotionShape(Shape):
+    """promotion.json: a finished update that is being put in place."""
+
+    moves: dict[str, int]
+    command_line: Annotated[str, Field(max_length=1 << 20)]
+    request: dict[str, Any]
+    stages: Annotated[list[StageName], Field(min_length=1)]
+    version: Count
+
+
+class VersionShape(Shape):
+    """version.json: what a version of a growing set found."""
+
+    version: Count
+    at: Instant
+    job_id: Word
+    particles: Count
+    used: Count
+    findings: dict[str, Any]
+
+
+class RefusedShape(Shape):
+    """refused.json: the last update that was refused."""
+
+    at: Instant
+    particles: Word
+    error: ErrorShape
+
+
 SHAPES: dict[str, type[Shape]] = {
     "request.json": RequestShape,
     "state.json": StageShape,
@@ -154,5 +183,8 @@ SHAPES: dict[str, type[Shape]] = {
     "delivery.json": DeliveryShape,
     "handover.json": HandoverShape,
     "progress.json": ProgressShape,
+    "promotion.json": PromotionShape,
+    "version.json": VersionShape,
+    "refused.json": RefusedShape,
 }
 """By the book's name; a copy has its book's."""

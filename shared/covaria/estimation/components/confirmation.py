@@ -41,6 +41,7 @@ class Significance:
     model: LinearModel
     confirmed: LinearModel
     own: tuple[np.ndarray, np.ndarray]
+    alone: tuple[np.ndarray, np.ndarray]
 
 
 class GainRows(Rows):
@@ -74,26 +75,42 @@ class HalfFit:
 
 def significant_components(problem: Problem, count: int, radius: int, seed: int) -> Significance:
     """Fit each half alone to `radius` and test it on the other."""
-    rng = np.random.default_rng(seed)
     fits = []
-    for half in (0, 1):
-        mine = np.flatnonzero(problem.split == half)
-        split = np.full(len(problem.split), -1, np.int64)
-        split[mine] = problem.images.in_parts(2, mine, rng)
+    for half, split in enumerate(inner_splits(problem, seed)):
         name = f"components.half-{half}"
         fit = partial(_half_fit, replace(problem, split=split), problem.split == 1 - half, count, radius, seed, name)
         fits.append(once(problem.passes.context, name, HalfFit, fit))
+    return significance_of(problem, (fits[0], fits[1]))
+
+
+def inner_splits(problem: Problem, seed: int) -> np.ndarray:
+    """(2, N) each half-set's own two halves, drawn by lot; -1 for the images of the other half-set."""
+    rng, splits = np.random.default_rng(seed), np.full((2, len(problem.split)), -1, np.int64)
+    for half in (0, 1):
+        mine = np.flatnonzero(problem.split == half)
+        splits[half, mine] = problem.images.in_parts(2, mine, rng)
+    return splits
+
+
+def significance_of(problem: Problem, fits: tuple[HalfFit, HalfFit]) -> Significance:
+    """What the two half-sets say of each other's components."""
     table = np.stack([fit.z_score for fit in fits])
     found = int((table > SIGNIFICANCE).sum(1).min())
     best = int(table.sum(1).argmax())
     components = fits[best].components
     model = problem.model(components.shape[-1] // 2 - 1, components)
     first, second = (fit.strongest(found) for fit in fits)
-    return Significance(found, table, model, replace(model, components=(first, second)[best]), (first, second))
+    alone = fits[0].components, fits[1].components
+    return Significance(found, table, model, replace(model, components=(first, second)[best]), (first, second), alone)
 
 
 def _half_fit(alone: Problem, other: np.ndarray, count: int, radius: int, seed: int, name: str) -> HalfFit:
     model = fit_components(alone, count, seed=seed, limit=radius, last_steps=1, name=f"{name}.fit").model
+    return held_out(alone, model, other)
+
+
+def held_out(alone: Problem, model: LinearModel, other: np.ndarray) -> HalfFit:
+    """A half-set's model shown the images of the other half-set, (N,) bool."""
     rows = alone.passes.named("confirmation").rows(alone.images, GainRows(alone, model), subset=other)
     units = np.unique(alone.images.units[other], return_inverse=True)[1]
     rise = np.zeros((int(units.max()) + 1, rows["gain"].shape[1]))

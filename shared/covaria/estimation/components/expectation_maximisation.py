@@ -165,7 +165,7 @@ def choose_start(problem: Problem, count: int, limit: int, seed: int, name: str)
     for radius in sorted({levels[0], levels[min(2, len(levels) - 1)]}):
         for trial in range(TRIALS):
             start = random_start(few, count, radius, seed + 1000 * trial)
-            steps.append(_climb(few, start, TRIAL_STEPS, -np.inf, f"{name}.trial-{len(steps)}"))
+            steps.append(climb(few, start, TRIAL_STEPS, -np.inf, f"{name}.trial-{len(steps)}"))
     best = steps[int(np.argmax([step.gain for step in steps]))].model
     tried = [(step.model.radius, round(step.gain, 1)) for step in steps]
     problem.log(f"components: start at {best.radius} shells, of {tried}")
@@ -194,19 +194,19 @@ def fit_components(
     for level in [r for r in radii(limit) if r >= start.radius]:
         most = COARSEST_STEPS if level <= COARSEST else COARSE_STEPS
         level_start = replace(problem.model(level, model.components), pose_spread=model.pose_spread)
-        step = _climb(problem, level_start, most, COARSE_TOLERANCE, f"{name}.level-{level}")
+        step = climb(problem, level_start, most, COARSE_TOLERANCE, f"{name}.level-{level}")
         model = step.model
         outer = step.found.fsc[:, 3 * level // 4 : level].mean(1).max()
         problem.log(f"components: {level} shells, likelihood gain {step.gain:.1f}, agreement at the edge {outer:.2f}")
         if outer < AGREEMENT:
             break
     if last_steps or step is None:
-        step = _climb(problem, model, last_steps, LAST_TOLERANCE, f"{name}.last")
+        step = climb(problem, model, last_steps, LAST_TOLERANCE, f"{name}.last")
     problem.log(f"components: done at {model.radius} shells, likelihood gain {step.gain:.1f}")
     return step
 
 
-def _climb(problem: Problem, start: LinearModel, most: int, tolerance: float, name: str) -> Step:
+def climb(problem: Problem, start: LinearModel, most: int, tolerance: float, name: str) -> Step:
     """Up to `most` steps at one level, until the likelihood gain rises by less than `tolerance` of itself.
 
     The latest step is kept under `name`, with what it was reached from: another start begins anew.

@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from covaria.estimation.latents.posterior import CONTRAST_RANGE, statistics
 from covaria.estimation.linear_model import LinearModel, slices_of
@@ -76,17 +77,27 @@ def first_contrasts(
     tilts = images.by_particle(np.ones(len(images)))
     energy = np.maximum(images.by_particle(gram[:, 0, 0]), 1e-12)[leads]
     believed = (images.by_particle(trust) / tilts)[leads]
-    raw = images.by_particle(overlap[:, 0])[leads] / energy
+    seen = images.by_particle(overlap[:, 0])[leads]
+    contrasts, probability, spread, level = contrasts_of(energy, seen, believed)
+    contrasts, empty = (images.of_leads(values) for values in (contrasts, probability))
+    pose = PoseSpread.fitted(level**2 * gram, level * overlap, contrasts, spread, trust * (1 - empty))
+    return FirstContrasts(
+        contrasts.astype(np.float32), empty, np.array(spread), np.array(level), np.array(astuple(pose))
+    )
+
+
+def contrasts_of(
+    energy: NDArray[np.float64], overlap: NDArray[np.float64], believed: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float, float]:
+    """(contrasts (P,), probability of being empty (P,), spread, level), as those of `FirstContrasts`.
+
+    energy |A mu|^2 and overlap <A mu, y> (P,) of each particle; believed (P,): how far it may decide about others
+    """
+    raw = overlap / energy
     level = float(np.average(raw, weights=energy * believed))
     raw, energy = raw / level, energy * level**2
     found = contrast_mixture(raw, 1 / np.sqrt(energy), believed)
     raw, variance = raw / found.mean, max(found.variance / found.mean**2, LEAST_VARIANCE)
     contrasts = np.clip(1 + (raw - 1) * variance / (variance + 1 / energy), *CONTRAST_RANGE)
     average = float(np.average(contrasts, weights=1 - found.probability))
-    contrasts, level = contrasts / average, level * found.mean * average
-    contrasts, empty = (images.of_leads(values) for values in (contrasts, found.probability))
-    spread = float(np.sqrt(variance))
-    pose = PoseSpread.fitted(level**2 * gram, level * overlap, contrasts, spread, trust * (1 - empty))
-    return FirstContrasts(
-        contrasts.astype(np.float32), empty, np.array(spread), np.array(level), np.array(astuple(pose))
-    )
+    return contrasts / average, found.probability, float(np.sqrt(variance)), level * found.mean * average

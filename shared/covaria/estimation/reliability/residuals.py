@@ -38,8 +38,15 @@ class ResidualRows(Rows):
 
 def noise_of_residuals(images: Images, noise: Noise, model: LinearModel, passes: Pass) -> BandNoise:
     """One pass at the model's radius, which must be the full one: its components are sqrt(eigenvalue) x eigenvolume."""
-    table = passes.named("residuals").rows(images, ResidualRows(images, noise, model))
+    return band_noise(residual_power(images, noise, model, passes), band_freedom(images.box), images.group)
+
+
+def residual_power(
+    images: Images, noise: Noise, model: LinearModel, passes: Pass, *, subset: np.ndarray | None = None
+) -> np.ndarray:
+    """(N, bands) mean power of what the model leaves of each image, in units of the noise spectrum and group."""
+    table = passes.named("residuals").rows(images, ResidualRows(images, noise, model), subset=subset)
     power = table["residual"].astype(np.float64)
     if len(noise.bands):
         power *= np.where(noise.bands < DEAD, noise.bands, 0)
-    return band_noise(power, band_freedom(images.box), images.group)
+    return power

@@ -13,6 +13,7 @@ from covaria.particles.model import ContrastTransfer, Particles
 from covaria.particles.phases import to_zernike
 from covaria.particles.read import Described
 from covaria.particles.rotations import euler_from_matrices
+from covaria.particles.stacks.images import StackImages
 from covaria.particles.star.grammar import read_star
 from covaria.particles.star.optics import APPLIED, EVEN_ZERNIKE, MAGNIFICATION_MATRIX, ODD_ZERNIKE
 from covaria.particles.star.relion import CTF_COLUMNS, NORM, ORIGINS_ANGSTROM, ORIGINS_PIXEL, find_tables
@@ -121,8 +122,7 @@ def rewrite_particle_star(path: Path, described: Described, particles: Particles
 def _changed_columns(
     table: StarTable, metadata: Metadata, particles: Particles, stack: Path, folder: Path
 ) -> dict[str, list[str]]:
-    name = quoted(str(stack.relative_to(folder)))
-    columns = {"_rlnImageName": [f"{row:06d}@{name}" for row in range(1, len(particles) + 1)]}
+    columns = {"_rlnImageName": _image_names(particles, stack, folder)}
     for place, label in enumerate(ORIGINS_PIXEL):
         if label in table:
             columns[label] = [f"{value:.6f}" for value in particles.translations[:, place].tolist()]
@@ -149,6 +149,15 @@ def _changed_columns(
     return columns
 
 
+def _image_names(particles: Particles, stack: Path, folder: Path) -> list[str]:
+    """Image i + 1 of `stack` for row i; where the images lie in several stacks of its folder, those."""
+    name, images = quoted(str(stack.relative_to(folder))), particles.images
+    if not isinstance(images, StackImages) or len(images.paths) < 2:
+        return [f"{row:06d}@{name}" for row in range(1, len(particles) + 1)]
+    names = [quoted(str(stack.with_name(path.name).relative_to(folder))) for path in images.paths]
+    return [f"{i + 1:06d}@{names[k]}" for k, i in zip(images.file.tolist(), images.index.tolist(), strict=True)]
+
+
 def _changed_rows(table: StarTable, columns: dict[str, list[str]], labels: tuple[str, ...]) -> Iterator[str]:
     changed = [(labels.index(label), values) for label, values in columns.items()]
     added = len(labels) - len(table.labels)
@@ -166,11 +175,10 @@ def _loop(labels: tuple[str, ...]) -> str:
 def _columns(
     particles: Particles, metadata: Metadata, group: NDArray[np.int64], stack: Path, folder: Path
 ) -> dict[str, list[str]]:
-    count, ctf = len(particles), particles.ctf
-    name = quoted(str(stack.relative_to(folder)))
+    ctf = particles.ctf
     angles = euler_from_matrices(particles.rotations)
     origins = particles.translations * particles.pixel_size_angstrom
-    columns = {"_rlnImageName": [f"{row:06d}@{name}" for row in range(1, count + 1)]}
+    columns = {"_rlnImageName": _image_names(particles, stack, folder)}
     if metadata.micrograph is not None:
         columns["_rlnMicrographName"] = [quoted(metadata.micrograph_names[code]) for code in metadata.micrograph]
     numbers = {
