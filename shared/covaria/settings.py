@@ -111,6 +111,15 @@ class Settings(BaseSettings):
     scan_interval_s: Positive = Field(
         default=30.0, description="How often `covaria exporter` looks at job states and queues, s."
     )
+    ledger: Path | None = Field(
+        default=None,
+        description="Folder of the ledger of jobs, on a filesystem with file locks. `covaria exporter` keeps it; "
+        "`list`, `reconcile` and `account` read it and need not walk through the roots; workers leave notices there.",
+    )
+    walk_interval_s: Positive = Field(
+        default=21600.0,
+        description="How often `covaria exporter` walks through all roots to find what the ledger has missed, s.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe level that is logged."
     )

@@ -179,6 +179,8 @@ BY_TEMPLATE: list[tuple[Values, str]] = [
     (ingest(resourceClaims=[{"name": "g", "resourceClaimName": "x"}] * 2), 'name "g" is there twice'),
     ({"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
     (trigger(rules=[{"name": "r", "folder": "/a", "into": "/b"}] * 2), 'triggers.m01.rules: name "r" is there twice'),
+    ({"ledger": "/elsewhere/ledger"}, "ledger: /elsewhere/ledger is beneath no writable"),
+    ({"ledger": "/data/l", **volumes({"readOnly": True})}, "ledger: /data/l is beneath no writable"),
     (trigger(spool={"size": "1.0001Ki"}), "triggers.m01.spool.size: 1.0001Ki is no whole number"),
 ]
 

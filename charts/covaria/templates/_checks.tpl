@@ -15,6 +15,14 @@
 {{- include "covaria.checkUnique" (dict "path" (printf "extraEnv and %s.extraEnv" $path) "key" "name" "items" (concat $.Values.extraEnv ($service.extraEnv | default list))) -}}
 {{- include "covaria.checkUnique" (dict "path" (printf "%s.resourceClaims" $path) "key" "name" "items" ($service.resourceClaims | default list)) -}}
 {{- end -}}
+{{- with .Values.ledger -}}
+{{- $ledger := . -}}
+{{- $within := false -}}
+{{- range $.Values.data.volumes -}}
+{{- if and (hasPrefix (printf "%s/" .mountPath) $ledger) (not .readOnly) }}{{ $within = true }}{{ end -}}
+{{- end -}}
+{{- if not $within }}{{ fail (printf "ledger: %s is beneath no writable data.volumes[].mountPath" $ledger) }}{{ end -}}
+{{- end -}}
 {{- range $name, $trigger := .Values.triggers -}}
 {{- $path := printf "triggers.%s" $name -}}
 {{- include "covaria.checkResources" (dict "path" $path "resources" $trigger.resources) -}}

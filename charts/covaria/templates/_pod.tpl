@@ -12,6 +12,10 @@
   value: {{ join ":" $roots | quote }}
 - name: COVARIA_HTTP_PORT
   value: "8080"
+{{- with $root.Values.ledger }}
+- name: COVARIA_LEDGER
+  value: {{ . | quote }}
+{{- end }}
 {{- if not $broker.tls.enabled }}
 - name: COVARIA_BROKER_ALLOW_PLAINTEXT
   value: "true"

@@ -38,6 +38,7 @@ EXAMPLES = {
     "cancel": "covaria cancel /data/out",
     "retry": "covaria retry /data/out",
     "reconcile": "covaria reconcile /data --dry-run",
+    "account": "covaria account /data --by proposal --since 2026-01-01",
     "broker declare": "covaria broker declare",
     "broker definitions": "covaria broker definitions --vhost covaria -o definitions.json",
     "broker status": "covaria broker status",

@@ -1,6 +1,7 @@
 """`covaria exporter`: job states from disk and depths from the broker, as metrics of one long-lived process.
 
-Workers that serve one message and end may be gone before anybody scrapes them; this one stays.
+Workers that serve one message and end may be gone before anybody scrapes them; this one stays. It keeps the ledger. All
+that touches the shared filesystem goes on beside the loop that answers probes.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
+import sqlite3
 import threading
-from collections import Counter
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prometheus_client import generate_latest
@@ -18,12 +21,13 @@ from prometheus_client import generate_latest
 from covaria.bus.model import BusError
 from covaria.bus.rabbit import RabbitBus
 from covaria.bus.topology import CLASSES, PARKING, RETRY, build_topology, job_queue
-from covaria.operations.jobs_on_disk import find_jobs, view_job, waited_s
-from covaria.plain import explain
+from covaria.operations.ledger.keeper import Keeper
+from covaria.operations.ledger.store import Ledger
 from covaria.request.stages import STAGES
 from covaria.settings import Settings
 from covaria.worker.health import Health, HealthServer
 from covaria.worker.metrics import ExporterMetrics
+from covaria.worker.patience import Background, beside
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +41,9 @@ class Exporter:
         self.settings, self.folders = settings, folders
         self.metrics = ExporterMetrics()
         self._bus = RabbitBus(settings)
+        self._keeper = Keeper(self._open_ledger(), folders, settings.scan_depth)
+        self._walking = Background()
+        self._walked = float("-inf")
         self._parked_before = 0
 
     def run(self) -> None:
@@ -49,7 +56,7 @@ class Exporter:
         log.info("exporter on port %d, looking at %s", server.port, ", ".join(map(str, self.folders)))
         while not stopped.is_set():
             try:
-                self.look()
+                self.look(lambda _: health.tick())
             except Exception:  # the next look may see more; ending would hide all
                 log.exception("this look has failed")
             health.tick()
@@ -67,32 +74,61 @@ class Exporter:
         self._bus.close()
         return generate_latest(self.metrics.registry).decode()
 
-    def look(self) -> None:
-        """Refresh every metric."""
-        self._look_at_jobs()
+    def look(self, turn: Callable[[float], None] = lambda _: None) -> None:
+        """Refresh every metric; `turn` is called again and again meanwhile."""
+        beside(self._look_at_jobs, turn)
         self._look_at_broker()
+        beside(self._look_at_roots, turn)
+
+    def _look_at_roots(self) -> None:
         for number, root in enumerate(self.settings.roots):
             try:
                 self.metrics.shared_fs_free.labels(root=str(number)).set(shutil.disk_usage(root).free)
             except OSError as error:
                 log.warning("root %s: %s", root, error)
 
+    def _open_ledger(self) -> Ledger:
+        if self.settings.ledger is None:
+            return Ledger()
+        try:
+            return Ledger(self.settings.ledger)
+        except (sqlite3.Error, OSError) as error:
+            log.error("the ledger in %s cannot be kept, it is in memory for now: %s", self.settings.ledger, error)
+            return Ledger()
+
+    def _keep_ledger(self) -> None:
+        """With notices: what they say, and a walk beside it now and then. Without: a walk each time."""
+        if self._keeper.ledger.folder is None:
+            self._keeper.walk()
+            return
+        self._keeper.look()
+        if not self._walking.hangs and time.monotonic() - self._walked >= self.settings.walk_interval_s:
+            self._walked = time.monotonic()
+            self._walking.start(self._walk)
+
+    def _walk(self) -> None:
+        try:
+            log.info("%d jobs found by a walk", self._keeper.walk())
+        except Exception:  # the next walk may see more
+            log.exception("a walk through the folders has failed")
+
     def _look_at_jobs(self) -> None:
-        counts: Counter[tuple[str, str]] = Counter()
-        oldest: dict[str, float] = {stage: 0.0 for stage in STAGES}
-        for out in find_jobs(self.folders, self.settings.scan_depth):
-            try:
-                view = view_job(out)
-                waited = waited_s(view) or 0.0
-            except Exception as error:  # whatever a folder holds must not hide the others
-                log.warning("%s: skipped: %s", out, explain(error).message)
-                continue
-            counts[view.current.name, view.status] += 1
-            oldest[view.current.name] = max(oldest[view.current.name], waited)
+        try:
+            self._keep_ledger()
+        except sqlite3.Error as error:
+            if not isinstance(error, sqlite3.OperationalError):  # broken, not only locked: it is made again
+                self._keeper.ledger.close()
+                self._keeper.ledger, self._walked = self._open_ledger(), float("-inf")
+            raise
+        ledger, now = self._keeper.ledger, datetime.now(UTC)
+        counts, oldest = ledger.counts(), ledger.oldest()
         for stage in STAGES:
-            self.metrics.oldest_queued.labels(stage=stage).set(oldest[stage])
+            for job_class in CLASSES:
+                since = oldest.get((stage, job_class))
+                waited = 0.0 if since is None else max((now - datetime.fromisoformat(since)).total_seconds(), 0.0)
+                self.metrics.oldest_queued.labels(stage, job_class).set(waited)
             for state in STATES:
-                self.metrics.jobs.labels(stage=stage, state=state).set(counts[stage, state])
+                self.metrics.jobs.labels(stage=stage, state=state).set(counts.get((stage, state), 0))
         self.metrics.last_scan.set_to_current_time()
 
     def _look_at_broker(self) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 
 from covaria.bus.model import Bus, BusError
+from covaria.job.notice import notice
 from covaria.messages.envelope import Message
 from covaria.opening import Roots
 from covaria.operations.arrivals import announce
@@ -72,6 +73,7 @@ class Trigger:
 
     def _announce(self, message: Message) -> None:
         beside(lambda: announce(message), self._turn)
+        beside(lambda: notice(self.settings.ledger, message.work.request.out), self._turn)
 
     def _send(self) -> None:
         outbox = self.watchers[0].outbox

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from covaria.bus.model import BusError, Delivery
 from covaria.job.lease import Lease, LeaseKeeper
+from covaria.job.notice import notice
 from covaria.messages.envelope import BadMessage, Message, unseal
 from covaria.messages.ticket import Ticket, read_ticket
 from covaria.plain import printable
@@ -74,7 +75,16 @@ class Handler:
             message = self._read(delivery)
         except BadMessage as error:
             return self._refuse(delivery, ticket, error)
-        return Attempt(self, delivery, ticket, message, job_class).run()
+        self._notice(message)
+        try:
+            return Attempt(self, delivery, ticket, message, job_class).run()
+        finally:
+            self._notice(message)
+
+    def _notice(self, message: Message) -> None:
+        """For the ledger: something begins or has ended in this folder."""
+        if self.settings.ledger is not None:
+            self.disk(lambda: notice(self.settings.ledger, message.work.request.out), self.link.tick)
 
     def _read(self, delivery: Delivery) -> Message:
         message = unseal(delivery.body, stage=self.stage)

@@ -178,7 +178,7 @@ class ExporterMetrics(_Registry):
         gauge = self._gauge
         self.jobs = gauge("jobs", "Jobs on disk by current stage and state.", "stage", "state")
         self.oldest_queued = gauge(
-            "oldest_queued_job_seconds", "How long the oldest waiting job has waited for a stage.", "stage"
+            "oldest_queued_job_seconds", "How long the oldest waiting job has waited for a stage.", "stage", "class"
         )
         self.queue_messages = gauge("queue_messages_ready", "Messages waiting in a queue.", "stage", "class")
         self.retry_messages = gauge("retry_messages", "Messages waiting in a retry tier.", "tier")

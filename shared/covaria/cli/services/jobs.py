@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
+from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,11 +23,21 @@ Folders = Annotated[
     list[Path] | None, typer.Argument(metavar="FOLDER...", help="Where to look (default: COVARIA_ROOTS).")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+Walk = Annotated[bool, typer.Option("--walk", help="Look through all folders, whatever the ledger says.")]
+
+
+class OwnerChoice(StrEnum):
+    """Whom a job belongs to."""
+
+    PROPOSAL = "proposal"
+    VISIT = "visit"
+    INSTRUMENT = "instrument"
+    SAMPLE = "sample"
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands about jobs."""
-    for command in (status, logs, cancel, retry, reconcile):
+    for command in (status, logs, cancel, retry, reconcile, account):
         app.command(name=command.__name__, rich_help_panel=SERVICES)(command)
     app.command(name="list", rich_help_panel=SERVICES)(list_jobs)
 
@@ -39,11 +50,12 @@ def status(
 ) -> None:
     """Stage, step, rate and time left of one job."""
     from covaria.operations.jobs_on_disk import ENDED, view_job
+    from covaria.operations.ledger.rows import plain
 
     shown = ""
     while True:
         view = view_job(out)
-        text = json.dumps(_plain(view)) if as_json else "\n".join(_lines(view))
+        text = json.dumps(plain(view)) if as_json else "\n".join(_lines(view))
         if text != shown:
             say(text if not follow or not shown or as_json else _current(view.current))
             shown = text
@@ -56,17 +68,20 @@ def list_jobs(
     *,
     folders: Folders = None,
     state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
+    walk: Walk = False,
     as_json: AsJson = False,
 ) -> None:
-    """Every job beneath some folders, with its state."""
-    for view in _views(folders):
-        if state is not None and view.status != state:
-            continue
+    """Every job beneath some folders, with its state: from the ledger where COVARIA_LEDGER names one."""
+    from covaria.operations.ledger.reading import jobs
+    from covaria.settings import load_settings
+
+    for job in jobs(load_settings(), folders, state, walk=walk):
         if as_json:
-            say(json.dumps(_plain(view)))
-        else:
-            when = one_line(view.submitted_at[:19])
-            say(f"{view.status:10} {view.current.name:15} {when} {one_line(view.job_id)}  {one_line(str(view.out))}")
+            say(json.dumps(job))
+            continue
+        stage = next((stage for stage in job["stages"] if stage["status"] != "succeeded"), job["stages"][-1])
+        words = f"{job['status']:10} {stage['name']:15} {job['submitted_at'][:19]} {job['job_id']}"
+        say(one_line(f"{words}  {job['out']}"))
 
 
 def logs(
@@ -122,17 +137,25 @@ def reconcile(
     older_than: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Leave alone what changed since.")
     ] = 3600.0,
+    walk: Walk = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
 ) -> None:
     """Send again every job that waits or runs on disk, whose lease is dead or free: for a queue that was lost.
 
-    A message that was not lost after all makes a copy, and copies do no harm.
+    A message that was not lost after all makes a copy, and copies do no harm. With --walk the ledger is made to say
+    what the folders say.
     """
     from covaria.bus.model import BrokerAway
     from covaria.operations.jobs_on_disk import abandoned, message_to_resume
+    from covaria.operations.ledger.reading import moving, rebuild
     from covaria.settings import load_settings
 
-    found = abandoned(list(_views(folders)), older_than_s=older_than, dead_after_s=load_settings().lease_dead_s)
+    settings = load_settings()
+    count = rebuild(settings, folders) if walk and not dry_run else None
+    if count is not None:
+        say(f"the ledger says what {count} folders say")
+    views = moving(settings, folders, walk=walk)
+    found = abandoned(views, older_than_s=older_than, dead_after_s=settings.lease_dead_s)
     for view in found:
         try:
             message = message_to_resume(view.out)
@@ -153,24 +176,6 @@ def _send(message: Any) -> None:
     from covaria.cli.services.submit import send
 
     send(message)
-
-
-def _views(folders: list[Path] | None) -> list[JobView]:
-    from covaria.errors import InvalidInput
-    from covaria.operations.jobs_on_disk import find_jobs, view_job
-    from covaria.settings import load_settings
-
-    settings = load_settings()
-    places = folders or list(settings.roots)
-    if not places:
-        raise InvalidInput("no folder to look in", hint="name one, or set COVARIA_ROOTS")
-    found = []
-    for out in find_jobs(places, settings.scan_depth):
-        try:
-            found.append(view_job(out))
-        except Exception as error:  # whatever a folder holds must not hide the others
-            say(one_line(f"{out}: skipped: {explain(error).message}"), err=True)
-    return found
 
 
 def _lines(view: JobView) -> list[str]:
@@ -205,5 +210,26 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s" if minutes else f"{left} s"
 
 
-def _plain(view: JobView) -> dict[str, Any]:
-    return {**asdict(view), "out": str(view.out)}
+def account(
+    *,
+    folders: Folders = None,
+    by: Annotated[OwnerChoice, typer.Option(help="Whose use is added up.")] = OwnerChoice.PROPOSAL,
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only jobs submitted on that day (UTC) or later.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Who used what: jobs, GPU hours, CPU hours, TB on the disk. In a ledger deleted jobs keep what they cost."""
+    from covaria.operations.ledger.reading import account as used
+    from covaria.settings import load_settings
+
+    begin = "" if since is None else since.date().isoformat()
+    if not as_json:
+        say(f"{by.value:32} {'jobs':>8} {'GPU h':>10} {'CPU h':>10} {'TB':>8}")
+    for owner, jobs, gpu_s, cpu_s, size in used(load_settings(), folders, by.value, begin):
+        if as_json:
+            row = {by.value: owner, "jobs": jobs, "gpu_hours": gpu_s / 3600, "cpu_hours": cpu_s / 3600, "bytes": size}
+            say(json.dumps(row))
+        else:
+            name = one_line(owner or "(not said)")[:32]
+            say(f"{name:32} {jobs:>8} {gpu_s / 3600:>10.2f} {cpu_s / 3600:>10.2f} {size / 1e12:>8.3f}")

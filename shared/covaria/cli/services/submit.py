@@ -77,8 +77,10 @@ def submit(
     The same submission twice is one job. The exit code is 75 when the broker is away or takes nothing now: try again.
     """
     from covaria.bus.model import BrokerAway, Refused
+    from covaria.job.notice import notice
     from covaria.operations.arrivals import announce
     from covaria.operations.submit import check_before, message_for
+    from covaria.settings import load_settings
 
     request = build_request(options.values["out"], options)
     look_at_inputs(request, options.flags)
@@ -96,6 +98,7 @@ def submit(
         say(str(error), err=True)
         raise typer.Exit(75) from error
     announce(message)
+    notice(load_settings().ledger, message.work.request.out)
     say(f"job {message.job_id}: {' -> '.join(message.work.route)}, {job_class.value}")
     say(f"follow it with: covaria status {shlex.quote(str(message.work.request.out))} --follow")
     if wait:
