@@ -45,6 +45,7 @@ class Stack:
             "COVARIA_BROKER_URL": self.broker.url("/"),
             "COVARIA_ROOTS": str(self.folder / "data"),
             "COVARIA_SCAN_INTERVAL_S": "3",
+            "COVARIA_SPOOL": str(self.folder / "spool"),
             "COVARIA_HTTP_HOST": "127.0.0.1",
             "OMP_NUM_THREADS": "1",
         }
@@ -94,9 +95,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     try:
         broker.start()
         found.covaria("broker", "declare")
-        ports = {name: free_port() for name in (*STAGES, "exporter")}
+        ports = {name: free_port() for name in (*STAGES, "exporter", "trigger")}
+        commands = {"exporter": ["exporter"], "trigger": ["watch", "--rules", str(_rules(found.folder)), "--serve"]}
         for name, port in ports.items():
-            words = ["exporter"] if name == "exporter" else ["worker", name]
+            words = commands.get(name, ["worker", name])
             found.start(name, [COVARIA, *words], COVARIA_HTTP_PORT=str(port))
         configuration = yaml.safe_load((REPOSITORY / "deploy" / "prometheus" / "prometheus.yaml").read_text())
         configuration["global"] = {"scrape_interval": "2s", "evaluation_interval": "5s"}
@@ -121,6 +123,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         broker.stop()
 
 
+def _rules(folder: Path) -> Path:
+    """A trigger's rules, and a file that it passes over."""
+    (folder / "arriving").mkdir()
+    (folder / "arriving" / "coords.star").write_text("data_\n")
+    rule = {"name": "m01", "folder": str(folder / "arriving"), "into": str(folder / "data" / "{name}")}
+    (folder / "rules.yaml").write_text(yaml.safe_dump({"rules": [rule]}))
+    return folder / "rules.yaml"
+
+
 def wait_for(stack: Stack, what: str, expression: str, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -137,7 +148,7 @@ def wait_for(stack: Stack, what: str, expression: str, timeout_s: float) -> None
 @pytest.mark.timeout(2400)
 def test_every_rule_and_panel_answers(stack: Stack):
     data = stack.folder / "data"
-    wait_for(stack, "worker with a broker", "sum(covaria_broker_connected) == 5", 180)
+    wait_for(stack, "worker with a broker", "sum(covaria_broker_connected) == 6", 180)
     stack.covaria("simulate", str(data / "set"), "--n-images", "200", "--box", "16", "--snr", "2")
     small = ["--no-downsample", "--zdim", "1,2", "--n-clusters", "3", "--skip-umap"]
     # Two jobs: a step's duration is a new series with the first, and has a rate with the second.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
@@ -41,7 +42,10 @@ def test_every_series_exists_with_its_labels(where: str):
     assert names <= set(known)
     for name, selector in re.findall(r"((?:covaria|rabbitmq)[_:][a-z0-9_:]+)\{([^}]*)\}", expression):
         labels = set(re.findall(r"([a-z_]+)\s*(?:=~|!=|!~|=)", selector))
-        assert labels <= known[name] | {"instance", "job"} or "*" in known[name], (name, labels)
+        assert labels <= known[name] | {"instance", "job", "namespace", "installation"} or "*" in known[name], (
+            name,
+            labels,
+        )
 
 
 def test_outcomes_in_expressions_exist():
@@ -81,7 +85,11 @@ def test_dashboards_are_whole():
     assert set(found) == {"covaria-pipeline", "covaria-workers", "covaria-broker"}
     for name, dashboard in found.items():
         assert dashboard["uid"] == name
-        assert [variable["name"] for variable in dashboard["templating"]["list"]] == ["datasource"]
+        assert [variable["name"] for variable in dashboard["templating"]["list"]] == [
+            "datasource",
+            "namespace",
+            "installation",
+        ]
         numbers = [panel["id"] for panel in dashboard["panels"]]
         assert len(set(numbers)) == len(numbers)
         for panel in dashboard["panels"]:
@@ -90,6 +98,19 @@ def test_dashboards_are_whole():
             if panel["type"] != "row":
                 assert panel["targets"] and panel["datasource"]["uid"] == "${datasource}", panel["title"]
                 assert panel["fieldConfig"]["defaults"]["unit"]
+
+
+def test_every_rule_and_panel_tells_installations_apart():
+    for name, expression in rule_expressions().items():
+        for labels in re.findall(r"\b(?:by|on) \(([^)]*)\)", expression):
+            assert {"namespace", "installation"} <= set(labels.split(", ")), (name, labels)
+        summed = re.findall(r"\b(?:sum|max|min|count|group|avg)\s*\(", expression)
+        assert not summed, (name, "an aggregation over all installations")
+    for name, dashboard in dashboards().items():
+        for panel in dashboard["panels"]:
+            for target in panel.get("targets", []):
+                for selector in re.findall(r"covaria[_:][a-z0-9_:]+(\{[^}]*\})?", target["expr"]):
+                    assert 'namespace=~"$namespace", installation=~"$installation"' in selector, (name, target["expr"])
 
 
 def test_prometheus_scrapes_what_compose_runs():
@@ -124,6 +145,43 @@ def test_each_alert_fires_and_keeps_quiet(promtool: str):
     fired = {case["alertname"] for test in tests for case in test.get("alert_rule_test", []) if case["exp_alerts"]}
     assert fired == {name for name in rule_expressions() if ":" not in name}
     run(promtool, "test", "rules", str(PROMETHEUS / "rules.test.yaml"))
+
+
+def labelled(selector: str, **labels: str) -> str:
+    """A series, or a set of labels, with more labels."""
+    name, _, inner = selector.rstrip("}").partition("{")
+    more = ", ".join(f'{key}="{value}"' for key, value in labels.items())
+    return f"{name}{{{inner}{', ' if inner else ''}{more}}}"
+
+
+def beside_a_healthy_one(test: dict, healthy: dict, *, other: str) -> dict:
+    """The same test as instrument m01's, with a second instrument in the same Prometheus, which is well."""
+    places = {"m01": ("em", "m01"), "namespace": ("other", "m01"), "installation": ("em", "m02")}
+    (here, name), (there, twin) = places["m01"], places[other]
+    double = copy.deepcopy(test)
+    for series in double["input_series"]:
+        series["series"] = labelled(series["series"], namespace=here, installation=name)
+    for series in healthy["input_series"]:
+        twins = labelled(series["series"], namespace=there, installation=twin)
+        double["input_series"].append({"series": twins, "values": series["values"]})
+    for case in double.get("alert_rule_test", []):
+        for alert in case["exp_alerts"]:
+            alert["exp_labels"] |= {"namespace": here, "installation": name}
+    return double
+
+
+@pytest.mark.parametrize("other", ["installation", "namespace"])
+def test_a_second_instrument_masks_nothing_and_is_not_blamed(promtool: str, tmp_path: Path, other: str):
+    text = (PROMETHEUS / "rules.test.yaml").read_text()
+    whole = yaml.load(text, yaml.BaseLoader)  # 0x600 is a series of noughts, no number
+    healthy, *others = whole["tests"]
+    assert healthy["name"] == "healthy"
+    tests = [beside_a_healthy_one(test, healthy, other=other) for test in others]
+    fired = {case["alertname"] for test in tests for case in test.get("alert_rule_test", []) if case["exp_alerts"]}
+    assert fired == {name for name in rule_expressions() if ":" not in name}, "every rule, with two instruments"
+    document = {**whole, "rule_files": [str(PROMETHEUS / "rules" / "covaria.yaml")], "tests": tests}
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(document))
+    run(promtool, "test", "rules", str(tmp_path / "two.yaml"))
 
 
 def test_every_panel_is_valid_promql(promtool: str, tmp_path: Path):

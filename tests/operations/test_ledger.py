@@ -222,3 +222,35 @@ def test_a_replaced_job_keeps_what_it_cost(tmp_path: Path) -> None:
     assert keeping.ledger.account("proposal")[0][1:3] == (2, 2 * 4 * 3600.0)
     (current,) = keeping.ledger.jobs()
     assert json.dumps(current) and current["job_id"] == second.job_id
+
+
+def count(looking: Exporter, name: str, **labels: str) -> float | None:
+    return looking.metrics.registry.get_sample_value(f"covaria_{name}", labels)
+
+
+@pytest.mark.parametrize("ledger", [True, False])
+def test_an_end_is_counted_once_whoever_saw_it(tmp_path: Path, ledger: bool) -> None:
+    """Pods of short jobs are gone before a scrape: their ends are counted from the folders."""
+    end(job(tmp_path, "old"))
+    looking = Exporter(settings(tmp_path, ledger=ledger), [tmp_path])
+
+    def look() -> None:
+        looking.look()
+        looking._walking.join(60)
+
+    look()
+    assert count(looking, "jobs_ended_total", **{"class": "bulk", "state": "succeeded"}) == 0, "what was there before"
+    moving, quick = job(tmp_path, "a", live=True), job(tmp_path, "b")
+    notice(settings(tmp_path, ledger=ledger).ledger, moving.work.request.out)
+    look()
+    end(moving)
+    end(quick, "failed")
+    notice(settings(tmp_path, ledger=ledger).ledger, quick.work.request.out)
+    for _ in range(3):
+        look()
+    assert count(looking, "jobs_ended_total", **{"class": "live", "state": "succeeded"}) == 1
+    assert count(looking, "jobs_ended_total", **{"class": "bulk", "state": "failed"}) == 1, (
+        "come and gone between looks"
+    )
+    assert count(looking, "result_seconds_bucket", **{"class": "live", "le": "300.0"}) == 1
+    assert count(looking, "result_seconds_count", **{"class": "bulk"}) == 0

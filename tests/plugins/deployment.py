@@ -56,9 +56,9 @@ def dashboards() -> dict[str, Document]:
 
 
 def dashboard_expressions() -> dict[str, str]:
-    """Dashboard: panel -> expression."""
+    """Dashboard: panel -> expression, with every namespace and installation chosen."""
     return {
-        f"{name}: {panel['title']}: {target['refId']}": target["expr"]
+        f"{name}: {panel['title']}: {target['refId']}": re.sub(r"\$(namespace|installation)", ".*", target["expr"])
         for name, dashboard in dashboards().items()
         for panel in dashboard["panels"]
         for target in panel.get("targets", [])

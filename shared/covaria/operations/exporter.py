@@ -120,6 +120,12 @@ class Exporter:
                 self._keeper.ledger.close()
                 self._keeper.ledger, self._walked = self._open_ledger(), float("-inf")
             raise
+        endings = self._keeper.endings
+        while endings:
+            ending = endings.popleft()
+            self.metrics.jobs_ended.labels(ending.job_class, ending.status).inc()
+            if ending.status == "succeeded":
+                self.metrics.result_seconds.labels(ending.job_class).observe(ending.seconds)
         ledger, now = self._keeper.ledger, datetime.now(UTC)
         counts, oldest = ledger.counts(), ledger.oldest()
         for stage in STAGES:

@@ -41,10 +41,12 @@ class Trigger:
         self.settings, self.bus, self.every_s = settings, bus, every_s
         self.metrics = TriggerMetrics([rule.name for rule in rules])
         self.health = Health(settings.roots)
+        self.serving = False
         self.stopped = threading.Event()
 
     def run(self, *, once: bool, serve: bool) -> None:
         """Look until SIGTERM, or with `once` until nothing is settling or waiting to be sent."""
+        self.serving = serve
         server = self._serve() if serve else None
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stopped.set())
@@ -77,12 +79,17 @@ class Trigger:
 
     def _send(self) -> None:
         outbox = self.watchers[0].outbox
+        if self.serving and not self.bus.is_open:  # a service says whether it could send, also while there is nothing
+            try:
+                self.bus.open()
+            except BusError as error:
+                log.warning("%s", error)
         self.watchers[0].send(self.bus, self.settings.retry_delays_s)
         waiting = outbox.waiting()
         self.metrics.outbox.set(len(waiting))
         self.metrics.oldest_unsent.set(max(time.time() - waiting[0].lstat().st_mtime, 0.0) if waiting else 0.0)
         self.metrics.broker_connected.set(self.bus.is_open)
-        self.health.broker_open = self.bus.is_open or not waiting
+        self.health.broker_open = self.bus.is_open
 
     def _count(self, watcher: Watcher, taken: int) -> None:
         rule, metrics = watcher.rule.name, self.metrics

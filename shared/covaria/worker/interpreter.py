@@ -178,7 +178,7 @@ class Attempt(Settling):
     def _measure(self, outcome: Outcome) -> None:
         if self.ending is not None:
             seconds = self.clock.monotonic() - self.began
-            self.metrics.job_duration.labels(self.stage, outcome.label).observe(seconds)
+            self.metrics.job_duration.labels(self.stage, self.job_class, outcome.label).observe(seconds)
 
     # ---- the effects
     def do(self, effect: Effect) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from covaria import __version__
+from covaria.bus.topology import CLASSES as JOB_CLASSES
 from covaria.findings import Findings
 from covaria.worker.effects import Outcome
 from covaria.worker.failures import POLICIES
@@ -24,6 +25,10 @@ WAIT_BUCKETS = (0.1, 0.5, 1, 2, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 
 OUTCOMES = tuple(dict.fromkeys(outcome.label for outcome in Outcome))
 """How a received job may end: `deferred` met another worker's live lease, `lost` found its own lease taken over."""
+
+RESULT_BUCKETS = (300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400, 172800)
+"""Seconds; 1800 is the promise of CovariaLiveResultsLate."""
+ENDED_STATES = ("succeeded", "failed", "parked", "cancelled")
 
 PUBLISH_RESULTS = ("confirmed", "unroutable", "refused", "error")
 REFUSALS = ("size", "envelope", "version", "schema", "path")
@@ -93,7 +98,7 @@ class Metrics(_Registry):
         for job_class in classes:
             self.jobs_received.labels(stage, job_class)
             self.job_queue_wait.labels(stage, job_class)
-        self.job_duration.labels(stage, "succeeded")
+            self.job_duration.labels(stage, job_class, "succeeded")
         for result in PUBLISH_RESULTS:
             self.messages_published.labels(result)
         for reason in REFUSALS:
@@ -134,7 +139,10 @@ class Metrics(_Registry):
         )
         self.job_failures = counter("job_failures_total", "Failed attempts by failure class.", "stage", "reason")
         self.job_duration = histogram(
-            "job_duration_seconds", "Running time of one attempt of a stage.", ("stage", "outcome"), DURATION_BUCKETS
+            "job_duration_seconds",
+            "Running time of one attempt of a stage.",
+            ("stage", "class", "outcome"),
+            DURATION_BUCKETS,
         )
         self.job_queue_wait = histogram(
             "job_queue_wait_seconds",
@@ -180,10 +188,23 @@ class ExporterMetrics(_Registry):
         self.oldest_queued = gauge(
             "oldest_queued_job_seconds", "How long the oldest waiting job has waited for a stage.", "stage", "class"
         )
+        self.jobs_ended = self._counter(
+            "jobs_ended_total",
+            f"Jobs that ended, as their folders say; state is {', '.join(ENDED_STATES)}.",
+            "class",
+            "state",
+        )
+        self.result_seconds = self._histogram(
+            "result_seconds", "From the submission of a job that succeeded to its result.", ("class",), RESULT_BUCKETS
+        )
         self.queue_messages = gauge("queue_messages_ready", "Messages waiting in a queue.", "stage", "class")
         self.retry_messages = gauge("retry_messages", "Messages waiting in a retry tier.", "tier")
         self.parking_messages = gauge("parking_messages", "Parked messages.")
         self.last_scan = gauge("exporter_last_scan_timestamp_seconds", "When job states were last read (Unix time).")
+        for job_class in JOB_CLASSES:
+            self.result_seconds.labels(job_class)
+            for state in ENDED_STATES:
+                self.jobs_ended.labels(job_class, state)
 
 
 class TriggerMetrics(_Registry):

@@ -115,6 +115,11 @@ class Ledger:
             change.executemany("UPDATE jobs SET current = 0 WHERE out = ?", [(out,) for out in outs])
 
     # ---- asking
+    def status(self, out: str, job_id: str) -> str | None:
+        """The state that a job is known in; None where it is not known."""
+        found = self._ask("SELECT status FROM jobs WHERE out = ? AND job_id = ?", (out, job_id))
+        return str(found[0][0]) if found else None
+
     def counts(self) -> dict[tuple[str, str], int]:
         """(stage, state) -> how many jobs."""
         found = self._ask("SELECT stage, status, count FROM tally WHERE count != 0")
