@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from covaria_memory_site import MemorySite, Play
@@ -17,9 +19,11 @@ from covaria.findings import Component, Findings, State
 from covaria.job.books import Books
 from covaria.job.lease import latest, take
 from covaria.tree import record
+from covaria.worker.child import Order
 from covaria.worker.effects import Outcome
 from covaria.worker.failures import Breakdown
 from covaria.worker.metrics import CONFIRMED
+from covaria.worker.process import RunningStage
 
 WHOLE = ("ingest", "reconstruction")
 
@@ -254,6 +258,74 @@ def test_dead_lease_is_taken_over(site: MemorySite) -> None:
     assert site.outcomes() == {"succeeded": 1}
     assert site.clock.now - began >= site.settings.lease_dead_s
     assert service.metrics.lease_takeovers.labels("ingest")._value.get() == 1
+
+
+def test_orphans_hold_no_worker(site: MemorySite) -> None:
+    """Ten jobs whose workers died, then a live one: it is done before any of them is judged; all are in the end."""
+    for number in range(10):
+        take(site.tree(f"orphan{number}"), "gone", None)
+        site.submit(site.message(f"orphan{number}"))
+    live = site.message("live")
+    site.submit(replace(live, work=live.work.model_copy(update={"job_class": "live"})))
+    began, order, times = site.clock.now, list[str](), dict[str, float]()
+    service = site.service()
+    start = service.handler.start_stage
+
+    def noted(job: Order, scratch: Path | None) -> RunningStage:
+        order.append(Path(job.request["out"]).name)
+        times[order[-1]] = site.clock.now - began
+        return start(job, scratch)
+
+    service.handler.start_stage = noted
+    service.serve()
+    assert order[0] == "live" and times["live"] < 5
+    assert sorted(order[1:]) == sorted(f"orphan{number}" for number in range(10))
+    dead_s = site.settings.lease_dead_s
+    assert all(times[name] >= dead_s for name in order[1:]), "no holder is judged before his time"
+    assert max(times.values()) < dead_s + 60, "their times to wait pass side by side"
+    assert site.outcomes()["succeeded"] == 11
+    assert service.metrics.lease_takeovers.labels("ingest")._value.get() == 10
+
+
+def test_a_live_job_that_comes_while_an_orphan_is_watched(site: MemorySite) -> None:
+    take(site.tree("orphan"), "gone", None)
+    site.submit(site.message("orphan"))
+    sent: list[float] = []
+    service = site.service()
+
+    def beside(call: Callable[[], Any], turn: Callable[[float], None]) -> Any:
+        """As shipped: the connection is served while the call works; here a turn at each of its waits."""
+
+        def turns() -> None:
+            site.clock.on_wait = live
+            turn(0.0)
+            site.clock.on_wait = turns
+
+        site.clock.on_wait = turns
+        try:
+            return call()
+        finally:
+            site.clock.on_wait = live
+
+    service.handler.disk = beside
+
+    def live() -> None:
+        if not sent and site.clock.now > 1010:
+            sent.append(site.clock.now)
+            message = site.message("live")
+            site.submit(replace(message, work=message.work.model_copy(update={"job_class": "live"})))
+
+    began: dict[str, float] = {}
+    start = service.handler.start_stage
+
+    def noted(job: Order, scratch: Path | None) -> RunningStage:
+        began[Path(job.request["out"]).name] = site.clock.now
+        return start(job, scratch)
+
+    service.handler.start_stage = noted
+    service.serve()
+    assert began["live"] - sent[0] < 5
+    assert began["orphan"] > began["live"]
 
 
 def test_deferred_while_the_next_queue_is_full(site: MemorySite) -> None:

@@ -127,12 +127,14 @@ def watch(
     dead_after_s: float,
     wait: Callable[[float], bool],
     clock: Callable[[], float] = time.monotonic,
+    began: float | None = None,
 ) -> Literal["live", "released", "dead", "unknown"]:
     """Observe a foreign lease until its counter moves or has stood still for `dead_after_s`.
 
-    `wait(seconds)` passes time and returns False to give up early ("unknown").
+    `wait(seconds)` passes time and returns False to give up early ("unknown"). `began`: when the same observer first
+    saw this counter, by `clock`; now where it is new to him.
     """
-    began = clock()
+    began = clock() if began is None else began
     while True:
         now = latest(tree)
         if now is None or now.number != seen.number:

@@ -73,6 +73,9 @@ def _before_stage(facts: Facts, folder: Folder) -> Decision:
             return Decision((TakeLease(),))
         case LeaseFact.GIVEN_UP:
             return _hand_back(facts)
+        case LeaseFact.UNDECIDED:
+            why = f"whether {facts.lease_owner} lives is not known yet, and other work waits; looking again soon"
+            return _look_again(facts, SHORT, why)
         case LeaseFact.ANOTHERS if folder.cancelled:
             return Decision((Ack(),), Outcome.CANCELLED)
         case LeaseFact.ANOTHERS:

@@ -26,6 +26,8 @@ class LeaseFact(Enum):
     """Somebody lives and works there."""
     GIVEN_UP = auto()
     """We were told to stop while watching whether its holder lives."""
+    UNDECIDED = auto()
+    """Other work waits, and whether its holder lives is not known yet."""
     TAKEN_OVER = auto()
     """It was ours; another has it now, and whatever is in the folder is the other's."""
     FREED = auto()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from covaria.bus.model import BusError, Delivery
+from covaria.bus.topology import CLASSES, job_queue
 from covaria.job.lease import Lease, LeaseKeeper
 from covaria.job.notice import notice
 from covaria.messages.envelope import BadMessage, Message, unseal
@@ -25,6 +26,7 @@ from covaria.worker.dispatch import Dispatch
 from covaria.worker.effects import Outcome
 from covaria.worker.faults import Faults
 from covaria.worker.interpreter import Attempt
+from covaria.worker.leasing import Sightings
 from covaria.worker.link import Link
 from covaria.worker.metrics import Metrics
 from covaria.worker.owed import Ledger
@@ -53,6 +55,9 @@ class Handler:
     keep_lease: Callable[[Lease, float], LeaseKeeper] = LeaseKeeper
     disk: Disk = beside
     ledger: Ledger = field(default_factory=Ledger)
+    sightings: Sightings = field(default_factory=Sightings)
+    classes: tuple[str, ...] = CLASSES
+    """Whose queues we ask."""
 
     def handle(self, delivery: Delivery) -> None:
         """Deal with one delivery and settle it. Raises BusError when the broker fails: the delivery comes again."""
@@ -68,6 +73,14 @@ class Handler:
             self.dispatch.bus.reject(delivery)
             outcome = Outcome.PARKED
         self.metrics.jobs_finished.labels(self.stage, job_class, outcome.label).inc()
+
+    def work_waits(self) -> bool:
+        """Whether other messages wait in the queues that we ask; what cannot be asked now holds none."""
+        try:
+            return any(self.dispatch.bus.depth(job_queue(self.stage, job_class)) > 0 for job_class in self.classes)
+        except BusError as error:
+            log.info("whether other work waits is not known: %s", error)
+            return False
 
     def _deal(self, delivery: Delivery, job_class: str) -> Outcome:
         ticket = read_ticket(delivery.headers)

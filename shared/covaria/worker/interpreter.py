@@ -16,7 +16,7 @@ from typing import TypeVar
 from covaria.bus.model import BusError, Refused
 from covaria.findings import Findings
 from covaria.job.books import Books
-from covaria.job.lease import Lease, LeaseKeeper, LeaseLost, is_valid, latest, take, watch
+from covaria.job.lease import LeaseKeeper, LeaseLost, is_valid
 from covaria.messages.envelope import Message, message_id
 from covaria.messages.job_event import MOST_RESULTS, Result
 from covaria.request.paths import input_files
@@ -45,6 +45,7 @@ from covaria.worker.effects import (
 )  # fmt: skip
 from covaria.worker.facts import Facts, Folder, LeaseFact, look, reading, size_of
 from covaria.worker.failures import Breakdown
+from covaria.worker.leasing import OtherWork, ask_for_lease
 from covaria.worker.owed import Owed
 from covaria.worker.process import RunningStage
 from covaria.worker.progress import ProgressBook
@@ -219,33 +220,22 @@ class Attempt(Settling):
         self.claimed = True
 
     def _take_lease(self) -> None:
-        lease = self._beside(self._ask_for_lease)
-        if lease is not None:
-            self.keeper = self.handler.keep_lease(lease, self.settings.lease_renew_s)
-            self.lease = LeaseFact.OURS
-            self._write_as(lease.tree)
-
-    def _ask_for_lease(self) -> Lease | None:
-        with reading(self.books):
-            seen = latest(self.tree)
-            if seen is not None and not seen.released:
-                self.lease_owner = seen.owner
-                verdict = watch(self.tree, seen, self.settings.lease_dead_s, self._wait, self.clock.monotonic)
-                if verdict in ("unknown", "live"):
-                    self.lease = LeaseFact.GIVEN_UP if verdict == "unknown" else LeaseFact.ANOTHERS
-                    return None
-                if verdict == "dead":
-                    log.warning("taking over the lease of %s", seen.owner, extra=self.extra)
-                    self.metrics.lease_takeovers.labels(self.stage).inc()
-                seen = latest(self.tree)
-            lease = take(self.tree, OWNER, seen)
-            if lease is None:
-                self.lease, self.lease_owner = LeaseFact.ANOTHERS, "a worker that was faster"
-            return lease
-
-    def _wait(self, seconds: float) -> bool:
-        self.clock.sleep(seconds)
-        return not self.handler.draining()
+        handler, clock = self.handler, self.clock
+        other_work = OtherWork(handler.work_waits, clock, self.settings.poll_interval_s)
+        wait = other_work.waiting_for(lambda: not handler.draining())
+        asked = handler.disk(
+            lambda: ask_for_lease(self.books, self.settings, wait, clock.monotonic, handler.sightings),
+            other_work.looked_for(handler.link.tick),
+        )
+        self.lease, self.lease_owner = asked.fact, asked.owner
+        if asked.fact is LeaseFact.UNDECIDED and handler.draining():
+            self.lease = LeaseFact.GIVEN_UP
+        if asked.taken_from:
+            log.warning("taking over the lease of %s", asked.taken_from, extra=self.extra)
+            self.metrics.lease_takeovers.labels(self.stage).inc()
+        if asked.lease is not None:
+            self.keeper = handler.keep_lease(asked.lease, self.settings.lease_renew_s)
+            self._write_as(asked.lease.tree)
 
     def _write_as(self, tree: Tree) -> None:
         """Books with the lease's pen while we hold it: woken late, we write nothing over what another did since."""

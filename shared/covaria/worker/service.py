@@ -79,6 +79,7 @@ class Service:
             faults,
             self.clock,
             DeviceWatch("" if stage in WITHOUT_DEVICE else settings.device, self.clock),
+            classes=tuple(self.classes),
         )
         self.terms = 0
         """How often we were asked to stop."""
