@@ -74,6 +74,11 @@ class Settings(BaseSettings):
         default=None,
         description="Fast local folder for a running stage's temporary files (becomes TMPDIR of the stage).",
     )
+    image: str = Field(
+        default="",
+        description="The container image that this is, with its digest where it was chosen by one; job.json and the "
+        "RO-Crate of a result name it.",
+    )
     device: str = Field(default="auto", description="Where stages compute: auto, cpu, cuda or cuda:<n>.")
     memory_gb: Positive | None = Field(
         default=None,

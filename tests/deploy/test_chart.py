@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import helm_python
@@ -150,7 +151,17 @@ def test_passwords_are_files(documents: list[Document]):
         assert login["defaultMode"] == 0o444, name
         for item in pod["spec"]["containers"][0]["env"]:
             assert "PASSWORD" not in item["name"], name
-            assert "@" not in item["value"], f"{name}: a login in {item['name']}"
+            assert not re.search(r"://[^/]*@", item["value"]), f"{name}: a login in {item['name']}"
+
+
+def test_a_worker_knows_the_image_that_it_is(documents: list[Document]):
+    workers = 0
+    for _, pod in pods(documents):
+        (container,) = pod["spec"]["containers"]
+        if container.get("args", [""])[0] == "worker":
+            workers += 1
+            assert {item["name"]: item["value"] for item in container["env"]}["COVARIA_IMAGE"] == container["image"]
+    assert workers
 
 
 def test_a_stage_gets_less_grace_than_its_pod(documents: list[Document]):

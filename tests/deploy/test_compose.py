@@ -60,6 +60,14 @@ def test_every_environment_variable_is_a_setting(compose: dict[str, Any]):
             assert variable.removeprefix(PREFIX).lower() in Settings.model_fields, (name, variable)
 
 
+def test_each_worker_knows_the_image_that_it_is(compose: dict[str, Any]):
+    for stage in STAGES:
+        service = compose["services"][stage]
+        assert service["environment"]["COVARIA_IMAGE"] == service["image"]
+        digest = f"${{COVARIA_{stage.upper()}_DIGEST:-}}"
+        assert service["image"].endswith(f"covaria-{stage}:${{COVARIA_VERSION:-0.1.0}}{digest}")
+
+
 def test_each_service_is_its_own_user_of_the_broker(compose: dict[str, Any], definitions: ModuleType):
     users = {}
     for name in OURS:

@@ -91,6 +91,10 @@ def test_digests_are_values_and_the_published_chart_holds_them(released: tuple[P
     folder, calls = released
     signed = {call[-1] for call in calls if call[0] == "cosign" and "/charts/" not in call[-1]}
     assert images(chart, yaml.safe_load((folder / "digests.yaml").read_text())) == signed
+    digests = dict(line.split("=@") for line in (folder / "digests.env").read_text().splitlines())
+    named = {name.split("_")[1].lower(): digest for name, digest in digests.items()}
+    assert {f"registry.example.org/em/covaria-{service}@{digest}" for service, digest in named.items()} == signed
+    assert {f"COVARIA_{service.upper()}_DIGEST" for service in STAGES} == digests.keys()
     with Chart.load(folder / "covaria-1.2.3.tgz") as published:
         assert images(published, {}) == signed
     with tarfile.open(folder / "covaria-1.2.3.tgz") as package:

@@ -20,12 +20,19 @@ from rich.console import Console
 
 from covaria.errors import Interrupted, InvalidInput, RefusedOutput
 from covaria.job import ownership
+from covaria.job.books import Books
 from covaria.job.lease import LeaseLost, held, latest, take
 from covaria.job.process import Process
+from covaria.messages.envelope import new_message
+from covaria.messages.work import Work
 from covaria.operations import one_machine
 from covaria.operations.one_machine import holding, run_stages
+from covaria.request.identity import stage_fingerprint
 from covaria.request.model import AnalysisOptions, DensityOptions, IngestOptions, ReconstructionOptions, Request
+from covaria.request.stages import planned_stages
 from covaria.running import bookkeeping
+from covaria.running.context import stage_context
+from covaria.running.stopper import Stopper
 from covaria.stage import Context, Job
 from covaria.tree import AnalysisTree, DensityTree, Tree, record
 from covaria.tree.integrity import DOCUMENTS, verify
@@ -188,6 +195,33 @@ def test_an_overwrite_keeps_stages_whose_options_are_unchanged(stages: Stages, a
     stages.ran.clear()
     run(other.model_copy(update={"density": DensityOptions(dim=1)}))
     assert stages.ran == ["density", "analysis"], "what comes after a changed stage is made again"
+
+
+def test_a_service_keeps_what_a_command_would_keep(stages: Stages, asked: Request) -> None:
+    """The job of a message, claimed and worked off as workers do, stage by stage."""
+    run(asked)
+    former = str((record.read_request(Tree(asked.out)) or {})["job_id"])
+    old = results(asked.out)
+    stages.ran.clear()
+    stages.word = "second"
+    other = asked.model_copy(update={"overwrite": True, "analysis": AnalysisOptions(n_clusters=7)})
+    route = planned_stages(other)
+    message = new_message("later", Work(request=other, route=route))
+    with holding(Tree(asked.out), QUIET) as tree, Stopper(QUIET) as stopper:
+        for stage in route:
+            Books(tree, "later").claim(message)
+            with stage_context(
+                tree, stage, stage_fingerprint(stage, other), device="cpu", memory_bytes=10**9, console=QUIET,
+                stopper=stopper,
+            ) as context:  # fmt: skip
+                bookkeeping.run_stage(stage, Job("later", other), context)
+    assert stages.ran == ["analysis"]
+    found = results(asked.out)
+    assert {name for name in old if found[name] != old[name]} == {"analysis_10/kmeans/centers.txt"}
+    assert found.keys() == old.keys() and status(asked.out) == "succeeded"
+    assert json.loads(Tree(asked.out).job_json.read_text())["job_id"] == "later"
+    assert Books(Tree(asked.out), former).was_superseded()
+    assert verify(Tree(asked.out)).damaged == ()
 
 
 def test_stages_of_another_version_are_made_again(

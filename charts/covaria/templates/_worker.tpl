@@ -5,7 +5,8 @@
 {{- $workload := include "covaria.workload" . -}}
 {{- $gpu := dig "gpu" "count" 0 $service | int -}}
 {{- $gpuName := dig "gpu" "resourceName" "" $service | default $root.Values.gpu.resourceName -}}
-{{- $settings := merge (dict "grace_s" (sub ($service.terminationGracePeriodSeconds | int) 15)) ($service.settings | default dict) -}}
+{{- $image := include "covaria.image" (dict "root" $root "image" .name) -}}
+{{- $settings := merge (dict "grace_s" (sub ($service.terminationGracePeriodSeconds | int) 15) "image" $image) ($service.settings | default dict) -}}
 {{- if and (gt $gpu 0) (not (or (hasKey $settings "device") (hasKey $root.Values.settings "device"))) }}{{ $_ := set $settings "device" "cuda" }}{{ end -}}
 {{- $scratch := or $service.scratch $service.scratchSize -}}
 {{- if $scratch }}{{ $_ := set $settings "scratch" "/scratch" }}{{ end -}}
@@ -50,7 +51,7 @@ spec:
   {{- end }}
   containers:
     - name: worker
-      image: {{ include "covaria.image" (dict "root" $root "image" .name) }}
+      image: {{ $image }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
       args:
         - worker

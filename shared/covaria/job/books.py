@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from covaria.errors import InvalidInput, RefusedOutput
+from covaria.job.ownership import to_renew
 from covaria.messages.envelope import Message, new_message
 from covaria.messages.work import Work
-from covaria.request.stages import STAGES, in_order
+from covaria.request.stages import in_order
 from covaria.tree import Tree, record
 from covaria.tree.book import copy_of, read_book, read_if_sound, write_book
 from covaria.tree.shapes import DeliveryShape, HandoverShape, ProgressShape, SubmissionShape, SupersededShape
@@ -74,7 +75,10 @@ class Books:
 
     # ---- writing
     def claim(self, message: Message) -> None:
-        """Make the folder this job's. Raises RefusedOutput where it holds another job and may not be overwritten."""
+        """Make the folder this job's. Raises RefusedOutput where it holds another job and may not be overwritten.
+
+        Stages of that job that have the same options are kept, as `covaria run --overwrite` keeps them.
+        """
         known = record.read_request(self.tree)
         if known is not None and known["job_id"] != self.job_id:
             if not message.work.request.overwrite:
@@ -85,7 +89,9 @@ class Books:
                 )
             self._note_superseded(str(known["job_id"]))
         if known is None or known["job_id"] != self.job_id:
-            write_request(self.tree, message, renew=() if known is None else STAGES)
+            asked = message.work
+            renew = to_renew(self.tree, asked.request, in_order(asked.route), self.job_id, whole_run=True)
+            write_request(self.tree, message, renew=renew)
         if not self.submission.exists():
             note_submission(self.tree, message)
 

@@ -43,8 +43,9 @@ times, images per second, peak memory and device; `outputs` lists the files by k
 
 `--overwrite` replaces the results of each stage at its end; until then the old ones stay whole, also when the run is
 killed. Stages before the first that has other options, inputs or another version of Covaria are kept; where none has,
-all are made again. What the new run does not make is removed when all of it has succeeded: only paths that Covaria
-names, other files in the directory stay. A second run in a directory where one works is refused.
+all are made again; `covaria submit --overwrite` does the same. What the new run does not make is removed when all of it
+has succeeded: only paths that Covaria names, other files in the directory stay. A second run in a
+directory where one works is refused.
 
 Ctrl-C (or SIGTERM) stops at the next step, keeps what is done and ends with exit code 75; a second Ctrl-C stops at
 once. The presence of a file `.covaria/cancel` cancels (exit code 3). Invalid input ends with 2, anything else with 1.
