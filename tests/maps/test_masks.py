@@ -92,6 +92,12 @@ def test_wrong_mask_files_say_what_to_do(tmp_path):
     write_volume(tmp_path / "other.mrc", np.ones((20,) * 3), 3.0)
     with pytest.raises(InvalidInput, match="20 voxels of 3 angstrom"):
         solvent_mask(tmp_path / "other.mrc", empty, empty, 1.0)
+    write_volume(tmp_path / "pixel.mrc", ball(32, 6).astype(np.float32), 1.5)
+    with pytest.raises(InvalidInput, match=r"pixel\.mrc: the mask's voxels are of 1\.5 angstrom"):
+        solvent_mask(tmp_path / "pixel.mrc", empty, empty, 1.2)
+    solvent_mask(tmp_path / "pixel.mrc", empty, empty, 1.46)
+    write_volume(tmp_path / "unset.mrc", ball(32, 6).astype(np.float32), 1.0)
+    solvent_mask(tmp_path / "unset.mrc", empty, empty, 1.5)
 
 
 def test_margin_follows_the_box():

@@ -30,6 +30,9 @@ COLUMNS = {
         ("2 * contrast - 1 > cluster / 2", [1, 2]),
         ("-cluster > -1", [0, 3]),
         ('micrograph in ("b.mrc", "c.mrc")', [1, 3]),
+        (f"cluster < {10**400}", [0, 1, 2, 3]),
+        (f"(cluster + 1) * {2**62} * 2 < 0", []),
+        ("cluster > 1 / 0", []),
     ],
 )
 def test_a_condition_holds_where_it_says(text: str, rows: list[int]) -> None:
@@ -62,6 +65,11 @@ def test_a_condition_holds_where_it_says(text: str, rows: list[int]) -> None:
         "contrast > True",
         "(" * 1900 + "1" + ")" * 1900,
         "contrast > 0 or " * 300 + "contrast > 0",
+        "cluster" + " + 1" * 950 + " > 0",
+        "not " * 900 + "(cluster > 0)",
+        "-" * 3900 + "cluster > 0",
+        "cluster > 0 \N{GRINNING FACE}",
+        "micrograph == '\udce9'",
     ],
 )
 def test_what_is_no_condition_is_refused(text: str) -> None:

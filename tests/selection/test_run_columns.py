@@ -12,6 +12,7 @@ import pytest
 import starfile
 import yaml
 
+from covaria.cli import subset as command
 from covaria.cli.conditions import Said
 from covaria.errors import InvalidInput, MissingFile
 from covaria.estimation.density.basins import find_basins
@@ -85,10 +86,30 @@ def test_each_option_selects(plain: Tree, tmp_path: Path) -> None:
         ({"nearest": 3}, "need --near or --along"),
         ({"near": "nowhere.mrc", "within": 1.0}, "nothing says where nowhere.mrc lies"),
         ({"cluster": "one"}, "no list of numbers"),
+        ({"cluster": "nan"}, "--cluster 'nan'"),
+        ({"cluster": "1.5"}, "--cluster '1.5'"),
+        ({"basin": "inf"}, "--basin 'inf'"),
+        ({"box": "z1=nan:1"}, "nan"),
+        ({"box": "z1=-inf:inf"}, "--box"),
+        ({"box": "=0:1"}, "--box"),
+        ({"box": "rlnImageName=0:1"}, "holds text"),
+        ({"polygon": "z1,z2:0,0;inf,1;2,2"}, "--polygon"),
+        ({"polygon": "z1,rlnImageName:0,0;1,1;2,0"}, "holds text"),
+        ({"polygon": "z1,z9:0,0;1,1;2,0"}, "no column 'z9'.*known"),
+        ({"near": "nan,0", "within": 1.0}, "--near"),
+        ({"near": "0,0", "within": -1.0}, "--near: within"),
+        ({"near": "0,0", "nearest": 0}, "--near: count"),
+        ({"near": "0,0,0", "nearest": 1}, "no column 'z3'"),
+        ({"where": [""]}, "--where: expression"),
+        ({"where": ["z1 > 1 " + "or z1 > 1 " * 500]}, "--where.*at most 4000"),
+        ({"where": ["z1 > 'a'"]}, "number with a text"),
+        ({"where": ["z1 ** 9 > 1"]}, "not known in a condition"),
+        ({"where": ["\N{GREEK SMALL LETTER ZETA} > 1"]}, "no column.*known"),
+        ({"index": Path("none.pkl")}, "none.pkl"),
     ],
 )
 def test_what_is_not_there_is_refused(plain: Tree, options: dict[str, object], words: str) -> None:
-    with pytest.raises(InvalidInput) as refusal:
+    with pytest.raises((InvalidInput, MissingFile)) as refusal:
         chosen(plain, **options)
     assert re.search(words, str(refusal.value), re.DOTALL)
 
@@ -178,6 +199,24 @@ def test_cryosparc_rows_and_their_passthrough(finished: Callable[..., Tree], dat
         **dict.fromkeys(("blob", "alignments3D", "location"), ">particles.cs"),
         "ctf": ">particles_passthrough_0.cs",
     }
+
+
+def test_uids_that_repeat_and_nobody_selected_leave_nothing_behind(
+    finished: Callable[..., Tree], dataset: Path, tmp_path: Path
+) -> None:
+    main, _ = cs_files(dataset, tmp_path)
+    table = np.load(main)
+    table["uid"][1] = table["uid"][0]
+    with main.open("wb") as file:
+        np.save(file, table)
+    twice = finished(main, poses=None, downsample=None, datadir=dataset, no_ctf=True)
+    with pytest.raises(InvalidInput, match=r"uid.*twice"):
+        command.subset(out=twice.out, directory=tmp_path / "new", where=["index > 3"])
+    with pytest.raises(InvalidInput, match="no particle fulfils"):
+        command.subset(out=twice.out, directory=tmp_path / "new", where=["index < 0"])
+    with pytest.raises(InvalidInput, match="--n-random"):
+        command.subset(out=twice.out, directory=tmp_path / "new", where=["index > 3"], n_random=0)
+    assert not list(tmp_path.glob("new*")) and not list(tmp_path.glob(".*"))
 
 
 def test_every_cluster_in_files_of_its_own(plain: Tree, dataset: Path, tmp_path: Path) -> None:

@@ -18,8 +18,10 @@ from covaria.explorer.run_files import RunFiles
 from covaria.opening import Roots
 from covaria.results.populations import write_populations
 from covaria.selection.apply import selected
+from covaria.selection.handoff import source_of
 from covaria.selection.model import Polygon
 from covaria.tree import AnalysisTree, Tree, record
+from covaria.view import subsets
 from covaria.view.access import Access
 
 Serving = Callable[..., Client]
@@ -106,6 +108,18 @@ def test_a_source_that_changes_is_not_taken_from_memory(serving: Serving, copied
         source.write_bytes(before)
         os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert one.ask("/subset?run=copy", "POST", REGION)[0] == 200
+
+
+def test_the_source_is_summed_and_read_once(copied: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, summed = RunFiles(copied.out), []
+    monkeypatch.setattr(subsets, "source_of", lambda *a, **k: summed.append(a) or source_of(*a, **k))
+    ready = subsets.prepare(run)
+    assert ready is subsets.prepare(run) and len(summed) == 1
+    source = run.request.ingest.particles
+    times = source.stat()
+    os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
+    assert subsets.prepare(run) is not ready and len(summed) == 2
+    os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def test_a_selection_comes_back_as_the_command_reads_it(client: Client, tmp_path: Path, finished: Tree) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from covaria.errors import InvalidInput
+from covaria.plain import explain
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from covaria.selection.columns import RunColumns
     from covaria.selection.model import Selection
 
+C = TypeVar("C")
 BOX_EXAMPLE = "as z1=-1:0.5,z2=0:2"
 POLYGON_EXAMPLE = "as 'z1,z2:0,0;2,0;1,2'"
 
@@ -42,10 +45,10 @@ class Said:
 
         for column, text in (("cluster", self.cluster), ("basin", self.basin)):
             if text is not None:
-                numbers = ", ".join(str(int(number)) for number in numbers_in(text, f"--{column}"))
-                yield Where(expression=f"{column} in ({numbers},)")
+                numbers = ", ".join(map(str, _whole_numbers(text, f"--{column}")))
+                yield made(f"--{column}", Where, expression=f"{column} in ({numbers},)")
         for text in self.where or ():
-            yield Where(expression=text)
+            yield made("--where", Where, expression=text)
         if self.box is not None:
             yield _box(self.box)
         if self.polygon is not None:
@@ -67,10 +70,12 @@ class Said:
             raise InvalidInput("--near and --along need --nearest N or --within D", hint="one of them")
         if self.near is not None:
             point = _point(self.near, table)
-            yield Near(columns=_coordinates(len(point)), point=point, count=self.nearest, within=self.within)
+            columns = _coordinates(len(point))
+            yield made("--near", Near, columns=columns, point=point, count=self.nearest, within=self.within)
         if self.along is not None:
             line = _line(self.along, table)
-            yield Along(columns=_coordinates(len(line[0])), points=line, count=self.nearest, within=self.within)
+            columns = _coordinates(len(line[0]))
+            yield made("--along", Along, columns=columns, points=line, count=self.nearest, within=self.within)
 
 
 def numbers_in(text: str, option: str) -> list[float]:
@@ -79,6 +84,21 @@ def numbers_in(text: str, option: str) -> list[float]:
         return [float(word) for word in text.split(",")]
     except ValueError:
         raise InvalidInput(f"{option} {text!r} is no list of numbers", hint=f"{option} 0,3") from None
+
+
+def _whole_numbers(text: str, option: str) -> list[int]:
+    numbers = numbers_in(text, option)
+    if not all(math.isfinite(number) and number == int(number) for number in numbers):
+        raise InvalidInput(f"{option} {text!r} is no list of whole numbers", hint=f"{option} 0,3")
+    return [int(number) for number in numbers]
+
+
+def made(option: str, kind: type[C], **values: object) -> C:
+    """A condition of these values. Raises InvalidInput that names the option."""
+    try:
+        return kind(**values)
+    except ValueError as error:  # pydantic's is one
+        raise InvalidInput(f"{option}: {explain(error).message}", hint="see docs/selections.md") from None
 
 
 def _coordinates(count: int) -> tuple[str, ...]:
@@ -134,15 +154,16 @@ def _box(text: str) -> Selection:
         names.append(name.strip())
         low.append(first)
         high.append(last)
-    return Box(columns=tuple(names), low=tuple(low), high=tuple(high))
+    return made("--box", Box, columns=tuple(names), low=tuple(low), high=tuple(high))
 
 
 def _polygon(text: str) -> Selection:
     from covaria.selection.model import Polygon
 
-    names, _, corners = text.partition(":")
+    names, _, drawn = text.partition(":")
     columns = [name.strip() for name in names.split(",")]
-    points = [numbers_in(corner, "--polygon") for corner in corners.split(";")]
+    points = [numbers_in(corner, "--polygon") for corner in drawn.split(";")]
     if len(columns) != 2 or len(points) < 3 or any(len(point) != 2 for point in points):
         raise InvalidInput(f"--polygon {text!r} is not two columns and three corners or more", hint=POLYGON_EXAMPLE)
-    return Polygon(columns=(columns[0], columns[1]), points=tuple((point[0], point[1]) for point in points))
+    corners = tuple((point[0], point[1]) for point in points)
+    return made("--polygon", Polygon, columns=(columns[0], columns[1]), points=corners)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covaria.cli import options as o
-from covaria.cli.conditions import Said
+from covaria.cli.conditions import Said, made
 from covaria.cli.terminal import say
 from covaria.cli.volumes import NewFolder
 from covaria.errors import InvalidInput
@@ -89,4 +89,4 @@ def _joined(parts: list[Selection], n_random: int | None, seed: int, *, invert: 
         raise InvalidInput("no condition is given", hint="as --cluster 0 or --where 'contrast > 0.7'")
     whole: Selection = parts[0] if len(parts) == 1 else All(of=tuple(parts))
     whole = Not(of=whole) if invert else whole
-    return whole if n_random is None else Sample(count=n_random, seed=seed, of=whole)
+    return whole if n_random is None else made("--n-random", Sample, count=n_random, seed=seed, of=whole)

@@ -34,7 +34,6 @@ from covaria.results.analysis import read_state_resolution
 from covaria.results.density import density_of
 from covaria.results.populations import read_populations
 from covaria.selection.columns import RunColumns
-from covaria.selection.handoff import Source
 from covaria.tree import AnalysisTree, Tree, record
 from covaria.tree.components import read_component_sizes
 
@@ -53,9 +52,9 @@ class RunFiles:
         self.asked = asked
         self.request = Request.model_validate(asked["request"], extra="ignore")
         self.problems: list[dict[str, str]] = []
-        self.source: tuple[object, Source | None] | None = None
-        """The files that it was made from, with their version (covaria.view.subsets)."""
-        self.source_lock = Lock()
+        self.prepared: object | None = None
+        """What covaria.view.subsets keeps of the files that it was made from, and who may make it."""
+        self.preparing = Lock()
         self._lock = RLock()
         self._states: dict[str, Callable[[], bytes]] = {}
 

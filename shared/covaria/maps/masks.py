@@ -18,6 +18,10 @@ from covaria.opening import ANYWHERE, Roots
 from covaria.request.model import MaskWord
 
 EDGE_PX = 3
+UNSET = 1.0
+"""Angstrom: what many programs leave in a header where nobody said a voxel size."""
+ANOTHER = 0.05
+"""Of the pixel size: masks that differ by more belong to another map, by less to another calibration."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +109,16 @@ def on_grid(
     volume: NDArray[np.float32], found_px: float, box: int, pixel_size_angstrom: float, file: Path
 ) -> FloatArray:
     """A mask file's values on our grid: Fourier resampling when it covers the same extent, padding or cropping when its
-    voxels are ours. A header without a pixel size is taken to cover the same extent.
+    voxels are ours. A header without a pixel size is taken to cover the same extent. Raises InvalidInput.
     """
     side = volume.shape[0]
     if side == box:
+        if found_px not in (0.0, UNSET) and abs(found_px - pixel_size_angstrom) > ANOTHER * pixel_size_angstrom:
+            raise InvalidInput(
+                f"the mask's voxels are of {found_px:g} angstrom, the images' pixels of {pixel_size_angstrom:g}",
+                file=file,
+                hint="resample the mask, or correct the pixel size in its header (1 or 0: not said)",
+            )
         return volume
     extent, ours = side * found_px, box * pixel_size_angstrom
     if side % 2 == 0 and (found_px == 0 or abs(extent - ours) <= 0.02 * ours):

@@ -42,8 +42,11 @@ class Expression:
 
     def rows(self, columns: Columns) -> NDArray[np.bool_]:
         """(N,) where the condition holds. Raises InvalidInput for a comparison that has no meaning."""
-        with np.errstate(all="ignore"):
-            found = _Reader(self.text, columns).value(self.tree)
+        try:
+            with np.errstate(all="ignore"):
+                found = _Reader(self.text, columns).value(self.tree)
+        except RecursionError:
+            raise InvalidInput(f"{self.text[:60]!r}... is nested too deeply", hint="use a selection file") from None
         if not isinstance(found, np.ndarray) or found.dtype != np.bool_:
             raise InvalidInput(f"{self.text!r} is no condition", hint=EXAMPLE)
         return found
@@ -59,6 +62,14 @@ def read_expression(text: str) -> Expression:
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise InvalidInput(f"{text!r} cannot be read as a condition", hint=EXAMPLE) from None
     return Expression(text, tree, names)
+
+
+def _as_float(whole: int) -> float:
+    """The nearest float; infinite beyond the largest."""
+    try:
+        return float(whole)
+    except OverflowError:
+        return np.inf if whole > 0 else -np.inf
 
 
 class _Reader:
@@ -87,6 +98,8 @@ class _Reader:
                 return self.columns[name]
             case ast.Constant(value=bool()):
                 pass
+            case ast.Constant(value=int() as whole) if not -(2**63) <= whole < 2**64:
+                return _as_float(whole)
             case ast.Constant(value=int() | float() | str() as constant):
                 return constant
         raise self._unknown(node)
@@ -119,7 +132,7 @@ class _Reader:
         found = self.value(node)
         if np.asarray(found).dtype.kind not in "iuf":
             raise InvalidInput(f"{self.text!r} calculates with what is no number", hint=EXAMPLE)
-        return found
+        return np.asarray(found, dtype=np.float64)  # whole numbers would come round at their end
 
     def _unknown(self, node: ast.expr) -> InvalidInput:
         what = ast.get_source_segment(self.text.strip(), node) or type(node).__name__

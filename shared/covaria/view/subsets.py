@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
 from covaria.explorer.run_files import RunFiles
+from covaria.particles.star.subset import StarRows
 from covaria.particles.symmetry import copies_of
 from covaria.request.model import IngestOptions
 from covaria.selection.apply import selected
@@ -30,27 +31,49 @@ class Written:
     particles: int
 
 
+Version = tuple[tuple[int, int, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run's source as it was when its files had `version`."""
+
+    ingest: IngestOptions
+    version: Version | None
+    source: Source | None
+
+
 def rows_of(run: RunFiles, selection: Selection) -> NDArray[np.bool_]:
     """(N,) the run's rows. Raises InvalidInput."""
     return selected(selection, run.table)
 
 
-def _source(run: RunFiles, ingest: IngestOptions) -> Source | None:
-    """The source's rows, kept as long as its files stay as they are: a large one takes a second to read."""
-    with run.source_lock:  # who comes while it is read waits for it
-        files = [path.stat() for path in (ingest.particles, *ingest.passthrough)]
-        version = tuple((one.st_ino, one.st_size, one.st_mtime_ns) for one in files)
-        if run.source is None or run.source[0] != version:
-            run.source = version, Source.read(ingest, run.roots)
-        return run.source[1]
-
-
-def prepare(run: RunFiles) -> None:
-    """Read the source, so that the first selection is written as soon as the later ones.
+def prepare(run: RunFiles) -> Prepared:
+    """The source, compared with its sums and read, so that the first selection is written as soon as the later ones:
+    kept as long as its files stay as they are, for a large one takes seconds; who comes meanwhile waits.
 
     Raises InvalidInput, MissingFile where it is gone or has changed: that is told before somebody has drawn.
     """
-    _source(run, source_of(run.tree, roots=run.roots))
+    with run.preparing:
+        if isinstance(run.prepared, Prepared) and run.prepared.version == _version(run.prepared.ingest):
+            return run.prepared
+        run.prepared, version = None, _version(run.request.ingest)
+        ingest = source_of(run.tree, roots=run.roots)
+        made = Prepared(ingest, version, Source.read(ingest, run.roots))
+        if _version(ingest) != version:
+            raise InvalidInput("changes while it is read", file=ingest.particles, hint="ask again when it is at rest")
+        run.prepared = made
+        return made
+
+
+def _version(ingest: IngestOptions) -> Version | None:
+    """Of every file that `source_of` sums; None where one is not there."""
+    pickles = (path for path in (ingest.poses, ingest.ctf) if path is not None)
+    try:
+        files = [path.stat() for path in (ingest.particles, *ingest.passthrough, *pickles)]
+    except OSError:
+        return None
+    return tuple((one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns) for one in files)
 
 
 def subset_file(run: RunFiles, selection: Selection) -> Written:
@@ -58,19 +81,20 @@ def subset_file(run: RunFiles, selection: Selection) -> Written:
 
     Raises InvalidInput where nothing is selected, or the source is gone or has changed.
     """
-    ingest = source_of(run.tree, roots=run.roots)
-    keep = source_rows(run.table.whole(rows_of(run, selection)), copies_of(ingest))
+    ready = prepare(run)
+    source = ready.source
+    keep = source_rows(run.table.whole(rows_of(run, selection)), copies_of(ready.ingest))
     count = int(keep.sum())
     if not count:
         raise InvalidInput("no particle is selected", hint="draw a larger region")
-    source = _source(run, ingest)
     if source is None:
         return Written("indices.txt", "".join(f"{row}\n" for row in np.flatnonzero(keep).tolist()).encode(), count)
+    if isinstance(source.rows, StarRows):
+        target = io.BytesIO()
+        source.rows.write(keep, target)
+        return Written("particles.star", target.getvalue(), count)
     with tempfile.TemporaryDirectory(prefix="covaria-view-") as folder:
-        files = ParticleFiles(Path(folder), "particles")
-        source.write(keep, files)
-        if files.star.is_file():
-            return Written(files.star.name, files.star.read_bytes(), count)
+        source.write(keep, ParticleFiles(Path(folder), "particles"))
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
             for path in sorted(Path(folder).iterdir()):
