@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from covaria.cli import outliers as command
+from covaria.errors import InvalidInput
 from covaria.estimation.association import Covariate
 from covaria.operations import one_machine
 from covaria.operations.outliers import Verdict, judge, request_without
@@ -18,7 +20,10 @@ from covaria.plots import style
 from covaria.selection.apply import selected
 from covaria.selection.columns import RunColumns
 from covaria.selection.handoff import source_of
+from covaria.selection.model import read_selection
 from covaria.selection.outliers import Known, dependences_of, groups_of, kept_by
+from covaria.states import evidence
+from covaria.states.evidence import HalfSetsSay
 from covaria.tree import OutliersTree, ParticleFiles, Tree
 
 
@@ -71,6 +76,31 @@ def test_whole_micrographs_go_where_most_of_them_does(plain: Tree, monkeypatch: 
     assert all(one.set_aside == 0 for one in others)
     whole = selected(kept_by(table, 0.5, 1.0, 0.5), table)
     assert np.array_equal(whole, ~bad)
+
+
+def test_what_the_other_half_set_does_not_know_is_set_aside_too(
+    plain: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    junk = np.where(np.arange(60) % 7 == 0, 0.9, 0.1)
+    own, half = np.where(np.arange(60) < 30, 2.0, -2.0), np.arange(60) % 2
+    half[59], junk[59] = -1, np.nan
+    made = HalfSetsSay(half, own, np.full(60, 1.5), junk, 0.15)
+    monkeypatch.setattr(evidence, "half_sets_say", lambda *_: made)
+    options = {"p_empty": 1.0, "p_outlier": 1.0, "device": "cpu", "half_sets": True}
+    command.outliers(out=plain.out, directory=tmp_path / "o", p_junk=0.5, **options)
+    found = OutliersTree(tmp_path / "o")
+    assert np.loadtxt(found.set_aside_txt).astype(int).tolist() == list(range(0, 60, 7))
+    rows = table_of(found.half_sets)
+    assert [int(row["row"]) for row in rows] == list(range(59))
+    assert rows[7] == {"row": "7", "half_set": "2", "evidence_own": "2.000", "evidence_other": "1.500", "p_junk": "0.9"}
+    said = found.run_log.read_text()
+    assert "knows nothing of 9 images (share 15.0 %); 5 of them only their own half-set's model likes" in said
+    again = selected(read_selection(found.selection), RunColumns(plain, source_of(plain)))
+    assert np.flatnonzero(~again).tolist() == list(range(0, 60, 7)), "the selection repeats it without the images"
+    monkeypatch.setattr(evidence, "half_sets_say", lambda *_: replace(made, junk=np.ones(60)))
+    with pytest.raises(InvalidInput, match="every particle would be set aside"):
+        command.outliers(out=plain.out, directory=tmp_path / "none", p_junk=0.5, **options)
+    assert not (tmp_path / "none").exists()
 
 
 def test_of_symmetry_copies_one_is_tested(finished: Callable[..., Tree], dataset: Path) -> None:

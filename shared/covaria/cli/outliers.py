@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,6 +34,11 @@ def outliers(
     directory: Annotated[Path, typer.Option("-o", "--outdir", metavar="DIR", help="A new folder for what is found.")],
     p_empty: Probability = 0.5,
     p_outlier: Probability = 0.5,
+    half_sets: Annotated[
+        bool,
+        typer.Option("--half-sets", help="Also set aside what the other half-set's model knows nothing of (a pass)."),
+    ] = False,
+    p_junk: Annotated[float, typer.Option(min=0, max=1, help="With --half-sets: above this probability.")] = 0.5,
     micrograph_share: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Set whole micrographs aside of which more than this share is."),
@@ -50,7 +56,7 @@ def outliers(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DIR.")] = False,
 ) -> None:
     """Particles set aside by their probabilities, by micrograph and optics group; coordinates against covariates."""
-    limits = (p_empty, p_outlier, micrograph_share)
+    limits = Limits(p_empty, p_outlier, micrograph_share, p_junk if half_sets else None, device, memory_gb)
     found = _judged(out, directory, limits, source, overwrite=overwrite)
     for number in range(1, rounds + 1 if rerun else 1):
         if found.set_aside <= ENOUGH * found.used.sum():
@@ -62,31 +68,52 @@ def outliers(
         found = _judged(out, directory, limits, None, overwrite=overwrite)
 
 
-def _judged(
-    out: Path, directory: Path, limits: tuple[float, float, float | None], source: Path | None, *, overwrite: bool
-) -> Verdict:
-    from covaria.operations.outliers import judge
+@dataclass(frozen=True)
+class Limits:
+    """Who is set aside. p_junk: None where the images are not to be read; device, memory_gb: for reading them."""
+
+    p_empty: float
+    p_outlier: float
+    micrograph_share: float | None
+    p_junk: float | None
+    device: str
+    memory_gb: float | None
+
+
+def _judged(out: Path, directory: Path, limits: Limits, source: Path | None, *, overwrite: bool) -> Verdict:
+    from covaria.operations.outliers import judge, write_half_sets
     from covaria.selection.apply import selected
     from covaria.selection.columns import RunColumns
     from covaria.selection.handoff import source_of
-    from covaria.selection.outliers import kept_by
+    from covaria.selection.outliers import kept_by, without
     from covaria.tree import OutliersTree, Tree
 
     ingest = source_of(Tree(out), source)
     table = RunColumns(Tree(out), ingest)
-    how = kept_by(table, *limits)
-    kept = selected(how, table)
-    if not kept.any():
-        raise InvalidInput("every particle would be set aside", file=out, hint="give higher --p-empty and --p-outlier")
+    how = kept_by(table, limits.p_empty, limits.p_outlier, limits.micrograph_share)
+    reads = limits.p_junk is not None
+    told: dict[str, Any] = {"p_junk": limits.p_junk} if reads else {}
     new = NewFolder(
-        "outliers", out, directory, overwrite, "cpu", None, {"selection": how.model_dump(mode="json")},
+        "outliers", out, directory, overwrite, limits.device if reads else "cpu", limits.memory_gb, told,
         inputs=(ingest.particles, *ingest.passthrough), kind=OutliersTree, mark="set_aside.txt",
     )  # fmt: skip
     with new.filled() as (folder, context):
+        lines: list[str] = []
+        if limits.p_junk is not None:
+            from covaria.states.evidence import half_sets_say
+
+            say_of = half_sets_say(Tree(out), context)
+            lines.append(write_half_sets(OutliersTree(folder).half_sets, say_of, limits.p_junk))
+            how = without(how, say_of.junk > limits.p_junk)
+        kept = selected(how, table)
+        if not kept.any():
+            raise InvalidInput("every particle would be set aside", file=out, hint="give higher probabilities")
+        told["selection"] = how.model_dump(mode="json")
         found = judge(folder, table, ingest, kept, how)
-        for line in found.lines():
+        lines += found.lines()
+        for line in lines:
             context.log.info("%s", line)
-    for line in found.lines():
+    for line in lines:
         say(line)
     say(f"written to {directory}")
     return found

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,37 @@ def judge(folder: Path, table: RunColumns, ingest: IngestOptions, kept: NDArray[
     _write_tests(tree.covariates, tests)
     draw_dependences(tree.covariates_plot, tests, known, coordinates)
     return Verdict(rows, used, tests)
+
+
+class SaidOfImages(Protocol):
+    """`covaria.states.evidence.HalfSetsSay`: of each row of the run (N,)."""
+
+    @property
+    def half(self) -> NDArray[np.int64]: ...
+    @property
+    def own(self) -> NDArray[np.float64]: ...
+    @property
+    def other(self) -> NDArray[np.float64]: ...
+    @property
+    def junk(self) -> NDArray[np.float64]: ...
+    @property
+    def share(self) -> float: ...
+
+
+def write_half_sets(path: Path, said: SaidOfImages, p_junk: float) -> str:
+    """A line for each row in use; what was found, for people."""
+    rows = np.flatnonzero(said.half >= 0)
+    lines = [
+        [row, said.half[row] + 1, f"{said.own[row]:.3f}", f"{said.other[row]:.3f}", f"{said.junk[row]:.4g}"]
+        for row in rows.tolist()
+    ]
+    _write_csv(path, [["row", "half_set", "evidence_own", "evidence_other", "p_junk"], *lines])
+    junk = said.junk[rows] > p_junk
+    alone = int((junk & (said.own[rows] > 0)).sum())
+    return (
+        f"the other half-set's model knows nothing of {junk.sum():,} images (share {100 * said.share:.1f} %); "
+        f"{alone:,} of them only their own half-set's model likes"
+    )
 
 
 def request_without(tree: Tree, out: Path, rows: Path) -> Request:

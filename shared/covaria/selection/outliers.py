@@ -26,7 +26,7 @@ from covaria.estimation.association import (
 )
 from covaria.selection.apply import selected
 from covaria.selection.columns import RunColumns
-from covaria.selection.model import All, Not, Selection, Where
+from covaria.selection.model import All, Not, Rows, Selection, Where
 
 MEANS = ("p_empty", "p_outlier", "contrast", "noise_level", "residual")
 PLACES = (("rlnCoordinateX", "rlnCoordinateY"), ("location_center_x_frac", "location_center_y_frac"))
@@ -77,6 +77,12 @@ def kept_by(table: RunColumns, p_empty: float, p_outlier: float, micrographs: fl
     if any(len(repr(tuple(names))) > 3900 for names in lists):
         lists = [[name] for name in bad]
     return All(of=(each, *(Not(of=Where(expression=f"micrograph in {[*names]!r}")) for names in lists)))
+
+
+def without(kept: Selection, junk: NDArray[np.bool_]) -> Selection:
+    """The same without the run's rows (N,) that are junk."""
+    rows = np.flatnonzero(junk)
+    return All(of=(kept, Not(of=Rows(rows=tuple(rows.tolist()))))) if len(rows) else kept
 
 
 def groups_of(table: RunColumns, kept: NDArray[np.bool_], column: str) -> list[Group]:

@@ -25,6 +25,9 @@ class OutliersTree(SubsetTree):
         "covariates.csv", "", "outliers", "each latent coordinate tested against micrograph, defocus, view, contrast"
     )
     covariates_plot = Entry("plots/covariates.{form}", "", "plots", "the dependences that are confirmed")
+    half_sets = Entry(
+        "half_sets.csv", "", "outliers", "--half-sets: of each particle, what both half-sets' models say of it, P(junk)"
+    )
 
 
 class MaskTree(Folder, Documents):
