@@ -8,6 +8,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from covaria.cli import mask as command
 from covaria.errors import InvalidInput
@@ -21,8 +22,8 @@ from covaria.tree import MaskTree
 
 BOX, PIXEL = 48, 2.0
 DEFAULTS = {
-    "threshold": None, "blur": None, "all_bodies": False, "like": None, "radius": 5.0, "chains": None, "extend": 0.0,
-    "soft": None, "union": None, "intersect": None, "subtract": None, "complement": False, "parts": None,
+    "threshold": None, "blur": None, "micelle": None, "all_bodies": False, "like": None, "radius": 5.0, "chains": None,
+    "extend": 0.0, "soft": None, "union": None, "intersect": None, "subtract": None, "complement": False, "parts": None,
     "overwrite": False,
 }  # fmt: skip
 
@@ -134,6 +135,39 @@ def test_masks_are_joined_cut_and_drawn(tmp_path: Path) -> None:
     parts = [read_volume(MaskTree(tmp_path / "a").segment(number))[0] > 0.5 for number in (0, 1)]
     assert np.array_equal(parts[0] | parts[1], alone) and not (parts[0] & parts[1]).any()
     assert MaskTree(tmp_path / "a").plot.is_file()
+
+
+def membrane_protein(*, micelle: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A rod of blobs through a smooth belt of a third of its density: map, rod, belt."""
+    axis = np.arange(64) - 32
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+    radius = np.hypot(x, y)
+    rod, belt = (radius < 8) & (abs(z) < 21), (radius >= 8) & (radius < 18) & (abs(z) < 7)
+    places = np.argwhere(rod)
+    places = places[np.random.default_rng(0).permutation(len(places))[: len(places) // 14]]
+    chain = np.zeros((64,) * 3)
+    chain[tuple(places.T)] = 1
+    chain = ndimage.gaussian_filter(chain, 1.0)
+    density = chain / chain[rod].mean() + micelle * 0.35 * ndimage.gaussian_filter(belt.astype(float), 1.5)
+    noise = ndimage.gaussian_filter(np.random.default_rng(1).normal(size=density.shape), 0.8)
+    return (density + 0.1 * noise).astype(np.float32), rod, belt
+
+
+def test_a_micelle_is_the_thick_shell_of_middle_density(tmp_path: Path) -> None:
+    density, rod, belt = membrane_protein(micelle=True)
+    write_volume(tmp_path / "map.mrc", density, PIXEL)
+    found = mask(tmp_path / "map.mrc", tmp_path / "micelle", micelle=6 * PIXEL, blur=1.5 * PIXEL, soft=0.0) > 0.5
+    assert (found & belt).sum() / found.sum() > 0.93
+    assert (found & belt).sum() / belt.sum() > 0.75
+    assert (found & rod).sum() / rod.sum() < 0.05
+    assert MaskTree(tmp_path / "micelle").plot.is_file()
+    with pytest.raises(InvalidInput, match="leave --threshold out"):
+        mask(tmp_path / "map.mrc", tmp_path / "none", micelle=6 * PIXEL, threshold=0.1)
+    bare, *_ = membrane_protein(micelle=False)
+    write_volume(tmp_path / "bare.mrc", bare, PIXEL)
+    with pytest.raises(InvalidInput, match="no shell of middle density"):
+        mask(tmp_path / "bare.mrc", tmp_path / "none", micelle=6 * PIXEL, blur=1.5 * PIXEL)
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 MODELS = (".pdb", ".ent", ".cif", ".mmcif")
 MAP, MODEL, JOINED = "From a map", "From a model", "Joined with other masks (in this order)"
+Micelle = Annotated[
+    float | None,
+    typer.Option(
+        min=1,
+        metavar="A",
+        help="The shell of middle density at least so thick instead: a micelle or nanodisc.",
+        rich_help_panel=MAP,
+    ),
+]
 Files = Annotated[list[Path] | None, typer.Option(metavar="FILE", rich_help_panel=JOINED)]
 
 
@@ -41,6 +50,7 @@ def mask(
     all_bodies: Annotated[
         bool, typer.Option("--all-bodies", help="Also separate bodies, not the largest alone.", rich_help_panel=MAP)
     ] = False,
+    micelle: Micelle = None,
     like: Annotated[
         Path | None, typer.Option(metavar="MAP.mrc", help="The map that the model is fitted in.", rich_help_panel=MODEL)
     ] = None,
@@ -65,7 +75,7 @@ def mask(
     from covaria.tree import MaskTree
 
     made = _from_model(source, like, radius, chains) if source.suffix.lower() in MODELS else _from_map(
-        source, threshold, blur, largest=not all_bodies
+        source, threshold, blur, micelle, largest=not all_bodies
     )  # fmt: skip
     inside = _joined(grown(made.inside, extend / made.pixel), made, union, intersect, subtract, complement=complement)
     if not inside.any():
@@ -122,11 +132,19 @@ def _map(path: Path) -> tuple[NDArray[np.float32], float]:
     return density, pixel
 
 
-def _from_map(source: Path, threshold: float | None, blur: float | None, *, largest: bool) -> Shape:
+def _from_map(
+    source: Path, threshold: float | None, blur: float | None, micelle: float | None, *, largest: bool
+) -> Shape:
+    from covaria.maps.micelle import middle_shell
     from covaria.maps.shapes import above
 
     density, pixel = _map(source)
     blur_px = max(2.0, len(density) / 64) if blur is None else blur / pixel
+    if micelle is not None:
+        if threshold is not None:
+            raise InvalidInput("--micelle finds its own thresholds", file=source, hint="leave --threshold out")
+        inside = middle_shell(density, blur_px, micelle / pixel)
+        return Shape(inside, density, pixel, {"micelle": micelle, "blur_px": blur_px})
     inside, used = above(density, blur_px, threshold, largest=largest)
     return Shape(inside, density, pixel, {"threshold": used, "blur_px": blur_px})
 
