@@ -59,8 +59,8 @@ def findings_of(
             for number, (score, variance) in enumerate(zip(scores, variances, strict=True))
         )
     return Findings(
-        particles=particles.count,
-        used=len(images.leads),
+        particles=particles.count // images.copies,
+        used=len(images.leads) // images.copies,
         resolution_angstrom=resolution_at(mean.fsc, images.pixel_size_angstrom),
         tested=None if components is None else len(components.eigenvalues),
         components=found,

@@ -40,7 +40,7 @@ def particle_table_of(
 
 
 def _units(total: int, copies: int) -> dict[str, np.ndarray]:
-    rows = np.arange(total, dtype=np.int64)
+    rows = np.arange(total, dtype=np.float64)
     return {"unit": rows // (total // copies), "image_row": rows % (total // copies)}
 
 
