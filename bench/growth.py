@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import resource
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,8 @@ class Update:
     visited: int
     why: str
     grown: bool
+    z_score: np.ndarray
+    fsc: np.ndarray
 
 
 def cpu_seconds() -> float:
@@ -91,19 +93,24 @@ def update(out: Path, star: Path, before: Path | None, zdim: int, seed: int = 0)
     visited = sum(total for step, done, total in context.steps if done == total and step != "reading images")
     return Update(
         found.components.eigenvolumes, embeddings[zdim].regularised.coordinates, int(found.components.confirmed),
-        seconds, visited, found.why, found.update is not None,
+        seconds, visited, found.why, found.update is not None, found.components.z_score, found.mean.fsc,
     )  # fmt: skip
 
 
 def parts_of(truth: TruthSet, parts: int) -> list[Path]:
     """STAR files of the first 1 .. `parts` parts of the set."""
+    return parts_of_sizes(truth, [part * len(truth.labels) // parts for part in range(1, parts + 1)])
+
+
+def parts_of_sizes(truth: TruthSet, sizes: Sequence[int]) -> list[Path]:
+    """STAR files of the first so many images of the set."""
     lines = (truth.folder / "particles.star").read_text().split("\n")
     first = max(number for number, line in enumerate(lines) if line.startswith("_rln")) + 1
     rows = [line for line in lines[first:] if line.strip()]
     files = []
-    for part in range(1, parts + 1):
-        files.append(truth.folder / f"part{part}.star")
-        files[-1].write_text("\n".join([*lines[:first], *rows[: part * len(rows) // parts]]) + "\n")
+    for size in sizes:
+        files.append(truth.folder / f"part{size}.star")
+        files[-1].write_text("\n".join([*lines[:first], *rows[:size]]) + "\n")
     return files
 
 

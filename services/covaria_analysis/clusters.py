@@ -32,11 +32,12 @@ class Clusters:
         return np.array([latents.rows[((points - center) ** 2).sum(axis=1).argmin()] for center in centers])
 
 
-def find_clusters(latents: ConfirmedLatents, count: int, seed: int) -> Clusters:
+def find_clusters(latents: ConfirmedLatents, count: int, seed: int, start: Array | None = None) -> Clusters:
     """The best of ten k-means runs on the confirmed components, each in standard deviations of its motion.
 
-    Centres are ordered along the leaves of their average-linkage tree. Raises InvalidInput where there are fewer
-    particles than clusters.
+    Centres are ordered along the leaves of their average-linkage tree. From `start` (count, zdim), the centres of the
+    version before, there is one run, and each keeps its number. Raises InvalidInput where there are fewer particles
+    than clusters.
     """
     from sklearn.cluster import KMeans
 
@@ -45,8 +46,12 @@ def find_clusters(latents: ConfirmedLatents, count: int, seed: int) -> Clusters:
         raise InvalidInput(
             f"{count} clusters of {len(points)} particles", hint=f"ask for at most {len(points)} with --n-clusters"
         )
-    fitted = KMeans(n_clusters=count, n_init=RESTARTS, random_state=seed).fit(points)
-    order = leaf_order(fitted.cluster_centers_)
+    if start is None:
+        fitted = KMeans(n_clusters=count, n_init=RESTARTS, random_state=seed).fit(points)
+        order = leaf_order(fitted.cluster_centers_)
+    else:
+        fitted = KMeans(n_clusters=count, init=latents.in_deviations(start), n_init=1).fit(points)
+        order = np.arange(count)
     rank = np.empty(count, dtype=np.int64)
     rank[order] = np.arange(count)
     labels = np.full(len(latents.used), -1, dtype=np.int64)

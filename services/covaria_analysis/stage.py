@@ -28,8 +28,9 @@ from covaria.selection.handoff import source_of, write_parts
 from covaria.stage import Context, Job
 from covaria.trajectory import DensityGrid, Trajectory, estimate_density, find_trajectory, lift_point
 from covaria.tree import AnalysisTree, DensityTree, Tree, record
-from covaria.tree.artifacts import KMeansResult, TrajectoryEndpoints, write_endpoints, write_kmeans
+from covaria.tree.artifacts import KMeansResult, TrajectoryEndpoints, read_kmeans, write_endpoints, write_kmeans
 from covaria.tree.atomic import save_npy, write_json, write_pickle
+from covaria.tree.components import read_component_sizes
 from covaria_analysis.clusters import Clusters, find_clusters, one_cluster
 from covaria_analysis.endpoints import choose_endpoints
 from covaria_analysis.flat_map import embed_flat
@@ -75,7 +76,8 @@ def _analyse(
         _nothing_found(tree, out, latents, context)
         return
     context.progress("k-means", 0, 1, "runs")
-    clusters = find_clusters(latents, _cluster_count(options.n_clusters, latents, context), request.seed)
+    count = _cluster_count(options.n_clusters, latents, context)
+    clusters = find_clusters(latents, count, request.seed, centers_before(request, latents, count))
     context.progress("k-means", 1, 1, "runs")
     trajectories = find_trajectories(clusters, options.n_trajectories, latents, density, context)
     write_tables(tree, out, clusters, trajectories, options)
@@ -91,6 +93,20 @@ def _analyse(
     write_component_maps(figures, out)
     draw([*figures.drawings(out), *movies(figures, out), *embedded(figures, request.ingest, out)], context)
     record.write_findings(tree, "analysis", Findings(states=states_of(out, clusters, populations)))
+
+
+def centers_before(request: Request, latents: ConfirmedLatents, count: int) -> Array | None:
+    """The centres of a growing set's version before, whose numbers are kept; None where they do not fit this one."""
+    if request.ingest.grown_from is None:
+        return None
+    before = Tree(request.ingest.grown_from.parents[2])
+    files = AnalysisTree(before.analysis(request.analysis_zdim, request.analysis.name))
+    if not files.kmeans_result.is_file():
+        return None
+    centers = read_kmeans(files).centers
+    known = read_component_sizes(before).confirmed
+    fits = centers.shape == (count, latents.zdim) and known == latents.confirmed
+    return centers if fits else None
 
 
 def basins_of(tree: Tree, request: Request, density: DensityGrid | None) -> Basins | None:

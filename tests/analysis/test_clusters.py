@@ -42,6 +42,14 @@ def test_the_seed_decides_everything(four):
     assert np.array_equal(first.centers, second.centers) and np.array_equal(first.labels, second.labels)
 
 
+def test_centres_of_the_version_before_keep_their_numbers(four):
+    latents, places, state = four
+    order = np.array([2, 0, 3, 1])
+    found = find_clusters(latents, 4, seed=0, start=places[order] + 0.3)
+    assert np.allclose(found.centers, places[order], atol=0.05)
+    assert (order[found.labels[latents.rows]] == state[latents.rows]).all()
+
+
 def test_nearest_rows_are_used_particles(four):
     latents, _, _ = four
     found = find_clusters(latents, 4, seed=0)

@@ -15,6 +15,7 @@ EXAMPLES = {
     "embed": "covaria embed out session2.star --zdim 4 -o session2",
     "grow": "covaria grow out particles.star",
     "history": "covaria history out --plot history.png",
+    "forecast": "covaria forecast out",
     "subset": 'covaria subset out --cluster 0,2 --where "contrast > 0.7" -o open_state',
     "outliers": "covaria outliers out -o outliers --rerun --rounds 2",
     "mask": "covaria mask model.pdb --chains A --like out/output/volumes/mean.mrc -o arm",

@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command(name="grow")(grow)
     app.command(name="history")(history)
+    app.command(name="forecast")(forecast)
 
 
 def grow(
@@ -88,6 +89,32 @@ def history(
 
         plot_history(plot, [one.document() for one in versions])
         say(f"wrote {plot}", err=as_json)
+
+
+def forecast(
+    out: o.Finished,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """What 2, 4 and 8 times as many images of the same kind would show, as 90 % intervals, from what OUT has found."""
+    from dataclasses import asdict
+
+    from covaria.operations.growth import forecast_of
+    from covaria.tree import Tree, record
+
+    tree = Tree(out)
+    found = forecast_of(tree)
+    if as_json:
+        say(json.dumps([asdict(one) for one in found], indent=2))
+        return
+    used = record.read_findings(tree).used or 0
+    say(f"{'images':>10}  {'components':>10}  {'mean map':>14}  population +-")
+    for one in found:
+        ends = one.resolution_angstrom
+        resolution = "" if ends is None else f"{ends[0]:.1f}-{ends[1]:.1f} Å"
+        width = "" if one.population is None else f"{50 * one.population[0]:.1f}-{50 * one.population[1]:.1f} %"
+        components = "-".join(str(end) for end in dict.fromkeys(one.components))
+        say(f"{one.factor * used:>10,}  {components:>10}  {resolution:>14}  {width}")
 
 
 def _table(versions: list[Version]) -> list[str]:

@@ -286,6 +286,6 @@ class Request(Part):
 NOT_OF_A_STREAM = (
     "out", "overwrite", "analysis.density", "analysis.output",
     *(f"ingest.{name}" for name in ("particles", "ind", "halfsets", "box", "pixel_size", "voltage", "cs")),
-    "ingest.amplitude_contrast",
+    "ingest.amplitude_contrast", "ingest.grown_from",
 )  # fmt: skip
 """What describes one file or one folder alone; the sets that arrive describe themselves."""
