@@ -31,6 +31,7 @@ from covaria.tree import AnalysisTree, DensityTree, Tree, record
 from covaria.tree.artifacts import KMeansResult, TrajectoryEndpoints, read_kmeans, write_endpoints, write_kmeans
 from covaria.tree.atomic import save_npy, write_json, write_pickle
 from covaria.tree.components import read_component_sizes
+from covaria.tree.versions import version_before
 from covaria_analysis.clusters import Clusters, find_clusters, one_cluster
 from covaria_analysis.endpoints import choose_endpoints
 from covaria_analysis.flat_map import embed_flat
@@ -99,7 +100,7 @@ def centers_before(request: Request, latents: ConfirmedLatents, count: int) -> A
     """The centres of a growing set's version before, whose numbers are kept; None where they do not fit this one."""
     if request.ingest.grown_from is None:
         return None
-    before = Tree(request.ingest.grown_from.parents[2])
+    before = version_before(request.ingest.grown_from)
     files = AnalysisTree(before.analysis(request.analysis_zdim, request.analysis.name))
     if not files.kmeans_result.is_file():
         return None

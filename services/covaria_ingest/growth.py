@@ -27,6 +27,7 @@ from covaria.particles.store import load
 from covaria.request.model import IngestOptions
 from covaria.stage import Context, Job
 from covaria.tree import Tree
+from covaria.tree.versions import version_before
 
 LOOKED_AT = 8
 """Images of a stack that changed since it was read, which are compared with what was kept."""
@@ -62,7 +63,7 @@ def read_version(options: IngestOptions, roots: Roots) -> Version:
         raise InvalidInput("a tilt series cannot grow", file=options.particles, hint="run without --growing")
     keys, matched, needed = row_keys(metadata), None, used
     if options.grown_from is not None:
-        before = Tree(options.grown_from.parents[2])
+        before = version_before(options.grown_from)
         rows = read_rows(before.growth_rows, roots)
         matched = Matched(load(before.particles, roots), rows, rows_before(keys, rows.key))
         matched.refuse_half_written(options)
@@ -96,7 +97,7 @@ def publish_version(version: Version, job: Job, tree: Tree, staged: Path, contex
     made = Tree(staged)
     made.downsampled.mkdir()
     pixel_size = particles.pixel_size_angstrom * particles.box / box
-    kept = () if matched is None else _linked(matched.then, made)
+    kept = () if matched is None else _linked(matched.then, version_before(_given(options)), made)
     images, spread = _with_new_part(version, made, kept, box, pixel_size, context)
     small = particles.with_images(images, pixel_size)
     write_star_for(made.downsampled_star(box), version.described, small, images.paths[0])
@@ -111,9 +112,20 @@ def publish_version(version: Version, job: Job, tree: Tree, staged: Path, contex
     return small, _rows_of(version, spread, micrographs, moved)
 
 
-def _linked(then: Particles, made: Tree) -> tuple[Path, ...]:
-    """The stacks of the version before, in the new folder as well: names of the same files where that is possible."""
+def _given(options: IngestOptions) -> Path:
+    assert options.grown_from is not None
+    return options.grown_from
+
+
+def _linked(then: Particles, before: Tree, made: Tree) -> tuple[Path, ...]:
+    """The stacks of the version before, in the new folder as well: names of the same files where that is possible.
+
+    Raises InvalidInput for a stack elsewhere: what a file of OUT names is a stranger's claim.
+    """
     assert isinstance(then.images, StackImages)
+    for path in then.images.paths:
+        if path.parent.resolve() != before.downsampled or path.suffix != ".mrcs" or path.is_symlink():
+            raise InvalidInput("is no stack that OUT keeps", file=path, hint="run into a new folder")
     links = tuple(made.downsampled / path.name for path in then.images.paths)
     for path, link in zip(then.images.paths, links, strict=True):
         try:

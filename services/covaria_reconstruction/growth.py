@@ -26,6 +26,7 @@ from covaria.request.model import Request
 from covaria.running.console import TOLD
 from covaria.running.passes import Pass
 from covaria.tree import Tree
+from covaria.tree.versions import version_before
 from covaria_reconstruction.components import Components
 from covaria_reconstruction.fitting import confirmed, full_size, joined, problem_of
 
@@ -78,7 +79,7 @@ def start_of(request: Request, kept: Kept, particles: Particles, images: Images,
     """Where each image stood in the version before. Raises InvalidInput, MissingFile."""
     assert request.ingest.grown_from is not None
     rows = read_rows(Tree(request.out).growth_rows, roots)
-    then = load(Tree(request.ingest.grown_from.parents[2]).particles, roots)
+    then = load(version_before(request.ingest.grown_from).particles, roots)
     place_of = np.full(len(then) + 1, -1)
     place_of[kept.memory.rows] = np.arange(len(kept.memory.rows))
     place = place_of[rows.before[images.rows]]

@@ -118,6 +118,21 @@ def test_what_is_half_written_or_another_set_is_refused(growing: Growing) -> Non
         growing.version("v2", growing.write(growing.rows, wider), "v1")
 
 
+def test_only_stacks_of_the_version_before_are_taken_over(growing: Growing, tmp_path: Path) -> None:
+    """What a file in an output folder names is a stranger's claim."""
+    first = growing.version("v1", growing.write(growing.rows[:FIRST]))
+    known = dict(np.load(first.particles))
+    secret = tmp_path / "secret.mrcs"
+    shutil.copyfile(growing.stack, secret)
+    np.savez(first.particles, **(known | {"stack_paths": np.array([str(secret)])}))
+    with pytest.raises(InvalidInput, match=r"secret\.mrcs: is no stack that OUT keeps"):
+        growing.version("v2", growing.write(growing.rows), "v1")
+    assert secret.stat().st_nlink == 1
+    with pytest.raises(InvalidInput, match="is not what a run keeps for growing"):
+        asked = IngestOptions(particles=growing.star, downsample=None, growing=True, grown_from=secret)
+        ingest.run(Job("growth", Request(out=tmp_path / "v3", ingest=asked)), MemoryContext())
+
+
 def test_a_replaced_stack_is_told_from_one_that_was_touched(growing: Growing) -> None:
     growing.version("v1", growing.write(growing.rows[:FIRST]))
     status = growing.stack.stat()

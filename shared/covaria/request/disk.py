@@ -17,6 +17,8 @@ DISTANCE_TEXT = 25
 ROW_BYTES = 200
 """Of a particle in the books of ingest, in its STAR file, in that of its cluster and of its basin."""
 DENSITY_BYTES = 10 << 20
+COARSE_SIDE = 34
+"""Of the cube on which half-sets are compared."""
 
 
 def disk_bytes(stage: StageName, request: Request, *, total: int, box: int, downsampled: bool) -> int:
@@ -28,12 +30,21 @@ def disk_bytes(stage: StageName, request: Request, *, total: int, box: int, down
         if request.reconstruction.only_mean:
             return 7 * volume + FIGURES_BYTES
         numbers = sum(2 * zdim + 2 * zdim**2 + 1 for zdim in request.reconstruction.zdim)
-        return (10 + 3 * components) * volume + FLOAT * total * numbers + FIGURES_BYTES
+        kept = growth_bytes(components, box, total) if request.ingest.growing else 0
+        return (10 + 3 * components) * volume + FLOAT * total * numbers + FIGURES_BYTES + kept
     if stage == "density":
         return DENSITY_BYTES
     shown = STEPS_OF_A_COMPONENT * min(request.analysis_zdim, MOST_COMPONENTS_SHOWN)
     series = shown * FLOAT * min(box, MOST_VOXELS_SHOWN) ** 3
     return volumes(request) * volume_bytes(box, total) + series + 2 * ROW_BYTES * total + 2 * FIGURES_BYTES
+
+
+def growth_bytes(components: int, box: int, total: int) -> int:
+    """What a set that grows keeps of its sums: on padded half grids (4 d^3 voxels) of two halves, those of three fits
+    of all components at the coarse radius and one of the confirmed ones, and the mean's."""
+    coarse = min(COARSE_SIDE, box)
+    channels = 3 * (2 * components + 1) * coarse**3 + (2 * min(components, MOST_COMPONENTS_SHOWN) + 4) * box**3
+    return 2 * 4 * FLOAT * channels + ROW_BYTES * total
 
 
 def volume_bytes(box: int, total: int) -> int:

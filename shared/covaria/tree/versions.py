@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from covaria.errors import InvalidInput
 from covaria.tree.own_state import STATE
 from covaria.tree.paths import Tree
 
@@ -13,6 +14,16 @@ NEXT = "next"
 def next_of(tree: Tree) -> Tree:
     """The output directory in which the next version is made; its pen is its own."""
     return Tree(tree.state / NEXT)
+
+
+def version_before(memory: Path) -> Tree:
+    """The output directory whose memory this is. Raises InvalidInput for a file that is no such thing."""
+    real = memory.resolve()
+    found = Tree(real.parents[2]) if len(real.parents) > 2 else None
+    if found is None or found.growth_memory != real:
+        raise InvalidInput("is not what a run keeps for growing", file=memory,
+                           hint=f"give OUT/{Tree.growth_memory.pattern}")  # fmt: skip
+    return found
 
 
 def becomes(out: Path) -> Path:
