@@ -125,6 +125,24 @@ def test_a_rigid_particle_stays_rigid_and_arms_are_confirmed(make_set):
     assert confirmed == {"homogeneous": 0, "curved": 1}
 
 
+@pytest.mark.slow
+def test_units_of_a_filament_move_each_on_their_own(make_set):
+    """400 segments, three units each, a mask around the middle one: its swing and no other."""
+    folder = make_set("curved", 3, n_images=400, snr=3.0, helix=(30.0, 50.0))
+    options = {"helical_rise": 30.0, "helical_twist": 50.0, "helical_units": 3}
+    passes = Pass(MemoryContext())
+    images, mean = settled(images_of(folder, **options), passes)
+    x, y, z = AXIS, AXIS[:, None], AXIS[:, None, None]
+    around = ((x - 8) ** 2 / 64 + y**2 / 30 + z**2 / 25 < 1).astype(np.float32)
+    mean = replace(mean, component_mask=(mean.dilated_mask * around).astype(np.float32))
+    components = find_components(problem_of(images, mean, passes), 4, 0)
+    assert int(components.confirmed) == 1
+    rows = embedding_rows_of(images, judged_anew(mean, components), components, passes)
+    found = embed(rows.statistics, components.eigenvalues, 1, float(mean.contrast_sd)).regularised.coordinates[:, 0]
+    labels = np.loadtxt(folder / "gt" / "labels.txt", dtype=int)
+    assert abs(spearmanr(found[: len(labels)], labels).statistic) > 0.85
+
+
 def test_a_helix_is_averaged_over_its_units(make_set):
     """The mean of three units' copies is nearer the truth than that of the segments as they are, in the middle."""
     folder = make_set("homogeneous", 1, n_images=60, snr=0.1, helix=(30.0, 50.0))
