@@ -21,8 +21,10 @@ from covaria.operations.arrivals import announce
 from covaria.operations.jobs_on_disk import find_jobs, message_to_resume, view_job
 from covaria.operations.submit import message_for
 from covaria.request.model import IngestOptions, Request
-from covaria.tree import Tree
+from covaria.tree import Tree, record
 from covaria.tree.book import sealed
+from covaria.tree.folders import AnalysisTree
+from covaria.tree.integrity import verify
 
 COMMAND = [sys.executable, "-c", "from covaria.cli import main; main()"]
 GOOD = 8
@@ -166,6 +168,64 @@ def test_operators_see_one_broken_job(tmp_path: Path) -> None:
     log.unlink()
     os.mkfifo(log)
     assert covaria(tmp_path, "logs", str(tmp_path / "job")).stdout == ""
+
+
+NAMES = (
+    "",
+    "/",
+    "..",
+    "../../etc/passwd",
+    "a/../../b",
+    "a//b",
+    "a\0b",
+    "./a",
+    "x" * 300,
+    "x/" * 3000,
+    "\udcff",
+    "\x1b]0;x\x07",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_book_names_files_of_its_own_folder_only(tmp_path: Path, name: str) -> None:
+    """Whatever a book says was made: the documents are made again and `verify` answers."""
+    submitted(tmp_path, "job")
+    tree = Tree(tmp_path / "job")
+    (tree.state / "stages" / "ingest").mkdir(parents=True)
+    sums = {name: {"size": 1, "sha256": "0" * 64}}
+    tree.stage_state("ingest").write_bytes(sealed({"status": "succeeded", "files": sums}))
+    record.refresh(tree)
+    assert all(".." not in damaged for damaged, _ in verify(tree).damaged)
+    assert view_job(tree.out).status in ("queued", "succeeded")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "huge", "loop", "folder", "bytes", "link"])
+def test_odd_files_in_the_place_of_results(tmp_path: Path, kind: str) -> None:
+    """Documents are made and files looked through while something else stands where results and tables belong."""
+    submitted(tmp_path, "job")
+    tree = Tree(tmp_path / "job")
+    analysis = AnalysisTree(tree.analysis(4))
+    places = (tree.mean, analysis.centers_txt, tree.mean_fsc_plot, tree.stage_log("ingest"), tree.stage_notes("ingest"),
+              tree.out / "output" / "x\udcff\n\u202egpj.mrc")  # fmt: skip
+    makers: dict[str, Callable[[Path], Any]] = {
+        "fifo": os.mkfifo,
+        "device": lambda path: path.symlink_to("/dev/zero"),
+        "huge": lambda path: (path.touch(), os.truncate(path, 1 << 40)),
+        "loop": lambda path: path.symlink_to(path.name),
+        "folder": lambda path: path.mkdir(),
+        "bytes": lambda path: path.write_bytes(b"\xff\xfe\x00"),
+        "link": lambda path: path.symlink_to("/etc/passwd"),
+    }
+    for path in places:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        makers[kind](path)
+    rewrite(tree.request, lambda book: book.update(stages=["ingest", "analysis"]))
+    for stage in ("ingest", "analysis"):
+        tree.stage_state(stage).parent.mkdir(parents=True, exist_ok=True)
+        tree.stage_state(stage).write_bytes(sealed({"status": "succeeded"}))
+    record.refresh(tree)
+    assert verify(tree).damaged is not None
+    assert b"root:" not in tree.readme.read_bytes() + tree.run_log.read_bytes()
 
 
 def test_a_name_begins_no_line_of_its_own(tmp_path: Path) -> None:

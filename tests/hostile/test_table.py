@@ -44,6 +44,18 @@ ROWS = {
     "truncated records are `unknown`": (
         "tests/hostile/test_messages.py::test_books_of_a_stranger_are_that_jobs_problem_alone"
     ),
+    "a lease in another spelling hangs all who look": (
+        "tests/hostile/test_folders.py::test_operators_see_every_good_job"
+    ),
+    "a book names files elsewhere, or none": (
+        "tests/hostile/test_folders.py::test_a_book_names_files_of_its_own_folder_only"
+    ),
+    "odd files in the place of results": "tests/hostile/test_folders.py::test_odd_files_in_the_place_of_results",
+    "a name with a line break forges lines": "tests/hostile/test_folders.py::test_a_name_begins_no_line_of_its_own",
+    "looking at parked messages hides them": "tests/hostile/test_parking.py::test_killed_while_it_looks",
+    "two hosts, clocks ten minutes apart": (
+        "tests/hostile/test_two_hosts.py::test_a_host_that_dies_is_replaced_and_one_that_lives_is_not"
+    ),
     "headers that break the connection": "tests/bus/test_rabbit.py::test_headers_that_pika_cannot_read",
 }
 

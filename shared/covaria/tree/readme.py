@@ -8,7 +8,9 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+from covaria.errors import CovariaError
 from covaria.findings import Findings
+from covaria.opening import ANYWHERE
 from covaria.request.model import Request
 from covaria.tree.folders import AnalysisTree
 from covaria.tree.inventory import KINDS
@@ -33,6 +35,10 @@ SHOWN_FIRST = (
     "mean_fsc.png",
 )
 """The best examples, where they are there."""
+
+
+MOST_OF_CENTRES = 1 << 20
+"""Bytes of their table."""
 
 
 def readme(document: Mapping[str, Any]) -> str:
@@ -64,9 +70,11 @@ def next_commands(document: Mapping[str, Any]) -> list[str]:
 
 def _more_volumes(out: Path, zdim: int, analysis: AnalysisTree) -> Iterator[str]:
     centers = analysis.centers_txt.absolute()
-    if not centers.is_file():
+    try:
+        with ANYWHERE.open(centers, most_bytes=MOST_OF_CENTRES) as file:
+            known = sum(1 for line in file if line.strip())
+    except (CovariaError, OSError):
         return
-    known = len([line for line in centers.read_text().splitlines() if line.strip()])
     states, path = f"{_shell(f'{out}-states')}     # volumes at any points", f"{_shell(f'{out}-path')}"
     yield f"covaria state {_shell(out)} --zdim {zdim} --points {_shell(centers)} -o {states}"
     if known > 1 and analysis.root.absolute() == out / f"analysis_{zdim}":

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from covaria.request.options import MAX_NAME, MAX_PATH
 from covaria.request.origin import Origin
 from covaria.request.stages import StageName
 from covaria.tree.book import Shape
@@ -18,11 +19,21 @@ def _instant(text: str) -> str:
     return text
 
 
+def _file_name(text: str) -> str:
+    parts = text.split("/")
+    odd = "\0" in text or "" in parts[1:] or {".", ".."} & {*parts}
+    if odd or text in ("", "/") or len(text) > MAX_PATH or any(len(part.encode()) > MAX_NAME for part in parts):
+        raise ValueError("not the name of a file")
+    return text
+
+
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Word = Annotated[str, Field(max_length=4096)]
 Instant = Annotated[str, Field(max_length=64), AfterValidator(_instant)]
 """A time with its zone, ISO 8601."""
 Count = Annotated[int, Field(ge=0)]
+FileName = Annotated[str, AfterValidator(_file_name)]
+"""Beneath OUT, its parts divided by /; the whole path of a file outside."""
 
 
 class RequestShape(Shape):
@@ -83,7 +94,7 @@ class StageShape(Shape):
     device: Word | None = None
     environment: dict[str, Any] = Field(default_factory=dict)
     error: ErrorShape | None = None
-    files: dict[str, FileSum] = Field(default_factory=dict)
+    files: dict[FileName, FileSum] = Field(default_factory=dict)
 
 
 class NotesShape(Shape):
@@ -95,7 +106,7 @@ class NotesShape(Shape):
 class DocumentsShape(Shape):
     """documents.json: the sums of what is made from the books."""
 
-    files: dict[str, FileSum] = Field(default_factory=dict)
+    files: dict[FileName, FileSum] = Field(default_factory=dict)
 
 
 class SubmissionShape(Shape):
