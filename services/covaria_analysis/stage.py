@@ -54,13 +54,12 @@ def run(job: Job, context: Context) -> None:
         return
     tree = Tree(request.out, context.pen)
     target = request.analysis.output or tree.analysis(request.analysis_zdim, request.analysis.name)
-    _refuse_foreign(target)
-    if request.analysis.output is not None:
-        refuse_anothers(target, job, tree)
+    _refuse_wrong(target, job, tree)
     latents = load_latents(tree, request.analysis_zdim)
     density = density_of(request, tree, latents.confirmed, context.roots)
     with tree.staging("analysis") as staged:
         _analyse(request, tree, AnalysisTree(staged), latents, density, context)
+        _refuse_wrong(target, job, tree)  # hours have passed
         tree.publish(staged, target, AnalysisTree)
 
 
@@ -272,8 +271,10 @@ def _lay_flat(out: AnalysisTree, latents: ConfirmedLatents, seed: int, context: 
     write_pickle(out.umap_pickle, flat.astype(np.float32))
 
 
-def _refuse_foreign(target: Path) -> None:
-    """Publishing replaces `target`: only an analysis may be replaced."""
+def _refuse_wrong(target: Path, job: Job, tree: Tree) -> None:
+    """Publishing replaces `target`: only an analysis may be replaced, and none of another job."""
+    if job.request.analysis.output is not None:
+        refuse_anothers(target, job, tree)
     if target.exists() and not (
         target.is_dir() and (not any(target.iterdir()) or AnalysisTree(target).kmeans_result.is_file())
     ):

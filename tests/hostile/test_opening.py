@@ -115,3 +115,20 @@ def test_results_of_another_job_are_never_replaced(tmp_path: Path, overwrite: bo
     with pytest.raises(RefusedOutput, match="another job"):
         ownership.refuse_anothers(theirs, jobs["mine"], Tree(tmp_path / "mine"))
     ownership.refuse_anothers(theirs, jobs["theirs"], Tree(tmp_path / "theirs"))
+
+
+@pytest.mark.parametrize(
+    "name", ["theirs/new", "theirs/.covaria/lease.9", "theirs/.covaria/stages/x", "theirs/output/volumes/x", "theirs",
+             "mine", "mine/.covaria/lease.9", "mine/model", "mine/output/new", "mine/density", "linked/new", ".", "/"]
+)  # fmt: skip
+def test_an_analysis_is_written_nowhere_else(tmp_path: Path, name: str) -> None:
+    """A message may name any folder beneath the roots for its analysis: not one in which jobs keep anything else."""
+    for job in ("mine", "theirs"):
+        (tmp_path / f"{job}.star").write_text("data")
+        announce(message_for(Request(out=tmp_path / job, ingest=IngestOptions(particles=tmp_path / f"{job}.star"))))
+    (tmp_path / "linked").symlink_to(tmp_path / "theirs")
+    tree = Tree(tmp_path / "mine")
+    with pytest.raises(RefusedOutput):
+        ownership.refuse_over_results(tmp_path / name, tree)
+    for good in ("mine/analysis_9", "mine/elsewhere/x", "elsewhere"):
+        ownership.refuse_over_results(tmp_path / good, tree)

@@ -81,16 +81,12 @@ def _of_a_whole_run(
 
 def _refuse_output_over_results(request: Request) -> None:
     """The analysis replaces its folder: that must not hold or be what another stage made."""
-    output = request.analysis.output
-    if output is None:
+    if request.analysis.output is None:
         return
-    from covaria.tree.entry import rows
+    from covaria.job.ownership import refuse_over_results
     from covaria.tree.paths import Tree
 
-    out, folder = request.out.resolve(), output.resolve()
-    tops = {row.pattern.split("/")[0] for row in rows(Tree)} - {"analysis_{}{label}"}
-    if out.is_relative_to(folder) or (folder.is_relative_to(out) and folder.relative_to(out).parts[0] in tops):
-        raise InvalidInput("holds other results of this run", file=output, hint="give the analysis a folder of its own")
+    refuse_over_results(request.analysis.output, Tree(request.out))
 
 
 def _refuse_input_that_is_replaced(request: Request, flags: Mapping[str, str], stages: Sequence[str]) -> None:

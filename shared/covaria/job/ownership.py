@@ -16,6 +16,7 @@ from covaria.request.model import Request
 from covaria.request.stages import STAGES, in_order
 from covaria.stage import Job
 from covaria.tree import Tree, record
+from covaria.tree.entry import rows
 from covaria.tree.folders import Documents
 from covaria.tree.own_state import STATE
 
@@ -131,18 +132,27 @@ def stage_folder(stage: str, request: Request) -> Path | None:
 
 
 def refuse_anothers(folder: Path, job: Job, tree: Tree) -> None:
-    """Raise RefusedOutput where `folder`, which a user named, holds the results of another job.
+    """Raise RefusedOutput where `folder`, which a user named, is another's, or is where this run's other results lie.
 
     A folder of its own may be replaced with --overwrite; one in another job's OUT never.
     """
+    refuse_over_results(folder, tree)
     document = record.read_folder_document(folder)
-    if document is None or document["job_id"] == job.job_id:
-        return
-    within_another = Tree(folder.resolve().parent).is_ours and folder.resolve().parent != tree.out.resolve()
-    if within_another or not job.request.overwrite:
+    if document is not None and document["job_id"] != job.job_id and not job.request.overwrite:
         raise RefusedOutput(
             f"holds results of another job, {document['job_id']}", file=folder, hint="give another folder with -o"
         )
+
+
+def refuse_over_results(folder: Path, tree: Tree) -> None:
+    """Raise RefusedOutput where `folder` lies in another job's OUT, or where other results of this one belong."""
+    real, out = folder.resolve(), tree.out.resolve()
+    around = next((place for place in (real, *real.parents) if Tree(place).is_ours), None)
+    if around not in (None, out):
+        raise RefusedOutput(f"lies in the folder of another job, {around}", file=folder, hint="give another folder")
+    tops = {row.pattern.split("/")[0] for row in rows(Tree)} - {"analysis_{}{label}"}
+    if out.is_relative_to(real) or (real.is_relative_to(out) and real.relative_to(out).parts[0] in tops):
+        raise RefusedOutput("holds other results of this run", file=folder, hint="give the analysis its own folder")
 
 
 def _is_finished(tree: Tree, stage: str, request: Request) -> bool:
