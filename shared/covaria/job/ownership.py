@@ -136,12 +136,15 @@ def refuse_anothers(folder: Path, job: Job, tree: Tree) -> None:
 
     A folder of its own may be replaced with --overwrite; one in another job's OUT never.
     """
-    refuse_over_results(folder, tree)
     document = record.read_folder_document(folder)
-    if document is not None and document["job_id"] != job.job_id and not job.request.overwrite:
+    around = folder.resolve().parent
+    within_another = Tree(around).is_ours and around != tree.out.resolve()
+    anothers = document is not None and document["job_id"] != job.job_id
+    if document is not None and anothers and (within_another or not job.request.overwrite):
         raise RefusedOutput(
             f"holds results of another job, {document['job_id']}", file=folder, hint="give another folder with -o"
         )
+    refuse_over_results(folder, tree)
 
 
 def refuse_over_results(folder: Path, tree: Tree) -> None:
