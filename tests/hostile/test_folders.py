@@ -206,7 +206,8 @@ def test_odd_files_in_the_place_of_results(tmp_path: Path, kind: str) -> None:
     tree = Tree(tmp_path / "job")
     analysis = AnalysisTree(tree.analysis(4))
     places = (tree.mean, analysis.centers_txt, tree.mean_fsc_plot, tree.stage_log("ingest"), tree.stage_notes("ingest"),
-              tree.out / "output" / "x\udcff\n\u202egpj.mrc")  # fmt: skip
+              tree.out / "output" / "x\udcff\n\u202egpj.mrc", analysis.root / "\udcff" / "state000.mrc",
+              analysis.root / "\n\u202e" / "state000.mrc")  # fmt: skip
     makers: dict[str, Callable[[Path], Any]] = {
         "fifo": os.mkfifo,
         "device": lambda path: path.symlink_to("/dev/zero"),

@@ -6,6 +6,7 @@ import typer
 
 from covaria.cli import options as o
 from covaria.cli.terminal import say
+from covaria.plain import one_line
 
 MOST_SHOWN = 20
 
@@ -25,11 +26,11 @@ def verify(out: o.Finished) -> None:
 
     found = compare(Tree(out))
     for name, why in found.damaged:
-        say(f"{out / name}: {why}")
+        say(one_line(f"{out / name}: {why}"))
     if found.without_sum:
         shown = ", ".join(found.without_sum[:MOST_SHOWN])
         more = f" and {len(found.without_sum) - MOST_SHOWN} more" if len(found.without_sum) > MOST_SHOWN else ""
-        say(f"no sum is known of {len(found.without_sum)} files: {shown}{more}")
+        say(one_line(f"no sum is known of {len(found.without_sum)} files: {shown}{more}"))
     say(f"{found.sound} files sound, {len(found.damaged)} damaged or missing")
     if found.damaged:
         raise typer.Exit(1)

@@ -111,7 +111,7 @@ def parse_book(data: bytes, path: Path) -> tuple[dict[str, Any], bool]:
     if not isinstance(value, dict):
         raise DamagedBook("is no JSON object", file=path, hint=_HINT)
     if _ODD.search(data) or data.count(b"{") + data.count(b"[") > FEW:
-        problem = why_not_data(value)
+        problem = why_not_data(value, any_bytes=True)
         if problem:
             raise DamagedBook(problem, file=path, hint=_HINT)
     if not value:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from covaria.json_data import is_text
 from covaria.tree.entry import Entry, Part, find, owned
 from covaria.tree.folders import AnalysisTree, ChosenStatesTree, DensityTree, PostprocessTree
 from covaria.tree.handed_over import DepositTree, MaskTree, NewcomersTree, OutliersTree, RecovarTree, SubsetTree
@@ -83,7 +84,8 @@ def listed(root: Path) -> dict[str, Entry]:
         for top in owned(part, root):
             for path in top.rglob("*") if top.is_dir() else (top,):
                 relative = path.relative_to(root).as_posix()
-                row = find(part, relative) if path.is_file() and not path.is_symlink() else None
+                known = path.is_file() and not path.is_symlink() and is_text(relative)
+                row = find(part, relative) if known else None
                 if row is not None:
                     found.setdefault(relative, row)
     return found

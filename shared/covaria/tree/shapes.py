@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -22,7 +23,7 @@ def _instant(text: str) -> str:
 def _file_name(text: str) -> str:
     parts = text.split("/")
     odd = "\0" in text or "" in parts[1:] or {".", ".."} & {*parts}
-    if odd or text in ("", "/") or len(text) > MAX_PATH or any(len(part.encode()) > MAX_NAME for part in parts):
+    if odd or text in ("", "/") or len(text) > MAX_PATH or any(len(os.fsencode(part)) > MAX_NAME for part in parts):
         raise ValueError("not the name of a file")
     return text
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from covaria.cli.terminal import say
+from covaria.plain import one_line
 
 if TYPE_CHECKING:
     from covaria.bus.rabbit import RabbitBus
@@ -91,7 +92,8 @@ def parking_list(*, as_json: Annotated[bool, typer.Option("--json", help="For pr
         if as_json:
             say(json.dumps(parked.summary()))
         else:
-            say(f"{parked.message_id or '(no id)':44} {parked.key:20} {parked.reason:14} {parked.error[:120]}")
+            name = parked.message_id or "(no id)"
+            say(one_line(f"{name:44} {parked.key:20} {parked.reason:14} {parked.error[:120]}"))
 
 
 def show(*, which: Which = None, everything: All = False) -> None:
@@ -111,7 +113,7 @@ def replay(*, which: Which = None, everything: All = False) -> None:
 
     wanted = asked_for(which, everything=everything)
     for line in _with_bus(lambda bus: send_again(bus, wanted)):
-        say(line)
+        say(one_line(line))
 
 
 def drop(*, which: Which = None, everything: All = False) -> None:
@@ -121,7 +123,7 @@ def drop(*, which: Which = None, everything: All = False) -> None:
 
     wanted = asked_for(which, everything=everything)
     for line in _with_bus(lambda bus: delete(bus, wanted)):
-        say(line)
+        say(one_line(line))
 
 
 def _open() -> tuple[Settings, RabbitBus]:
