@@ -123,6 +123,8 @@ def test_nobody_waits(chromium: Any, serving: Callable[..., Client], tmp_path: P
     drawn = tab.evaluate("performance.getEntriesByName('drawn')[0].startTime") - begin
     window.until("document.querySelector('canvas.map').painter.view.sampling === 128")
     tab.wait_for_timeout(2000)
+    window.until("performance.getEntriesByName('ready').length")
+    ready = tab.evaluate("performance.getEntriesByName('ready')[0].startTime") - begin
     asked, frames = len(window.asked), window.moved(60)
     assert len(window.asked) == asked, "no frame asks the server"
     tab.get_by_role("button", name="Lasso").click()
@@ -138,10 +140,11 @@ def test_nobody_waits(chromium: Any, serving: Callable[..., Client], tmp_path: P
     sent = sum(1 for line in (tmp_path / "particles.star.got").open() if "@particles.mrcs" in line)
     bytes_of_maps = tab.evaluate("document.querySelector('canvas.map').painter.view.bytes")
     told = {
-        "drawn_s": drawn / 1000, "subset_s": [t / 1000 for t in times], "frame_ms": float(np.median(frames)),
-        "frames": len(frames), "map_bytes": bytes_of_maps, "selected": count, "sent": sent,
+        "drawn_s": drawn / 1000, "ready_s": ready / 1000, "subset_s": [t / 1000 for t in times],
+        "frame_ms": float(np.median(frames)), "frames": len(frames), "map_bytes": bytes_of_maps,
+        "selected": count, "sent": sent,
     }  # fmt: skip
     print(told)
     record_property("page", told)
     assert abs(sent - count) <= 0.001 * COUNT
-    assert drawn / 1000 < MOST_DRAW_S and min(times) / 1000 < MOST_SUBSET_S
+    assert drawn / 1000 < MOST_DRAW_S and max(times) / 1000 < MOST_SUBSET_S

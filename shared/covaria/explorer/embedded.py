@@ -12,6 +12,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ MOST_COMPONENTS = 3 * CHANNELS - 1
 MOST_WITH_ERRORS = 4
 MOST_BYTES = 3 << 20
 """Packed. The coarse maps and the cloud stay below it; finer maps are there where they do too."""
+MOST_RATIO = 4
+"""How much smaller maps become at best: larger ones are not tried."""
 
 
 def embedded(figures: AnalysisFigures, ingest: IngestOptions, target: AnalysisTree) -> Iterator[Drawing]:
@@ -56,8 +59,10 @@ def packed_files(figures: AnalysisFigures, ingest: IngestOptions) -> dict[str, b
     files |= {f"columns/{name}.u16": _packed(cloud.codes(name).tobytes()) for name in shown}
     samplings: list[int] = []
     for sampling in maps.samplings:
-        level = maps.described_level(sampling)["files"]
-        textures = {name: _packed(maps.texture(sampling, k).voxels.tobytes()) for k, name in enumerate(level)}
+        level = maps.described_level(sampling)
+        if samplings and CHANNELS * len(level["files"]) * prod(level["size"]) > MOST_RATIO * MOST_BYTES:
+            break
+        textures = {name: _packed(maps.texture(sampling, k).voxels.tobytes()) for k, name in enumerate(level["files"])}
         if samplings and _size(files | textures) > MOST_BYTES:
             break
         files |= textures
@@ -99,7 +104,7 @@ def _error_is_shown(name: str) -> bool:
 
 
 def _packed(content: bytes) -> bytes:
-    return gzip.compress(content, mtime=0)
+    return gzip.compress(content, 6, mtime=0)
 
 
 def _size(files: dict[str, bytes]) -> int:
