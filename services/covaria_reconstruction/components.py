@@ -12,7 +12,7 @@ class Components:
     """Principal components in density units on the full box.
 
     eigenvolumes (K, D, D, D) with sum of squares 1, eigenvalues (K,), half1 and half2 (K, D, D, D): each half-set's own
-    eigenvolumes in the same axes; fsc (K, D // 2); confirmed (): how many are confirmed; pose_spread (2,) of the
+    eigenvolumes in the same axes; fsc (K, D // 2); confirmed (): how many are confirmed; pose_spread (3,) of the
     poses' errors, as `PoseSpread`. level (N,), outlier and band_noise (N, bands), as those of `MeanModel`, of images
     judged by what confirmed components leave of them; empty where there are none. coarse (K, d, d, d) and fine
     (k, d, d, d): the fits that they come from, on their own cubes, sqrt(eigenvalue) x eigenvolume in cache units;

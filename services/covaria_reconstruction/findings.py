@@ -31,7 +31,7 @@ AGREEING = 0.3
 COARSE_SHELL, WORTH_TELLING = 8, 0.05
 """Where views are looked at, and from which share of unseen places on a word is due."""
 PLACES, MOST_AT_ONCE = 1000, 5000
-WRONG_SHIFT_PIXELS, WRONG_ROTATION_DEG = 0.3, 1.3
+WRONG_SHIFT_PIXELS, WRONG_ROTATION_DEG, WRONG_DEFOCUS_ANGSTROM = 0.3, 1.3, 200.0
 
 
 def findings_of(
@@ -133,7 +133,8 @@ def unseen_share(rotations: np.ndarray, shell: int) -> float:
 def _about_images(images: Images, mean: MeanModel) -> list[str]:
     found, total = [], len(images)
     for probability, words in (
-        (mean.empty, "seem to hold no particle, or none at their pose, and count for nothing"),
+        (mean.empty, "seem to hold no particle and count for nothing"),
+        (mean.absent - mean.empty, "seem to hold a particle, but not at their pose, and count for nothing"),
         (mean.outlier.max(1), "have far too much power in a band of shells (dirt, an edge) and count for little there"),
     ):
         flagged = int((probability > LIKELY).sum())
@@ -149,9 +150,13 @@ def _about_images(images: Images, mean: MeanModel) -> list[str]:
 
 def _about_poses(mean: MeanModel) -> list[str]:
     shift, rotation = float(mean.pose_spread[0]), float(np.rad2deg(mean.pose_spread[1]))
+    found = []
+    if mean.pose_spread[2] > WRONG_DEFOCUS_ANGSTROM:
+        found.append(f"defoci are off by about {float(mean.pose_spread[2]):.0f} angstrom, which was allowed for")
     if shift < WRONG_SHIFT_PIXELS and rotation < WRONG_ROTATION_DEG:
-        return []
+        return found
     return [
+        *found,
         f"poses are off by about {shift:.2g} pixels and {rotation:.2g} degrees along each axis, which was allowed for: "
-        "refined poses would show more"
+        "refined poses would show more",
     ]

@@ -179,10 +179,12 @@ class _Gone:
         images = read_images(particles, device=context.device, memory_bytes=context.memory_bytes // 4,
                              rank=context.ranks.rank, ranks=context.ranks.size, scale=float(memory.scale))  # fmt: skip
         place = np.searchsorted(memory.rows, images.rows)
-        return _Gone(images.signed(float(start.kept.mean.data_sign)), place)
+        mean = start.kept.mean
+        signed = replace(images.signed(float(mean.data_sign)), defocus_errors=bool(mean.pose_spread[2]))
+        return _Gone(signed, place)
 
     def noise(self, mean: MeanModel, bands: np.ndarray) -> Noise:
-        return Noise(mean.spectrum, mean.group_factor, bands[self.place], 1 - mean.empty[self.place])
+        return Noise(mean.spectrum, mean.group_factor, bands[self.place], 1 - mean.absent[self.place])
 
 
 def _mean_pair(start: Start, images: Images, frame: Frame, gone: _Gone, passes: Pass) -> tuple[MeanSums, MeanSums]:
@@ -202,7 +204,7 @@ def _mean_pair(start: Start, images: Images, frame: Frame, gone: _Gone, passes: 
             )
     held = kept.memory.mean_grid
     if gone.images is not None:
-        before = replace(kept.mean, contrasts=kept.mean.contrasts[gone.place], empty=kept.mean.empty[gone.place],
+        before = replace(kept.mean, contrasts=kept.mean.contrasts[gone.place], absent=kept.mean.absent[gone.place],
                          band_noise=kept.mean.band_noise[gone.place])  # fmt: skip
         held = held - grid_of(mean_sums(gone.images, before, gone.images.half, passes))
     for one, grid in zip(pair, held, strict=True):

@@ -11,10 +11,11 @@ from covaria.estimation.pose_errors.spread import PoseSpread
 from covaria.estimation.refinement.rounds import Refined
 from covaria.imaging.bands import band_freedom, band_limits
 from covaria.imaging.images import Images
-from covaria.results.particle_table import POSE_ERRORS, REFINED, ParticleTable
+from covaria.results.particle_table import DEFOCUS_ERROR, POSE_ERRORS, REFINED, ParticleTable
 from covaria_reconstruction.components import Components
 
-_TO_UNITS = np.array([1.0, 1.0, *[180 / np.pi] * 3])
+_TO_UNITS = np.array([1.0, 1.0, *[180 / np.pi] * 3, 1.0])
+"""Of the poses' errors and of the defocus', where there is one."""
 
 
 def particle_table_of(
@@ -81,7 +82,8 @@ def _model(
         "contrast_sd": 1 / np.sqrt(energy + 1 / max(spread, 1e-6) ** 2),
         "residual": rows.residual @ freedom / freedom.sum(),
     }
-    means, sds = rows.pose_mean * _TO_UNITS, rows.pose_sd * _TO_UNITS
-    for k, name in enumerate(POSE_ERRORS):
+    units = _TO_UNITS[: rows.pose_mean.shape[1]]
+    means, sds = rows.pose_mean * units, rows.pose_sd * units
+    for k, name in enumerate([*POSE_ERRORS, DEFOCUS_ERROR][: len(units)]):
         columns |= {name: means[:, k], f"{name}_sd": sds[:, k]}
     return columns | {f"latent_{k + 1}": latents.coordinates[:, k] for k in range(confirmed)}

@@ -152,6 +152,7 @@ def updated(images: Images, start: Start | None, request: Request, context: Cont
         return ""
     passes = Pass(Again(context, "update-"))
     signed = images.signed(float(start.kept.mean.data_sign))
+    signed = replace(signed, defocus_errors=request.reconstruction.defocus_errors)
     found: Grown | str = why_afresh(start, signed, request) or grown(start, signed, request, passes)
     told(passes, found)
     if isinstance(found, str):
@@ -214,6 +215,7 @@ def remember_version(tree: Tree, request: Request, kept: Kept | None, found: Fou
 def settled_mean(images: Images, options: ReconstructionOptions, passes: Pass) -> tuple[MeanModel, Images]:
     """All that is settled before components, and the images with their particles made bright."""
     context = passes.context
+    images = replace(images, defocus_errors=options.defocus_errors)
     mean = once(context, "mean", MeanModel, partial(estimate_mean_model, images, options, passes))
     for path in options.focus_files:
         part = load_focus_mask(path, images.box, images.pixel_size_angstrom, context.roots)

@@ -1,4 +1,5 @@
-"""The five slices of a pose error against finite differences; their spread from data that was drawn with it."""
+"""The five slices of a pose error against finite differences; their spread from data that was drawn with it; what an
+image says about its contrast whatever its error, against an integral over many shifts."""
 
 import numpy as np
 import pytest
@@ -6,12 +7,18 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from covaria.estimation.pose_errors.columns import COUNT, moments, plain_slices_with_errors, slices_with_errors
+from covaria.estimation.pose_errors.evidence import PoseIntegrated, Shifts, with_unit_errors
 from covaria.estimation.pose_errors.spread import PoseSpread
 from covaria.imaging import volumes
+from covaria.imaging.images import Batch
+from covaria.imaging.noise import Noise
 from covaria.imaging.plane import half_plane
 
 BOX, RADIUS, WIDTH = 48, 15, 2.0
 CENTRES = np.random.default_rng(0).uniform(-6, 6, (8, 3))  # x, y, z
+CONTRASTS = np.array([0.5, 1.0, 1.5])
+STEPS = np.linspace(-4, 4, 61)
+MANY = 6
 
 
 def blobs() -> np.ndarray:
@@ -88,3 +95,56 @@ def test_the_spread_is_that_of_the_data(shift, rotation_deg):
     else:
         assert found.shift_pixels < 0.1
         assert found.rotation_rad < np.deg2rad(0.3)
+
+
+@pytest.mark.parametrize(("sd", "points"), [(0.05, 1), (0.7, 21), (2.0, 81)])
+def test_evidence_is_the_integral_over_the_shifts(sd, points):
+    rng, plane = np.random.default_rng(3), half_plane(BOX, RADIUS)
+    rotations = Rotation.random(MANY, rng=rng).as_matrix()
+    shifts = sd * rng.normal(size=(MANY, 2))
+    clean = np.stack([exact_slice(r, s) for r, s in zip(rotations, shifts, strict=True)])
+    level = 4 / np.sqrt((np.abs(clean[0]) ** 2).sum())  # contrasts are known to a quarter
+    noise = rng.normal(size=clean.shape) + 1j * rng.normal(size=clean.shape)
+    images = level * clean + noise
+    expected = np.stack([_integral(level, r, y, sd) for r, y in zip(rotations, images, strict=True)])
+    pixels = torch.as_tensor(np.stack([images.real, images.imag], -1), dtype=torch.float32)
+    batch = Batch(
+        np.arange(MANY),
+        pixels,
+        torch.full(pixels.shape[:2], float(level)),
+        torch.as_tensor(rotations, dtype=torch.float32),
+        torch.ones(MANY),
+        plane,
+    )
+    mean = with_unit_errors(blobs(), 1.0)
+    rows = PoseIntegrated(mean, Noise.white(BOX, 1), PoseSpread(sd, 1e-6), CONTRASTS, torch.device("cpu"))
+    found = rows.of(batch)["evidence"].numpy()
+    np.testing.assert_allclose(found, expected, atol=0.5)
+    assert len(Shifts.of(PoseSpread(sd, 1e-6)).points) == points
+
+
+def _integral(level: float, rotation: np.ndarray, image: np.ndarray, sd: float) -> np.ndarray:
+    """log of the mean of p(y | c, shift) / p(y | 0) over shifts of N(0, sd^2) along both axes."""
+    x, y = (axis.ravel() for axis in np.meshgrid(STEPS, STEPS))
+    plane, still = half_plane(BOX, RADIUS), level * exact_slice(rotation, np.zeros(2))
+    ramps = np.exp(2j * np.pi * sd / BOX * (np.outer(x, plane.kx) + np.outer(y, plane.ky)))
+    overlap, energy = ((ramps * still).conj() @ image).real, (np.abs(still) ** 2).sum()
+    weights = np.exp(-0.5 * (x**2 + y**2))
+    logs = CONTRASTS * overlap[:, None] - 0.5 * CONTRASTS**2 * energy
+    highest = logs.max(0)
+    result: np.ndarray = highest + np.log(weights @ np.exp(logs - highest) / weights.sum())
+    return result
+
+
+def test_an_error_of_the_defocus_is_one_more_column(sliced):
+    _, rotations, plane, padded = sliced
+    ctf, slope = torch.rand(4, len(plane)), torch.rand(4, len(plane))
+    pixels = torch.randn(4, len(plane), 2)
+    scale = torch.tensor([0.5, 0.5, 0.1, 0.1, 0.1, 300.0])
+    poses = slices_with_errors(padded, rotations, plane, ctf, pixels, scale[:COUNT])
+    both = slices_with_errors(padded, rotations, plane, ctf, pixels, scale, slope)
+    still = slices_with_errors(padded, rotations, plane, torch.ones_like(ctf), pixels, scale[:COUNT])[..., 0]
+    torch.testing.assert_close(both[..., 1 + COUNT], 300 * slope[..., None] * still)
+    torch.testing.assert_close(both[..., [0, 1, 2, 3, 4, 5, 7, 8]], poses)
+    with pytest.raises(ValueError, match="slope of the CTF"):
+        slices_with_errors(padded, rotations, plane, ctf, pixels, scale)

@@ -60,3 +60,11 @@ def test_scale_and_b_factor_multiply_each_images_ctf():
     expected = bare.numpy() * scale[:, None] * np.exp(-b_factor[:, None] * s2 / 4)
     np.testing.assert_allclose(damped.numpy(), expected, rtol=2e-5, atol=1e-6)
     np.testing.assert_array_equal(damped[0].numpy(), bare[0].numpy())
+
+
+def test_the_slope_is_that_of_finite_differences():
+    rows, plane, step = np.array([0]), half_plane(32), 2.0
+    up, down = (table(4.0, 32, u=15000.0 + change, v=13000.0 + change) for change in (step, -step))
+    expected = (up.evaluate(rows, plane).double() - down.evaluate(rows, plane).double()) / (2 * step)
+    found = table(4.0, 32).slope(rows, plane).double()
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-3)

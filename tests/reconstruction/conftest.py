@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -49,9 +49,10 @@ class Solved:
         return problem_of(self.images, self.mean, Pass(MemoryContext()))
 
 
-def solve(truth: TruthSet) -> Solved:
-    images = truth.images()
-    mean = estimate_mean_model(images, ReconstructionOptions(), Pass(MemoryContext()))
+def solve(truth: TruthSet, options: ReconstructionOptions | None = None) -> Solved:
+    asked = ReconstructionOptions() if options is None else options
+    images = replace(truth.images(), defocus_errors=asked.defocus_errors)
+    mean = estimate_mean_model(images, asked, Pass(MemoryContext()))
     return Solved(truth, images.signed(float(mean.data_sign)), mean)
 
 
@@ -63,10 +64,12 @@ def solve_set():
 
 @pytest.fixture(scope="session")
 def solved_set(tmp_path_factory):
-    """Simulates a set and settles its mean model: states and options -> Solved."""
+    """Simulates a set and settles its mean model: states, options and how it is made -> Solved."""
 
-    def make_and_solve(states: ensemble.Ensemble, **options) -> Solved:
-        return solve(make(tmp_path_factory.mktemp("set"), states, **options))
+    def make_and_solve(
+        states: ensemble.Ensemble, *, options: ReconstructionOptions | None = None, **simulated
+    ) -> Solved:
+        return solve(make(tmp_path_factory.mktemp("set"), states, **simulated), options)
 
     return make_and_solve
 

@@ -13,6 +13,7 @@ from covaria.estimation.refinement.rounds import Refined, images_at
 from covaria.imaging.images import read_images
 from covaria.imaging.noise import Noise
 from covaria.particles.rotations import matrices_from_euler
+from covaria.request.model import ReconstructionOptions
 from covaria.simulation import ensemble
 from covaria.simulation.image_truth import read_image_truth
 from covaria.simulation.nuisances import Nuisances
@@ -69,7 +70,7 @@ def test_pose_errors_alone_confirm_nothing(wrong_poses):
 
 
 def test_the_size_of_pose_errors_is_found(wrong_poses, rigid_mean):
-    shift, rotation = wrong_poses.mean.pose_spread
+    shift, rotation = wrong_poses.mean.pose_spread[:2]
     assert shift == pytest.approx(0.7, rel=0.25)
     assert np.rad2deg(rotation) == pytest.approx(2.5, rel=0.35)
     assert rigid_mean.mean.pose_spread[0] < 0.15
@@ -179,3 +180,22 @@ def test_images_at_other_poses_are_those_read_with_them(moving):
         batch = theirs[index]
         torch.testing.assert_close(pixels, batch.pixels[batch.index == index][0], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(images_at(images, moved).rotations, read.rotations)
+
+
+def test_a_particle_at_a_wrong_pose_is_not_empty(wrong_poses, solved_set):
+    assert (wrong_poses.mean.empty > 0.5).sum() <= 2
+    nuisances = replace(WRONG_POSES, empty_share=0.12)
+    both = solved_set(ensemble.homogeneous(1), nuisances=nuisances, n_images=1000, snr=0.2)
+    precision, recall = flags(both.mean.empty > 0.5, read_image_truth(both.truth.folder).empty)
+    assert precision >= 0.95
+    assert recall >= 0.95
+
+
+@pytest.mark.parametrize("error", [0, 1000])
+def test_errors_of_the_defocus_are_found(solved_set, error):
+    solved = solved_set(
+        ensemble.homogeneous(1), nuisances=Nuisances(defocus_error_angstrom=error), n_images=600, snr=2.0,
+        options=ReconstructionOptions(defocus_errors=True),
+    )  # fmt: skip
+    found = float(solved.mean.pose_spread[2])
+    assert found < 300 if error == 0 else found == pytest.approx(error, rel=0.25)

@@ -20,7 +20,16 @@ from covaria.request.paths import absolute, input_files, named_paths
 from covaria.tree.sums import inputs_of
 
 GOLDEN = Path(__file__).parent / "golden"
-NEWER = {"class_number", "focus_parts", "name", "no_ctf", "path_spacing", "refine_poses", "sensitivity"}
+NEWER = {
+    "class_number",
+    "defocus_errors",
+    "focus_parts",
+    "name",
+    "no_ctf",
+    "path_spacing",
+    "refine_poses",
+    "sensitivity",
+}
 """Options since then; a request that does not use them is what it was."""
 REQUESTS: dict[str, Any] = json.loads((GOLDEN / "0.1.0-requests.json").read_text())
 EVERY = Request.model_validate(REQUESTS["every_option"]["given"])

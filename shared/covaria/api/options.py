@@ -43,6 +43,7 @@ class RunOptions(TypedDict, total=False):
     mask_dilate_iter: int
     uninvert_data: Literal["automatic", "true", "false"]
     correct_contrast: bool
+    defocus_errors: bool
     refine_poses: bool
     only_mean: bool
     sensitivity: bool

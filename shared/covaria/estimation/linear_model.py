@@ -1,7 +1,7 @@
 """Volumes that depend linearly on latent coordinates, and what they leave of the images.
 
 y_i = c_i A_i (mean + sum_k z_ik v_k) + noise,   A_i = CTF_i x slice_i
-Where poses have errors, `pose_errors.columns` adds sum_j e_ij D_ij, five slices that stand between mean and components.
+Where poses have errors, `pose_errors.columns` adds sum_j e_ij D_ij, slices that stand between mean and components.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class LinearModel:
     @property
     def errors(self) -> int:
         """How many slices stand for pose errors."""
-        return 0 if self.pose_spread is None else columns.COUNT
+        return 0 if self.pose_spread is None else len(self.pose_spread.columns)
 
     @property
     def radius(self) -> int:
@@ -78,11 +78,11 @@ def slices_of(batch: Batch, padded: torch.Tensor, pose_spread: PoseSpread | None
     """A_i x of each padded volume x, and the image itself as the last channel: (b, 2n, channels + 1) float32, real and
     imaginary parts in turn.
 
-    With a spread of pose errors, of a model that has it: of the mean, the five errors, the components.
+    With a spread of pose errors, of a model that has it: of the mean, the errors, the components.
     """
     scale = torch.zeros(0) if pose_spread is None else pose_spread.columns
     seen = columns.slices_with_errors(
-        padded, batch.rotations, batch.plane, batch.ctf, batch.pixels, scale.to(padded.device)
+        padded, batch.rotations, batch.plane, batch.ctf, batch.pixels, scale.to(padded.device), batch.ctf_slope
     )
     return seen.flatten(1, 2)
 

@@ -63,6 +63,7 @@ class CtfTable:
         if ctf.even_phase is not None:
             columns += list((ctf.even_phase * _powers(step, self.even, odd=False)).T)
         self.table = np.stack(columns, 1)
+        self._per_defocus = -np.pi * wavelength * step2  # of the phase, for each k^2 and angstrom
         self.odd: np.ndarray | None = None
         """(N, T) radian in units of frequency"""
         if ctf.odd_phase is not None:
@@ -82,13 +83,29 @@ class CtfTable:
         self, rows: Int[np.ndarray, " image"], plane: HalfPlane, device: torch.device | str = "cpu"
     ) -> Float[torch.Tensor, "image pixel"]:
         """CTF of the particles `rows` on `plane`: (len(rows), n) float32."""
+        return self._damped(-torch.sin(self._phase(rows, plane, device)), rows, plane)
+
+    def slope(
+        self, rows: Int[np.ndarray, " image"], plane: HalfPlane, device: torch.device | str = "cpu"
+    ) -> Float[torch.Tensor, "image pixel"]:
+        """The CTF's derivative by the defocus (along both axes alike), per angstrom: (len(rows), n) float32."""
+        by_k2 = torch.as_tensor(self._per_defocus[rows], dtype=torch.float32, device=device)
+        k2 = torch.as_tensor(plane.kx.astype(np.float32) ** 2 + plane.ky.astype(np.float32) ** 2, device=device)
+        return self._damped(-torch.cos(self._phase(rows, plane, device)) * (by_k2[:, None] * k2), rows, plane)
+
+    def _phase(self, rows: np.ndarray, plane: HalfPlane, device: torch.device | str) -> torch.Tensor:
         coefficients = torch.as_tensor(self.table[rows], dtype=torch.float32, device=device)
         kx, ky = plane.kx.astype(np.float64), plane.ky.astype(np.float64)
         k2 = kx**2 + ky**2
         basis = np.stack([np.ones_like(k2), k2, kx**2 - ky**2, 2 * kx * ky, k2**2])
         if self.even:
             basis = np.concatenate([basis, monomials(kx, ky, self.even, odd=False)])
-        values: torch.Tensor = -torch.sin(coefficients @ torch.as_tensor(basis, dtype=torch.float32, device=device))
+        phase: torch.Tensor = coefficients @ torch.as_tensor(basis, dtype=torch.float32, device=device)
+        return phase
+
+    def _damped(self, values: torch.Tensor, rows: np.ndarray, plane: HalfPlane) -> torch.Tensor:
+        """Values (b, n) of the particles `rows` times what dose, scale and B-factor leave of them."""
+        device, k2 = values.device, plane.kx.astype(np.float64) ** 2 + plane.ky.astype(np.float64) ** 2
         if self.dose is not None:
             frequency = self._step * np.maximum(np.sqrt(k2), 0.5)
             rate = torch.as_tensor(0.5 / critical_exposure(frequency), dtype=torch.float32, device=device)

@@ -37,6 +37,7 @@ class Batch:
     copies     of a symmetry: row g b / copies + i sees the g-th asymmetric unit of image i
     particle   (b / copies,) int64 of a tilt series: 0, 0, .. 1, .. the particle of each image, whole particles only
     ramp       (b, n)        phases that move what is centred on a row's unit to where it lies beside the first; None: 1
+    ctf_slope  (b, n)        as `ctf`: the CTF's derivative by the defocus, per angstrom; where it is asked for
     Plain sums over pixels are inner products of the whole plane.
     """
 
@@ -49,6 +50,7 @@ class Batch:
     particle: torch.Tensor | None = None
     copies: int = 1
     ramp: torch.Tensor | None = None
+    ctf_slope: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,7 @@ class Images:
     copies  of a symmetry: g N / copies + i is copy g of image i; `mine` has all copies of an image next to each other
     offset  (N, 2) pixels by which each copy is moved beyond the first, to be centred; None: 0
     together (N,) rows of one number are not independent; None: those of one particle are
+    defocus_errors  whether batches carry the CTF's slope, for a model in which the defocus may be wrong
     """
 
     rows: np.ndarray
@@ -86,6 +89,7 @@ class Images:
     copies: int = 1
     offset: torch.Tensor | None = None
     together: np.ndarray | None = None
+    defocus_errors: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -176,6 +180,7 @@ class Images:
                 None if particle is None else self._places(particle),
                 self.copies,
                 self._moved(self.offset, index, plane, -1),
+                self.ctf.slope(index, plane, self.device) * whitening if self.defocus_errors else None,
             )
 
     def _pixels(self, slots: np.ndarray, index: np.ndarray, plane: HalfPlane) -> torch.Tensor:

@@ -189,6 +189,11 @@ class ReconstructionOptions(Part):
         Option("true: particles are bright; false: dark; automatic: found from the mean.", MODEL),
     ] = "automatic"
     correct_contrast: Annotated[bool, Option("Estimate each image's contrast.", MODEL)] = True
+    defocus_errors: Annotated[
+        bool, Field(exclude_if=lambda value: not value),
+        Option("Let each image's defocus be wrong too, by as much as the images say.", MODEL,
+               off="--no-defocus-errors", off_help="Defocus as in the file, after a run that let it be wrong."),
+    ] = False  # fmt: skip
     refine_poses: Annotated[
         bool,
         Field(exclude_if=lambda value: not value),

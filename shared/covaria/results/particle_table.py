@@ -13,7 +13,8 @@
 | `residual` | mean power of what the model leaves, over its own noise: 1 where it fits |
 | `shift_x`, `shift_y`, `..._sd` | what its translation lacks, pixels, and posterior standard deviation |
 | `rotation_x`, `rotation_y`, `rotation_z`, `..._sd` | what its rotation lacks about the image's axes, degrees |
-| `refined_shift_x`, .. | after `--refine-poses`: what was added to each of the five; those above are lacking still |
+| `defocus_error`, `..._sd` | after `--defocus-errors`: what its defocus lacks, angstrom |
+| `refined_shift_x`, .. | after `--refine-poses`: what was added to its pose; what stands above is lacking still |
 | `refined_..._sd_before`, `..._sd` | standard deviation of what the file's pose lacked, and the refined one lacks |
 | `latent_<k>` | confirmed coordinates at the largest zdim |
 | `weight` | how far it counted in every sum |
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 HALF = 0.5
 POSE_ERRORS = ("shift_x", "shift_y", "rotation_x", "rotation_y", "rotation_z")
+DEFOCUS_ERROR = "defocus_error"
 REFINED = tuple(f"refined_{name}" for name in POSE_ERRORS)
 
 

@@ -109,7 +109,9 @@ def load_full_run(tree: Tree, zdim: int, original: Particles, context: Context) 
         ranks=context.ranks.size,
         progress=lambda done, total: context.progress("reading images", done, total),
     )
-    mean = estimate_mean_model(images, _as_in_the_run(tree, known), Pass(context))
+    alike = _as_in_the_run(tree, known)
+    images = replace(images, defocus_errors=alike.defocus_errors)
+    mean = estimate_mean_model(images, alike, Pass(context))
     images = images.signed(float(mean.data_sign))
     context.log.info("box %d, pixel size %.4g A: mean and noise measured anew", images.box, images.pixel_size_angstrom)
     halves = _half_models(tree, zdim, confirmed, known, images, mean, context)

@@ -2,7 +2,8 @@
 
 Model (probabilistic PCA, Tipping and Bishop 1999, with the image formation inside):
     y_i = (1 + sd a_i) A_i mu + c_i A_i sum_k v_k z_ik + noise,   a, z ~ N(0, 1),   v_k = sqrt(eigenvalue) x eigenvolume
-With pose errors five slices stand beside the v_k in every line below; they have no M-step, only their spread is learnt.
+With errors of poses and defocus, their slices stand beside the v_k in every line below; they have no M-step, only
+their spread is learnt.
 E-step: `latents.posterior` (m_i, S_i of a and z), with c_i re-estimated from the marginal likelihood.
 M-step: the gradient of the expected log likelihood in v, through the exact adjoint,
     g_k = sum_i c_i A_i^* [ r_i m_ik - c_i sum_l (A_i v_l) S_i,lk - sd (A_i mu) S_i,ak ]
@@ -34,7 +35,7 @@ class ComponentSums(Sums):
     """E-step and gradient sums of one half-set under a frozen model, on the device where they are taken.
 
     grid (M, M, H, 2K + 1): gradient and density; second_moment (K, K) of the latents; scalars (3,): log likelihood,
-    that of the mean alone, images; pose_errors (2, 5): what `PoseSpread.improved` asks for
+    that of the mean alone, images; pose_errors (2, 5 or 6): what `PoseSpread.improved` asks for
     """
 
     SUMMED = ("grid", "second_moment", "scalars", "pose_errors")

@@ -73,12 +73,12 @@ def framed(images: Images, kept: Kept, place: np.ndarray, fresh: np.ndarray, pas
     table = passes.named("contrast").rows(images, rows, subset=fresh)
     energy = joined(np.maximum(table["gram"][:, 0, 0].astype(np.float64), 1e-12), memory.energy)
     overlap = joined(table["overlap"][:, 0].astype(np.float64), memory.overlap)
-    contrasts, empty = np.ones(len(images)), np.zeros(len(images))
+    contrasts, absent = np.ones(len(images)), np.zeros(len(images))
     if fitted:
-        contrasts, empty, _, _ = contrasts_of(energy, overlap, np.ones(len(images)))
+        contrasts, absent, _, _ = contrasts_of(energy, overlap, np.ones(len(images)))
     contrasts = joined(contrasts.astype(np.float32), before.contrasts)
-    empty = joined(empty, before.empty)
-    noise = replace(noise, weight=1 - empty)
+    absent, empty = joined(absent, before.absent), joined(absent, before.empty)
+    noise = replace(noise, weight=1 - absent)
     model = whole_model(kept, images.scale)
     residual = joined(residual_power(images, noise, model, passes, subset=fresh), memory.residual)
     found = band_noise(residual, freedom, images.group)
@@ -90,6 +90,7 @@ def framed(images: Images, kept: Kept, place: np.ndarray, fresh: np.ndarray, pas
     mean = replace(
         before,
         contrasts=contrasts,
+        absent=absent,
         empty=empty,
         band_noise=joined(found.noise, before.band_noise),
         level=joined(found.level, before.level),

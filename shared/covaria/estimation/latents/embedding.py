@@ -45,7 +45,8 @@ class ImageRows:
     """What the embedding's pass says of each of N images.
 
     statistics    inner products under noise that holds the pose errors; of a tilt series those of its whole particle
-    pose_mean, pose_sd (N, 5)  posterior of the pose errors: shift x, y in pixels, rotation about x, y, z in radians
+    pose_mean, pose_sd (N, 5)  posterior of the pose errors: shift x, y in pixels, rotation about x, y, z in radians;
+    (N, 6): of the defocus in angstrom besides
     residual      (N, bands) mean power of what the whole model leaves, over the image's own noise
     """
 

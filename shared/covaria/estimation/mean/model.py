@@ -32,8 +32,9 @@ class MeanModel:
     halves, regularised_halves (2, D, D, D); regularised, mask, dilated_mask, component_mask (D, D, D)
     fsc (D // 2,) inside the mask, fsc_unmasked (D // 2,); spectrum (D // 2,), group_factor (groups,)
     contrasts (N,); contrast_sd, data_sign ()
-    band_noise, outlier (N, bands), level, empty (N,): how far each image is to be trusted (`estimation.reliability`)
-    pose_spread (2,) of the poses' errors, as `PoseSpread`
+    band_noise, outlier (N, bands), level, absent, empty (N,): how far each image is to be trusted
+    (`estimation.reliability`); the weight in sums is 1 - absent
+    pose_spread (3,) of the poses' errors, as `PoseSpread`
     noise_outside, noise_bound, image_power (D // 2,): how the spectrum came about (`NoiseFound`)
     component_mask is where components may differ from zero: the dilated mask, or the focus mask where one is given.
     """
@@ -54,6 +55,7 @@ class MeanModel:
     band_noise: np.ndarray
     level: np.ndarray
     outlier: np.ndarray
+    absent: np.ndarray
     empty: np.ndarray
     pose_spread: np.ndarray
     noise_outside: np.ndarray
@@ -62,7 +64,7 @@ class MeanModel:
 
     @property
     def noise(self) -> Noise:
-        return Noise(self.spectrum, self.group_factor, self.band_noise, 1 - self.empty)
+        return Noise(self.spectrum, self.group_factor, self.band_noise, 1 - self.absent)
 
     @property
     def residual_mean(self) -> np.ndarray:
@@ -92,16 +94,15 @@ def estimate_mean_model(images: Images, options: ReconstructionOptions, passes: 
     component_mask = masks.dilated_mask
     if options.focus_files:
         component_mask = joint_focus_mask(options.focus_files, images.box, images.pixel_size_angstrom, context.roots)
-    unmasked = mean.fsc
-    found = FirstContrasts.ones(len(images))
+    found, unmasked = FirstContrasts.ones(len(images)), mean.fsc
     window, measured = outside_window(masks.dilated_mask), NoiseFound.nothing(noise, power)
     for turn in (1, 2):
         inside, trust = mean.regularised * masks.dilated_mask, 1 - own.outlier
-        make = partial(first_contrasts, images, noise, inside, trust, passes, fitted=options.correct_contrast)
+        make = partial(first_contrasts, images, noise, inside, trust, passes, found, fitted=options.correct_contrast)
         found = once(context, f"mean.contrast-{turn}", FirstContrasts, make)
-        noise = replace(noise, weight=1 - found.empty)
+        noise = replace(noise, weight=1 - found.absent)
         inside *= np.float32(found.level)
-        residual = ResidualPower(images, inside, found.contrasts, window, noise, trust * (1 - found.empty))
+        residual = ResidualPower(images, inside, found.contrasts, window, noise, trust * (1 - found.absent))
         measured = once(context, f"mean.noise-{turn}", NoiseFound, partial(_noise, images, residual, mean.fsc, passes))
         own = band_noise(measured.of_images, freedom, images.group)
         noise = replace(noise, spectrum=measured.spectrum, factor=measured.factor, bands=own.noise)
@@ -125,6 +126,7 @@ def estimate_mean_model(images: Images, options: ReconstructionOptions, passes: 
         own.noise,
         own.level,
         own.probability,
+        found.absent,
         found.empty,
         found.pose_spread,
         measured.outside,

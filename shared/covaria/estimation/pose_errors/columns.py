@@ -1,4 +1,4 @@
-"""What a small error of an image's pose adds to it: five slices beside the mean's.
+"""What a small error of an image's pose adds to it: five slices beside the mean's; and one of its defocus, a sixth.
 
 With M the transform of the map, S(k) = M(R^T k) its slice and k = (kx, ky, 0), a rotation of the particle by the small
 vector w about the image's axes (true rotation exp([w]x) R) and a shift d that is missing from the translation give
@@ -7,7 +7,8 @@ vector w about the image's axes (true rotation exp([w]x) R) and a shift d that i
     dS / dw_x = -ky G_z,   dS / dw_y = kx G_z,   dS / dw_z = ky G_x - kx G_y,     G = R grad M
 
 and grad M is -2 pi i times the transform of (x mu / d, y mu / d, z mu / d), d the side of the map's cube: three more
-volumes to slice. (Chain rule; each is tested against finite differences.)
+volumes to slice. An error of the defocus adds its size times dCTF/ddefocus S. (Chain rule; each is tested against
+finite differences.)
 """
 
 from __future__ import annotations
@@ -37,12 +38,22 @@ def slices_with_errors(
     ctf: torch.Tensor,
     pixels: torch.Tensor,
     scale: torch.Tensor,
+    ctf_slope: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """CTF-applied slices of the mean, of the p errors, each times its `scale` (p,), of the components; the image last.
 
-    padded (M, M, H, 2 (1+K) or 2 (1+K+3)): mean, components and, where p = 5 and not 0, the mean's moments;
-    rotations (b, 3, 3), ctf (b, n), pixels (b, n, 2). Returns (b, n, 2, 1+p+K+1) float32.
+    padded (M, M, H, 2 (1+K) or 2 (1+K+3)): mean, components and, where p is not 0, the mean's moments;
+    rotations (b, 3, 3), ctf (b, n), pixels (b, n, 2), ctf_slope (b, n) where p = 6, the last error that of the defocus.
+    Returns (b, n, 2, 1+p+K+1) float32.
     """
+    if len(scale) > COUNT:
+        if ctf_slope is None:
+            raise ValueError("an error of the defocus needs the slope of the CTF")
+        found = slices_with_errors(padded, rotations, plane, ctf, pixels, scale[:COUNT])
+        channels = [0, padded.shape[-1] // 2]
+        still = project(padded[..., channels].contiguous(), rotations, plane)
+        of_defocus = still * (scale[COUNT] * ctf_slope)[:, :, None, None]
+        return torch.cat([found[..., : 1 + COUNT], of_defocus, found[..., 1 + COUNT :]], -1)
     errors = len(scale)
     count = padded.shape[-1] // 2 - 1 - (MOMENTS if errors else 0)
     shape = (*pixels.shape, 1 + errors + count + 1)

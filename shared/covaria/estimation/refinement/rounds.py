@@ -8,7 +8,7 @@ good poses are left as they were.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 
 import numpy as np
@@ -36,7 +36,7 @@ FURTHEST = 3.0
 @dataclass(frozen=True)
 class Refined:
     """Arrays only. moved (N, 5): what was added to the poses in the file, shift x, y in pixels and a rotation vector
-    about the image's x, y, z in radians; sd (N, 5): of what they lack now; spread (2,): of what they lacked, as
+    about the image's x, y, z in radians; sd (N, 5): of what they lack now; spread (3,): of what they lacked, as
     `PoseSpread`; z_score (tried,): held-out gain of each round over its standard error, the smaller of both half-sets';
     rounds (): how many counted."""
 
@@ -98,11 +98,11 @@ class PoseRefinement:
                 break
             now = step
         rounds = sum(score > LEAST_GAIN for score in scores)
-        return Refined(now.moved, now.sd, self.mean.pose_spread, np.array(scores), np.array(rounds))
+        return Refined(now.moved, now.sd, np.array(astuple(self._spread)), np.array(scores), np.array(rounds))
 
     @property
     def _spread(self) -> PoseSpread:
-        return PoseSpread(*self.mean.pose_spread.tolist())
+        return PoseSpread(*self.mean.pose_spread.tolist()).of_poses
 
     def _start(self) -> Round:
         moved = np.zeros((len(self.images), COUNT))

@@ -5,15 +5,21 @@ factors), seen through N(0, s_i^2). An empty image's is N(t s_i, s_i^2): an alig
 looks like the map, so its contrast has a mean of its own, but only as large as the best of thousands of poses can make
 it: a contrast that is small and certain is that of a particle. Share, t and the log-normal's mean and variance by EM.
 Two populations must explain the contrasts far better than one, else nothing is empty: a clean set loses no image.
+
+Where poses are wrong, a particle's raw contrast is small and yet the image says that it is there. What it says of each
+contrast with the errors integrated out (`pose_errors.evidence`) then takes the place of N(c_i; c, s_i^2).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+CONTRASTS: NDArray[np.float64] = np.geomspace(0.02, 8.0, 160)
+"""Of a particle: where its likelihood is looked at."""
 FURTHEST = 4.0
 """The largest t."""
 HIGHEST_EMPTY = 0.4
@@ -24,7 +30,9 @@ LEAST_ERROR = 0.03
 """Of a contrast of 1: finer than the grid below can show."""
 MOST_FITTED = 20_000
 """Images that the mixture is fitted to; every so manieth of more."""
-_GRID = np.log(np.geomspace(0.02, 8.0, 160))
+LARGEST_LOG = 600.0
+"""What a density can still be the exponential of."""
+_GRID = np.log(CONTRASTS)
 _STEPS, _TOLERANCE = 100, 1e-7
 _CHUNK = 20_000
 
@@ -55,30 +63,68 @@ class _Shape:
         density /= density.sum()
         return density
 
+    @property
+    def moments(self) -> tuple[float, float]:
+        """Mean and variance of a particle's contrast."""
+        mean, square = (float(self.prior @ CONTRASTS**power) for power in (1, 2))
+        return mean, square - mean**2
+
+
+Evidence = Callable[[NDArray[np.int64]], NDArray[np.floating]]
+"""Of images (n,), by number: log p(image | contrast) - log p(image | 0) at CONTRASTS, (n, contrasts)."""
+
+
+def fitted_to(count: int) -> NDArray[np.int64]:
+    """The images, by number, that the mixture is fitted to."""
+    return np.arange(0, count, -(-count // MOST_FITTED))
+
 
 def contrast_mixture(
-    contrast: NDArray[np.float64], error: NDArray[np.float64], weight: NDArray[np.float64]
+    contrast: NDArray[np.float64],
+    error: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    evidence: Evidence | None = None,
 ) -> ContrastMixture:
     """contrast, error (standard deviation) and weight (how far the image is to be trusted), each (N,).
 
-    Contrasts in any unit in which they are about 1.
+    Contrasts in any unit in which they are about 1. evidence: where more is known of an image than these two.
     """
-    error = np.hypot(error, LEAST_ERROR)
-    some = slice(None, None, -(-len(contrast) // MOST_FITTED))
-    c, s, w = contrast[some], error[some], np.maximum(weight[some], 1e-9)
-    kernel = _kernel(c, s)
+    found = plain_evidence(contrast, error) if evidence is None else evidence
+    blunt = np.hypot(error, LEAST_ERROR)
+
+    def kernel(images: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Density of the images at each contrast, (n, contrasts)."""
+        c, s = contrast[images, None], blunt[images, None]
+        log_density = -0.5 * (c / s) ** 2 + (error[images, None] / s) ** 2 * found(images)
+        density: NDArray[np.float64] = np.exp(np.minimum(log_density, LARGEST_LOG)) / s
+        return density
+
+    some = fitted_to(len(contrast))
+    c, s, w = contrast[some], blunt[some], np.maximum(weight[some], 1e-9)
+    seen = kernel(some)
     middle = np.log(max(float(np.median(contrast)), 0.1))
     upper = np.log(max(float(np.quantile(contrast, 0.9)), 0.1))
-    single = _fit(kernel, c, s, w, _Shape(0.0, 0.0, middle, 0.3))
+    single = _fit(seen, c, s, w, _Shape(0.0, 0.0, middle, 0.3))
     starts = (_Shape(0.1, 0.5, middle, 0.2), _Shape(0.4, 0.5, middle, 0.2), _Shape(0.7, 0.5, upper, 0.2))
-    fits = [_fit(kernel, c, s, w, start) for start in starts]
+    fits = [_fit(seen, c, s, w, start) for start in starts]
     double = fits[int(np.argmax([likelihood for _, likelihood in fits]))]
     proven = double[1] - single[1] > EVIDENCE * np.log(max(len(c), 2))
     shape = double[0] if proven else single[0]
-    mean, square = (float(shape.prior @ np.exp(power * _GRID)) for power in (1, 2))
-    chunks = [slice(start, start + _CHUNK) for start in range(0, len(contrast), _CHUNK)]
-    found = [_posterior(_kernel(contrast[k], error[k]), contrast[k], error[k], shape)[0] for k in chunks]
-    return ContrastMixture(np.concatenate(found), shape.share, shape.pull, mean, square - mean**2)
+    every = np.arange(len(contrast))
+    chunks = [every[start : start + _CHUNK] for start in range(0, len(every), _CHUNK)]
+    empty = [_posterior(kernel(k), contrast[k], blunt[k], shape)[0] for k in chunks]
+    return ContrastMixture(np.concatenate(empty), shape.share, shape.pull, *shape.moments)
+
+
+def plain_evidence(contrast: NDArray[np.float64], error: NDArray[np.float64]) -> Evidence:
+    """Of contrasts (N,) with Gaussian errors (N,)."""
+
+    def evidence(images: NDArray[np.int64]) -> NDArray[np.float64]:
+        precision = 1 / error[images, None] ** 2
+        found: NDArray[np.float64] = precision * CONTRASTS * (contrast[images, None] - 0.5 * CONTRASTS)
+        return found
+
+    return evidence
 
 
 def _fit(
@@ -119,9 +165,3 @@ def _posterior(
     none = np.exp(-0.5 * np.minimum((c / s - shape.pull) ** 2, 1300)) / s
     both = (1 - shape.share) * full + shape.share * none
     return shape.share * none / both, full, both
-
-
-def _kernel(c: NDArray[np.float64], s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Density of contrasts c with errors s, each (N,), at each true contrast of the grid: (N, nodes)."""
-    density: NDArray[np.float64] = np.exp(-0.5 * ((c[:, None] - np.exp(_GRID)) / s[:, None]) ** 2) / s[:, None]
-    return density
