@@ -1,6 +1,6 @@
 """How often forecasts hold: sets fed in parts, each part's forecast against what later parts found.
 
-python bench/forecast.py /tmp/forecast [--sets 8] [--images 1200] [--box 24]
+python bench/forecast.py /tmp/forecast [--sets 10] [--images 800] [--box 16]
 """
 
 from __future__ import annotations
@@ -13,50 +13,78 @@ import numpy as np
 from growth import parts_of_sizes, update
 
 from covaria.estimation.forecast import FACTORS, components_at, resolution_at
+from covaria.estimation.mean.model import estimate_mean_model
+from covaria.imaging.images import read_images
 from covaria.maps import resolution_at as resolution_of
+from covaria.particles import read_particles
+from covaria.particles.halves import with_half_sets
+from covaria.request.model import IngestOptions, ReconstructionOptions
+from covaria.running.passes import Pass
 from covaria.simulation.dataset import BOX_LENGTH_ANGSTROM, SimulationOptions
 from covaria.simulation.ensemble import BUILT_IN
-from covaria.testing import TruthSet
+from covaria.testing import MemoryContext, TruthSet
 
 KINDS = (("plane", 25), ("ring", 20), ("curved", 20), ("discrete", 3), ("presence", 2))
-SNRS = (0.05, 0.1, 0.2, 0.4)
+SNRS = (0.3, 0.6, 1.0, 2.0)
+PARTS = (8, 4, 2, 1)
+OF_MEAN_BOX, OF_MEAN_SNRS = 32, (0.01, 0.02, 0.04)
+
+
+def set_of(folder: Path, number: int, images: int, box: int, snr: float) -> tuple[TruthSet, list[Path], float]:
+    """A simulated set, its parts, and the size of a voxel."""
+    (states, count), voxel = KINDS[number % len(KINDS)], BOX_LENGTH_ANGSTROM / box
+    shutil.rmtree(folder, ignore_errors=True)
+    options = SimulationOptions(
+        n_images=images, box=box, pixel_size_angstrom=voxel, snr=snr, seed=number, atom_sigma_angstrom=0.6 * voxel
+    )
+    truth = TruthSet.simulated(folder / "set", BUILT_IN[states](count), options)
+    return truth, parts_of_sizes(truth, [images // part for part in PARTS]), voxel
+
+
+def components_hold(folder: Path, number: int, images: int, box: int) -> list[tuple[bool, int]]:
+    """Whether each forecast of the confirmed components held, and its width."""
+    _, parts, _ = set_of(folder, number, images, box, SNRS[number % len(SNRS)])
+    found = [update(folder / "out", star, None, 4) for star in parts]
+    print(f"{KINDS[number % len(KINDS)][0]}, SNR {SNRS[number % len(SNRS)]}: "
+          + "; ".join(f"{one.confirmed} {np.round(one.z_score, 1).tolist()}" for one in found), flush=True)  # fmt: skip
+    held = []
+    for first, one in enumerate(found):
+        for step, later in enumerate(found[first + 1 :]):
+            low, high = components_at(one.z_score, FACTORS[step])
+            held.append((low <= later.confirmed <= high, high - low))
+    return held
+
+
+def resolution_holds(folder: Path, number: int, images: int) -> list[bool]:
+    """Whether each forecast of the mean's resolution held, where one was made."""
+    _, parts, voxel = set_of(folder, number, images, OF_MEAN_BOX, OF_MEAN_SNRS[number % len(OF_MEAN_SNRS)])
+    curves = []
+    for star in parts:
+        particles = with_half_sets(read_particles(IngestOptions(particles=star)), 0)
+        passes = Pass(MemoryContext(memory_bytes=1 << 30))
+        curves.append(estimate_mean_model(read_images(particles), ReconstructionOptions(), passes).fsc)
+    held = []
+    for first, curve in enumerate(curves):
+        for step, later in enumerate(curves[first + 1 :]):
+            ends = resolution_at(curve, voxel, FACTORS[step])
+            if ends is not None:
+                held.append(ends[0] * 0.999 <= resolution_of(later, voxel) <= ends[1] * 1.001)
+    print(f"resolution: {[round(resolution_of(one, voxel), 1) for one in curves]} A, {held}", flush=True)
+    return held
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--sets", type=int, default=8)
-    parser.add_argument("--images", type=int, default=1200)
-    parser.add_argument("--box", type=int, default=24)
+    parser.add_argument("--sets", type=int, default=10)
+    parser.add_argument("--images", type=int, default=800)
+    parser.add_argument("--box", type=int, default=16)
     given = parser.parse_args()
-    voxel = BOX_LENGTH_ANGSTROM / given.box
-    held: dict[str, list[bool]] = {"components": [], "resolution": []}
-    widths: list[int] = []
-    for number in range(given.sets):
-        (states, count), snr = KINDS[number % len(KINDS)], SNRS[number % len(SNRS)]
-        shutil.rmtree(given.folder, ignore_errors=True)
-        options = SimulationOptions(
-            n_images=given.images, box=given.box, pixel_size_angstrom=voxel, snr=snr, seed=number,
-            atom_sigma_angstrom=max(2.0, 0.6 * voxel),
-        )  # fmt: skip
-        truth = TruthSet.simulated(given.folder / "set", BUILT_IN[states](count), options)
-        sizes = [given.images // factor for factor in (8, 4, 2, 1)]
-        found = [update(given.folder / "out", star, None, 4) for star in parts_of_sizes(truth, sizes)]
-        for first, one in enumerate(found):
-            for step, later in enumerate(found[first + 1 :]):
-                low, high = components_at(one.z_score, FACTORS[step])
-                held["components"].append(low <= later.confirmed <= high)
-                widths.append(high - low)
-                ends = resolution_at(one.fsc, voxel, FACTORS[step])
-                if ends is not None:
-                    there = max(resolution_of(later.fsc, voxel), 2 * voxel)
-                    held["resolution"].append(ends[0] * 0.999 <= there <= ends[1] * 1.001)
-        words = "; ".join(f"{one.confirmed} {np.round(one.z_score, 1).tolist()} "
-                          f"{resolution_of(one.fsc, voxel):.1f} A" for one in found)  # fmt: skip
-        print(f"{states}, SNR {snr}: {words}", flush=True)
-    for name, values in held.items():
-        print(f"{name}: {np.mean(values):.2f} of {len(values)} intervals hold")
-    print(f"components: {np.mean(widths):.2f} from end to end")
+    of_mean = [one for n in range(given.sets) for one in resolution_holds(given.folder, n, given.images)]
+    print(f"resolution: {np.mean(of_mean):.2f} of {len(of_mean)} intervals hold", flush=True)
+    found = [one for n in range(given.sets) for one in components_hold(given.folder, n, given.images, given.box)]
+    held, width = np.mean(found, axis=0)
+    print(f"components: {held:.2f} of {len(found)} intervals hold, {width:.2f} from end to end")
 
 
 if __name__ == "__main__":
