@@ -39,8 +39,9 @@ TORCH = "torch"
 """Installed by itself: builds for other devices come from other indexes."""
 
 IMAGES = {
-    "common": ["broker"],
+    "common": ["broker", "otel"],
     "ingest": ["broker", "ingest"],
+    "gateway": ["gateway"],
     "density": ["broker", "density"],
     "reconstruction": ["broker", "reconstruction"],
     "analysis": ["broker", "analysis", "view"],

@@ -2,8 +2,8 @@
 
     python3 definitions.py SECRETS OUTPUT
 
-SECRETS holds a file <user>_password for each user: submit, monitor, setup, worker_<stage>. The passwords are written
-salted and hashed (SHA-256), as RabbitMQ keeps them.
+SECRETS holds a file <user>_password for each user: submit, monitor, setup, gateway, worker_<stage>. The passwords
+are written salted and hashed (SHA-256), as RabbitMQ keeps them.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ def password_hash(password: str, salt: bytes) -> str:
 def users_and_rights() -> dict[str, dict[str, str]]:
     """User name -> configure, write and read rights."""
     rights = {f"worker_{stage}": permissions(stage)["worker"] for stage in STAGES}
-    return rights | {role: permissions()[role] for role in ("submit", "monitor", "setup")}
+    return rights | {role: permissions()[role] for role in ("submit", "monitor", "setup", "gateway")}
 
 
 def make_definitions(secrets: Path) -> dict[str, object]:
     """Topology, users, permissions. Raises FileNotFoundError or ValueError where a password is missing or empty."""
-    document = definitions(build_topology(load_settings().retry_delays_s), VHOST)
+    settings = load_settings()
+    document = definitions(build_topology(settings.retry_delays_s, settings.event_listeners), VHOST)
     users, rights = [], []
     for user, right in users_and_rights().items():
         password = (secrets / f"{user}_password").read_text().strip()

@@ -64,6 +64,12 @@ class RefusedOutput(InvalidInput):
     """The output directory holds something that must not be overwritten."""
 
 
+class NotPermitted(CovariaError):
+    """The filesystem does not let this process write where it is asked to: whose the folder is, and who we are."""
+
+    exit_code = 2
+
+
 class NoRoom(CovariaError, OSError):
     """The disk has less room than what is to be written needs: path, bytes needed, bytes free."""
 

@@ -18,11 +18,12 @@ import yaml
 from deployment import REPOSITORY
 
 from covaria.bus.topology import build_topology
+from covaria.gateway.callers import Tokens
 from covaria.request.stages import STAGES
 from covaria.settings import PREFIX, Settings
 
 DEPLOY = REPOSITORY / "deploy"
-OURS = (*STAGES, "exporter", "trigger", "cli", "admin")
+OURS = (*STAGES, "exporter", "trigger", "cli", "admin", "gateway")
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +74,15 @@ def test_each_service_is_its_own_user_of_the_broker(compose: dict[str, Any], def
     for name in OURS:
         service = compose["services"][name]
         users[name] = service["environment"]["COVARIA_BROKER_USERNAME"]
-        (secret,) = service["secrets"]
+        secret, *more = service["secrets"]
+        assert [item["target"] for item in more] == (["covaria_gateway_tokens"] if name == "gateway" else [])
         assert secret == {"source": f"{users[name]}_password", "target": "covaria_broker_password"}
     assert users == {stage: f"worker_{stage}" for stage in STAGES} | {
         "exporter": "monitor",
         "trigger": "submit",
         "cli": "submit",
         "admin": "setup",
+        "gateway": "gateway",
     }
     assert set(users.values()) == set(definitions.users_and_rights())
     given = {secret.removesuffix("_password") for secret in compose["services"]["definitions"]["secrets"]}
@@ -133,8 +136,9 @@ def test_prepare_makes_secrets_once(tmp_path: Path):
     (folder / "prepare").chmod(0o755)
     subprocess.run([folder / "prepare"], check=True, capture_output=True, timeout=30)
     made = {path.name: path.read_text() for path in (folder / "secrets").iterdir()}
-    assert len(made) == 8 and len(set(made.values())) == 8
-    assert all(len(text) >= 20 and text.isalnum() for text in made.values())
+    assert len(made) == 10 and len(set(made.values())) == 10
+    Tokens(made["gateway_tokens"])
+    assert all(len(text) >= 20 and text.strip().removeprefix("lims:").isalnum() for text in made.values())
     assert (folder / "secrets").stat().st_mode & 0o777 == 0o700
     assert f"COVARIA_UID={os.getuid() or 10001}" in (folder / ".env").read_text()
     subprocess.run([folder / "prepare"], check=True, capture_output=True, timeout=30)

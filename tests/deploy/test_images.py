@@ -39,6 +39,7 @@ def imports(image: str, packages: list[str], forbidden: set[str]) -> subprocess.
     ("image", "packages", "forbidden"),
     [
         ("ingest", ["covaria_ingest", "covaria.worker", "covaria.bus", "covaria.cli"], TORCH | {"matplotlib"}),
+        ("gateway", ["covaria.gateway"], TORCH | {"matplotlib", "mrcfile", "starfile", "pandas", "scipy"}),
         ("density", ["covaria_density", "covaria.worker", "covaria.bus"], TORCH | {"mrcfile", "starfile", "pandas"}),
     ],
 )
@@ -62,6 +63,7 @@ def test_a_target_for_each_service_runs_its_worker_as_nobody_special():
         file = f"--requirement /build/{stage}.txt"
         assert file in targets[stage] or file in targets["torch"], "installs the requirements of its name"
     assert 'ENTRYPOINT ["tini", "--", "covaria"]' in targets["common"]
+    assert 'CMD ["gateway"]' in targets["gateway"] and targets["gateway"].startswith("common ")
     for light in ("ingest", "density"):
         assert targets[light].startswith("common "), "must not be made from an image with torch"
 

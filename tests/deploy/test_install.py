@@ -55,14 +55,14 @@ def test_its_metadata_name_command_stages_and_extras(wheel: zipfile.ZipFile) -> 
 
 
 def test_all_holds_what_every_part_needs() -> None:
-    """Extras name one another as covaria[a,b]; `all` reaches every one but the developers'."""
+    """Extras name one another as covaria[a,b]; `all` reaches every one but the developers' and the services' own."""
 
     def reached(extra: str) -> set[str]:
         inner = {name for line in EXTRAS[extra] for name in _extras_in(line)}
         return {extra} | {name for one in inner for name in reached(one)}
 
     assert all(set(_extras_in(line)) <= set(EXTRAS) for lines in EXTRAS.values() for line in lines)
-    assert reached("all") | {"dev"} == set(EXTRAS)
+    assert reached("all") | {"dev", "gateway", "otel"} == set(EXTRAS)
     needed = {re.split(r"[\[<>=;]", line)[0] for name in reached("all") for line in EXTRAS[name]} - {"covaria"}
     code = f"import importlib.metadata as m; [m.version(name) for name in {sorted(needed)!r}]"
     subprocess.run([sys.executable, "-c", code], check=True)

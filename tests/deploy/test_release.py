@@ -66,7 +66,8 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[list[
 
 def test_each_image_is_built_for_two_machines_from_a_digest(released: tuple[Path, list[list[str]]]):
     builds = [call for call in released[1] if call[:3] == ["docker", "buildx", "build"]]
-    assert [call[call.index("--target") + 1] for call in builds] == ["ingest", "density", "reconstruction", "analysis"]
+    targets = [call[call.index("--target") + 1] for call in builds]
+    assert targets == ["ingest", "density", "reconstruction", "analysis", "gateway"]
     for call in builds:
         assert {"--sbom=true", "--provenance=mode=max", "--push", "linux/amd64,linux/arm64"} <= set(call)
         (base,) = (word for word in call if word.startswith("BASE_IMAGE="))
@@ -75,14 +76,15 @@ def test_each_image_is_built_for_two_machines_from_a_digest(released: tuple[Path
 
 def test_what_is_pushed_is_signed_by_digest(released: tuple[Path, list[list[str]]]):
     signed = [call[-1] for call in released[1] if call[0] == "cosign"]
-    assert len(signed) == len(STAGES) + 1
+    assert len(signed) == len(STAGES) + 2
     assert all(
         re.fullmatch(r"registry\.example\.org/em/(charts/covaria|covaria-\w+)@sha256:[0-9a-f]{64}", s) for s in signed
     )
 
 
 def images(chart: Chart, values: dict[str, Any]) -> set[str]:
-    texts = chart.render(values, name="covaria", namespace="em")
+    gateway = {**values.get("gateway", {}), "enabled": True, "tokenSecret": "who"}
+    texts = chart.render({**values, "gateway": gateway}, name="covaria", namespace="em")
     documents = [d for p, t in texts.items() if p.endswith(".yaml") for d in yaml.safe_load_all(t) if d]
     return {container["image"] for _, pod in pods(documents) for container in pod["spec"]["containers"]}
 
@@ -94,7 +96,7 @@ def test_digests_are_values_and_the_published_chart_holds_them(released: tuple[P
     digests = dict(line.split("=@") for line in (folder / "digests.env").read_text().splitlines())
     named = {name.split("_")[1].lower(): digest for name, digest in digests.items()}
     assert {f"registry.example.org/em/covaria-{service}@{digest}" for service, digest in named.items()} == signed
-    assert {f"COVARIA_{service.upper()}_DIGEST" for service in STAGES} == digests.keys()
+    assert {f"COVARIA_{service.upper()}_DIGEST" for service in (*STAGES, "gateway")} == digests.keys()
     with Chart.load(folder / "covaria-1.2.3.tgz") as published:
         assert images(published, {}) == signed
     with tarfile.open(folder / "covaria-1.2.3.tgz") as package:

@@ -13,9 +13,10 @@ from sets import star_text
 from covaria.bus.memory import MemoryBroker, MemoryBus
 from covaria.bus.topology import build_topology, job_queue
 from covaria.messages.envelope import Message, unseal
-from covaria.operations.arrivals import announce
+from covaria.operations.announce import show_queued
 from covaria.operations.watching.rules import Rule
 from covaria.operations.watching.watcher import Arrival, Watcher
+from covaria.settings import Settings
 
 DELAYS = (1.0,)
 
@@ -78,7 +79,7 @@ def test_any_name_leaves_the_good_set_alone(tmp_path: Path, name: str | bytes) -
         assert out.name.strip(".")
         assert len(os.fsencode(out.name)) <= 200
     for message in sent(tmp_path, looking):
-        announce(message)
+        show_queued(message, Settings())
     again = watcher(tmp_path)
     assert taken(again) == []
     assert again.is_quiet(), "what cannot be taken does not keep `--once` waiting"

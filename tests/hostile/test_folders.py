@@ -17,10 +17,11 @@ from covaria_broker import free_port
 
 from covaria.errors import InvalidInput
 from covaria.messages.envelope import Message
-from covaria.operations.arrivals import announce
+from covaria.operations.announce import show_queued
 from covaria.operations.jobs_on_disk import find_jobs, message_to_resume, view_job
 from covaria.operations.submit import message_for
 from covaria.request.model import IngestOptions, Request
+from covaria.settings import Settings
 from covaria.tree import Tree, record
 from covaria.tree.book import sealed
 from covaria.tree.folders import AnalysisTree
@@ -37,7 +38,7 @@ def submitted(root: Path, name: str) -> Message:
     particles = root / f"{name}.star"
     particles.write_text("data")
     message = message_for(Request(out=root / name, ingest=IngestOptions(particles=particles)))
-    announce(message)
+    show_queued(message, Settings())
     assert view_job(root / name).status == "queued"
     return message
 

@@ -13,9 +13,10 @@ from covaria import opening
 from covaria.errors import CovariaError, InvalidInput, RefusedOutput
 from covaria.job import ownership
 from covaria.opening import OutsideRoots, Roots
-from covaria.operations.arrivals import announce
+from covaria.operations.announce import show_queued
 from covaria.operations.submit import message_for
 from covaria.request.model import IngestOptions, Request
+from covaria.settings import Settings
 from covaria.stage import Job
 from covaria.tree import Tree, record
 
@@ -106,7 +107,7 @@ def test_results_of_another_job_are_never_replaced(tmp_path: Path, overwrite: bo
         (tmp_path / f"{name}.star").write_text("data")
         request = Request(out=tmp_path / name, ingest=IngestOptions(particles=tmp_path / f"{name}.star"))
         message = message_for(request.model_copy(update={"overwrite": overwrite}))
-        announce(message)
+        show_queued(message, Settings())
         jobs[name] = Job(message.job_id, message.work.request)
     theirs = tmp_path / "theirs" / "analysis_2"
     theirs.mkdir()
@@ -125,7 +126,8 @@ def test_an_analysis_is_written_nowhere_else(tmp_path: Path, name: str) -> None:
     """A message may name any folder beneath the roots for its analysis: not one in which jobs keep anything else."""
     for job in ("mine", "theirs"):
         (tmp_path / f"{job}.star").write_text("data")
-        announce(message_for(Request(out=tmp_path / job, ingest=IngestOptions(particles=tmp_path / f"{job}.star"))))
+        asked = Request(out=tmp_path / job, ingest=IngestOptions(particles=tmp_path / f"{job}.star"))
+        show_queued(message_for(asked), Settings())
     (tmp_path / "linked").symlink_to(tmp_path / "theirs")
     tree = Tree(tmp_path / "mine")
     with pytest.raises(RefusedOutput):

@@ -103,6 +103,7 @@ class Site:
             "COVARIA_DEVICE": "cpu",
             "COVARIA_MEMORY_GB": "1",
             "COVARIA_LOG_FORMAT": "text",
+            "COVARIA_SERVICE_UID": str(os.geteuid()),
             "COVARIA_SPOOL": str(self.root / "spool"),
             "OMP_NUM_THREADS": "1",
             **self.extra,

@@ -149,7 +149,7 @@ def test_broker_commands(site: Site, broker_server: BrokerServer, tmp_path: Path
     missing = bare.command("broker", "status", check=False)
     assert missing.returncode == 1
     assert "missing  covaria.ingest.live" in missing.stdout
-    assert "12 queues" in bare.command("broker", "declare").stdout
+    assert "13 queues" in bare.command("broker", "declare").stdout
     assert bare.command("broker", "status").returncode == 0
     site.command("broker", "definitions", "--vhost", "v", "-o", str(tmp_path / "d.json"))
     assert json.loads((tmp_path / "d.json").read_text())["vhosts"] == [{"name": "v"}]

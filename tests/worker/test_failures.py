@@ -34,7 +34,7 @@ def torch_error(name: str, message: str) -> BaseException:
         (raised(OSError(errno.EIO, "I/O")), "filesystem"),
         (raised(OSError(errno.EDQUOT, "quota")), "filesystem"),
         (raised(IsADirectoryError(errno.EISDIR, "is a directory")), "invalid_input"),
-        (raised(PermissionError(errno.EACCES, "denied")), "unknown"),
+        (raised(PermissionError(errno.EACCES, "denied")), "permission"),
         (raised(torch_error("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2 GiB")), "device_memory"),
         (raised(RuntimeError("CUDA error: out of memory")), "device_memory"),
         (raised(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling")), "device_memory"),

@@ -43,7 +43,8 @@ def test_delay_names(seconds: float, name: str) -> None:
 def test_topology_as_designed() -> None:
     topology = build_topology((30.0, 300.0, 1800.0))
     assert [exchange.name for exchange in topology.exchanges] == [
-        "covaria.jobs", "covaria.retry.30s", "covaria.retry.5m", "covaria.retry.30m", "covaria.dead", "covaria.events",
+        "covaria.jobs", "covaria.retry.30s", "covaria.retry.5m", "covaria.retry.30m", "covaria.dead", "covaria.control",
+        "covaria.events",
     ]  # fmt: skip
     assert dict(topology.queue("covaria.reconstruction.live").arguments) == {
         "x-queue-type": "quorum",

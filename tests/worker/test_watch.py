@@ -19,9 +19,10 @@ from covaria.bus.topology import build_topology, job_queue
 from covaria.errors import InvalidInput
 from covaria.job.books import Books
 from covaria.messages.envelope import Message, unseal
-from covaria.operations.arrivals import announce
+from covaria.operations.announce import show_queued
 from covaria.operations.watching.rules import Rule
 from covaria.operations.watching.watcher import Watcher
+from covaria.settings import Settings
 from covaria.tree import Tree
 
 DELAYS = (1.0,)
@@ -146,7 +147,7 @@ def test_a_version_waits_for_the_one_before(tmp_path: Path) -> None:
     looking = watcher(tmp_path, settle_s=0)
     path = arrive(tmp_path, "s1/particles.star")
     (first,) = looking.look()
-    announce(first)
+    show_queued(first, Settings())
     for rows in (4, 5):
         arrive(tmp_path, "s1/particles.star", rows)
         later(path, rows)

@@ -37,7 +37,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* A service's own image, else the common one of its name. (dict "root" $ "image" "ingest") */}}
 {{- define "covaria.image" -}}
 {{- $common := .root.Values.image -}}
-{{- $own := dig .image "image" dict .root.Values.services -}}
+{{- $own := eq .image "gateway" | ternary (.root.Values.gateway.image | default dict) (dig .image "image" dict .root.Values.services) -}}
 {{- $repository := printf "%s%s%s" (empty $common.registry | ternary "" (printf "%s/" $common.registry)) $common.prefix .image -}}
 {{- $repository = $own.repository | default $repository -}}
 {{- if $own.digest -}}

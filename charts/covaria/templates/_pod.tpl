@@ -4,6 +4,13 @@
 {{- $broker := $root.Values.rabbitmq -}}
 {{- $roots := list -}}
 {{- range $root.Values.data.volumes }}{{ $roots = append $roots .mountPath }}{{ end -}}
+{{- $settings := merge (dict) .settings $root.Values.settings -}}
+{{- with $root.Values.securityContext.runAsUser }}{{ $settings = merge $settings (dict "service_uid" (int64 .)) }}{{ end -}}
+{{- if $root.Values.gateway.enabled -}}
+{{- $listeners := list "gateway" -}}
+{{- with $settings.event_listeners }}{{ $listeners = splitList "," . | concat $listeners | uniq }}{{ end -}}
+{{- $settings = merge (dict "event_listeners" (join "," $listeners)) $settings -}}
+{{- end -}}
 - name: COVARIA_BROKER_URL
   value: {{ printf "%s://%s:%d/%s" ($broker.tls.enabled | ternary "amqps" "amqp") $broker.host (int $broker.port) ($broker.vhost | urlquery | replace "+" "%20") | quote }}
 - name: COVARIA_SECRETS_DIR
@@ -30,7 +37,7 @@
   value: /etc/covaria/client/tls.key
 {{- end }}
 {{- /* JSON writes whole numbers out; Go would write a million as 1e+06. */}}
-{{- range $name, $value := merge (dict) .settings $root.Values.settings }}
+{{- range $name, $value := $settings }}
 - name: COVARIA_{{ upper $name }}
   value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}
 {{- end }}
@@ -77,18 +84,33 @@
 {{- end }}
 {{- end }}
 
-{{/* Volumes of every pod. (dict "root" $ "login" "secret" "tmpSize" "4Gi") */}}
+{{/* Volumes of every pod. (dict "root" $ "login" "secret" "tmpSize" "4Gi" "tokens" "the gateway's, or empty") */}}
 {{- define "covaria.volumes" -}}
 - name: tmp
   emptyDir:
     sizeLimit: {{ toJson .tmpSize }}
 - name: broker-login
+  {{- if .tokens }}
+  projected:
+    defaultMode: 0444
+    sources:
+      - secret:
+          name: {{ .login }}
+          items:
+            - {key: username, path: covaria_broker_username}
+            - {key: password, path: covaria_broker_password}
+      - secret:
+          name: {{ .tokens }}
+          items:
+            - {key: tokens, path: covaria_gateway_tokens}
+  {{- else }}
   secret:
     secretName: {{ .login }}
     defaultMode: 0444
     items:
       - {key: username, path: covaria_broker_username}
       - {key: password, path: covaria_broker_password}
+  {{- end }}
 {{- with .root.Values.rabbitmq.tls }}
 {{- if and .enabled .caSecret }}
 - name: broker-ca

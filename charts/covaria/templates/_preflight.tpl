@@ -31,6 +31,11 @@ asks none.
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.gateway -}}
+{{- if and .enabled .spool.existingClaim (not (lookup "v1" "PersistentVolumeClaim" $namespace .spool.existingClaim)) -}}
+{{- $missing = append $missing (printf "persistent volume claim %s (gateway.spool)" .spool.existingClaim) -}}
+{{- end -}}
+{{- end -}}
 {{- if .Values.preflight.clusterWide -}}
 {{- range $kind, $users := include "covaria.neededClasses" . | fromYaml -}}
 {{- range $name, $user := $users -}}
@@ -56,6 +61,12 @@ asks none.
 {{- if $broker.topology.enabled }}{{ $logins = append $logins $broker.topology.existingSecret }}{{ end -}}
 {{- if $values.exporter.enabled }}{{ $logins = append $logins $broker.monitorSecret }}{{ end -}}
 {{- if or $values.reconcile.enabled $values.triggers }}{{ $logins = append $logins $broker.submitSecret }}{{ end -}}
+{{- with $values.gateway -}}
+{{- if .enabled -}}
+{{- $logins = append $logins .existingSecret -}}
+{{- with .tokenSecret }}{{ $_ := set $needed . (list "tokens") }}{{ end -}}
+{{- end -}}
+{{- end -}}
 {{- if $values.toolbox.enabled }}{{ $logins = append $logins (include "covaria.toolboxLogin" .) }}{{ end -}}
 {{- range $name, $service := $values.services -}}
 {{- if $service.enabled }}{{ $logins = append $logins $service.rabbitmqSecret }}{{ end -}}

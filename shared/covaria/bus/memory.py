@@ -84,13 +84,15 @@ class MemoryBroker:
         now = self.clock()
         for held in list(self.queues.values()):
             while held.messages and held.messages[0].expires is not None and held.messages[0].expires <= now:
-                self.dead_letter(held.queue, held.messages.popleft())
+                self.dead_letter(held.queue, held.messages.popleft(), "expired")
 
-    def dead_letter(self, queue: Queue, message: _Message) -> None:
-        """Send a message on to the queue's dead-letter exchange under its own key."""
+    def dead_letter(self, queue: Queue, message: _Message, reason: str) -> None:
+        """Send a message on to the queue's dead-letter exchange under its own key, with the reason in its headers."""
         exchange = queue.arguments.get("x-dead-letter-exchange")
         if exchange is not None:
-            self.route(str(exchange), replace(message, expires=None), mandatory=False)
+            first = {"x-first-death-reason": reason, "x-first-death-queue": queue.name}
+            headers = {**first, **message.headers, "x-last-death-reason": reason}
+            self.route(str(exchange), replace(message, expires=None, headers=headers), mandatory=False)
 
     def give_back(self, queue: str, message: _Message) -> None:
         """Return a message to the head of its queue, behind what returned before, or dead-letter it past the limit."""
@@ -98,7 +100,7 @@ class MemoryBroker:
         returned = replace(message, returns=message.returns + 1)
         limit = held.queue.arguments.get("x-delivery-limit")
         if limit is not None and returned.returns > int(limit):
-            self.dead_letter(held.queue, returned)
+            self.dead_letter(held.queue, returned, "delivery_limit")
         else:
             before = next((place for place, one in enumerate(held.messages) if not one.returns), len(held.messages))
             held.messages.insert(before, returned)
@@ -174,7 +176,7 @@ class MemoryBus:
 
     def reject(self, delivery: Delivery) -> None:
         queue, message = self._settle(delivery)
-        self.broker.dead_letter(self.broker.queues[queue].queue, message)
+        self.broker.dead_letter(self.broker.queues[queue].queue, message, "rejected")
 
     def hand_back(self, delivery: Delivery) -> None:
         queue, message = self._settle(delivery)

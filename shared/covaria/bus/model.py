@@ -38,6 +38,15 @@ class TopologyMissing(BusError):
     """A queue or an exchange is not there, or has other arguments."""
 
 
+def death_reason(headers: Mapping[str, object]) -> str:
+    """Why the broker itself put a message aside last: delivery_limit, rejected, expired; "" where it did not."""
+    last = headers.get("x-last-death-reason")
+    deaths = headers.get("x-death")
+    if not last and isinstance(deaths, list) and deaths and isinstance(deaths[0], Mapping):
+        last = deaths[0].get("reason")
+    return str(last or headers.get("x-first-death-reason") or "")
+
+
 @dataclass(frozen=True)
 class Outgoing:
     """One message to publish. Always persistent and confirmed."""

@@ -18,6 +18,12 @@ EVENTS = "covaria.events"
 DEAD = "covaria.dead"
 PARKING = "covaria.parking"
 RETRY = "covaria.retry"
+CONTROL = "covaria.control"
+LISTEN = "covaria.listen"
+GATEWAY = "gateway"
+"""A listener that hears of what goes to parking too: it tells of what the broker parked."""
+LISTENED_TO = ("job.*", "message.rejected")
+"""Keys of the events that a listener's queue keeps."""
 
 CLASSES = ("live", "bulk")
 """Two queues for a stage, asked in this order: quorum queues know no priority before RabbitMQ 4.0."""
@@ -27,6 +33,9 @@ DELIVERY_LIMIT = 10
 
 PARKING_DELIVERY_LIMIT = 1_000_000
 """Looking at parked messages returns them, and RabbitMQ 4 drops what has no limit of its own at the 20th return."""
+
+MOST_KEPT = 100_000
+"""Events that a listener's queue keeps while nobody takes them; then the oldest go, and no publisher is held up."""
 
 Arguments = Mapping[str, str | int]
 
@@ -92,6 +101,11 @@ def job_queue(stage: str, job_class: str) -> str:
     return f"covaria.{stage}.{job_class}"
 
 
+def listener_queue(name: str) -> str:
+    """Queue of a listener to events about whole jobs."""
+    return f"{LISTEN}.{name}"
+
+
 def delay_name(seconds: float) -> str:
     """A delay as it appears in names: 30s, 5m, 1500ms."""
     milliseconds = round(seconds * 1000)
@@ -102,8 +116,8 @@ def delay_name(seconds: float) -> str:
     return f"{milliseconds}ms"
 
 
-def build_topology(retry_delays_s: tuple[float, ...]) -> Topology:
-    """The table, for the given retry delays (s, rising)."""
+def build_topology(retry_delays_s: tuple[float, ...], listeners: tuple[str, ...] = ()) -> Topology:
+    """The table, for the given retry delays (s, rising) and names of those who keep the events about whole jobs."""
     exchanges = [Exchange(JOBS, "topic", "Work. Key: <stage>.<class>.")]
     queues = []
     bindings = []
@@ -131,9 +145,18 @@ def build_topology(retry_delays_s: tuple[float, ...]) -> Topology:
     looked_at: Arguments = MappingProxyType({"x-queue-type": "quorum", "x-delivery-limit": PARKING_DELIVERY_LIMIT})
     queues.append(Queue(PARKING, looked_at, "Parked messages: no time limit, no consumer, an alarm."))
     bindings.append(Binding(DEAD, PARKING, "#"))
+    exchanges.append(Exchange(CONTROL, "topic", "Orders about jobs. Key: cancel, retry or priority."))
+    ordered: Arguments = MappingProxyType({**safe, "x-dead-letter-exchange": DEAD, "x-delivery-limit": DELIVERY_LIMIT})
+    queues.append(Queue(CONTROL, ordered, "Orders about jobs; the gateway carries them out."))
+    bindings.append(Binding(CONTROL, CONTROL, "#"))
     exchanges.append(
         Exchange(EVENTS, "topic", "Notification only, a snapshot each. Key: <stage>.<state>. Nobody listening is fine.")
     )
+    kept: Arguments = MappingProxyType({**looked_at, "x-max-length": MOST_KEPT})
+    for listener in listeners:
+        queues.append(Queue(listener_queue(listener), kept, f"Events about whole jobs, kept for {listener}."))
+        bindings += [Binding(EVENTS, listener_queue(listener), key) for key in LISTENED_TO]
+        bindings += [Binding(DEAD, listener_queue(listener), "#")] if listener == GATEWAY else []
     return Topology(tuple(exchanges), tuple(queues), tuple(bindings), tuple(tiers))
 
 
@@ -178,7 +201,7 @@ def definitions(topology: Topology, vhost: str = "covaria") -> dict[str, object]
 
 
 def permissions(stage: str | None = None) -> dict[str, dict[str, str]]:
-    """Least rights, as regular expressions for `rabbitmqctl set_permissions`: roles setup, submit, worker, monitor.
+    """Least rights, as regular expressions for `rabbitmqctl set_permissions`, for each role.
 
     A worker of `stage` (any stage when None) reads its own queues and writes work, retries, parking and events.
     """
@@ -186,7 +209,12 @@ def permissions(stage: str | None = None) -> dict[str, dict[str, str]]:
     write = r"^covaria\.(jobs|events|dead|retry\..*)$"
     return {
         "setup": {"configure": r"^covaria\..*$", "write": r"^covaria\..*$", "read": r"^covaria\..*$"},
-        "submit": {"configure": "^$", "write": r"^covaria\.(jobs|events)$", "read": "^$"},
+        "submit": {"configure": "^$", "write": r"^covaria\.(jobs|events|control)$", "read": "^$"},
+        "gateway": {
+            "configure": "^$",
+            "write": r"^covaria\.(jobs|events|control)$",
+            "read": r"^covaria\.(control|listen\..*)$",
+        },
         "worker": {"configure": "^$", "write": write, "read": rf"^covaria\.{stages}\.(live|bulk)$"},
         "monitor": {"configure": "^$", "write": "^$", "read": r"^covaria\..*$"},
     }

@@ -13,15 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from covaria.errors import InvalidInput, RefusedOutput
+from covaria.errors import InvalidInput, MissingFile, RefusedOutput
 from covaria.job.ownership import to_renew
 from covaria.messages.envelope import Message, new_message
-from covaria.messages.work import Work
+from covaria.messages.work import JobClass, Work
+from covaria.opening import open_inside
 from covaria.request.stages import in_order
 from covaria.tree import Tree, record
 from covaria.tree.book import copy_of, read_book, read_if_sound, write_book
-from covaria.tree.shapes import DeliveryShape, HandoverShape, ProgressShape, SubmissionShape, SupersededShape
+from covaria.tree.shapes import (
+    DeliveryShape,
+    HandoverShape,
+    PriorityShape,
+    ProgressShape,
+    SubmissionShape,
+    SupersededShape,
+)
 
+MOST_OF_A_CANCEL = 4096
 SUBMIT_AGAIN = "submit the job again with `covaria submit`"
 
 
@@ -65,6 +74,17 @@ class Books:
         """Whether another job replaced this one (--overwrite); its late messages must do nothing."""
         return self.job_id in (read_if_sound(self.tree, self.tree.superseded, SupersededShape) or {}).get("job_ids", [])
 
+    def is_cancelled(self) -> bool:
+        """Whether somebody cancelled this job, not one that was to be in this folder before it."""
+        whose = cancelled_job(self.tree)
+        return whose is not None and whose in ("", self.job_id)
+
+    def job_class(self, asked: JobClass) -> JobClass:
+        """The class that the job was given since, or the one it was `asked` with."""
+        noted = read_if_sound(self.tree, self.tree.priority, PriorityShape) or {}
+        found: JobClass = noted["job_class"] if noted.get("job_id") == self.job_id else asked
+        return found
+
     def read_delivery(self, stage: str) -> dict[str, Any] | None:
         """What became of the stage's message, as `note_delivery` wrote it."""
         return read_if_sound(self.tree, self.delivery(stage), DeliveryShape)
@@ -92,6 +112,8 @@ class Books:
             asked = message.work
             renew = to_renew(self.tree, asked.request, in_order(asked.route), self.job_id, whole_run=True)
             write_request(self.tree, message, renew=renew)
+        if cancelled_job(self.tree) not in (None, "", self.job_id):
+            self.tree.pen.remove(self.tree.cancel)
         if not self.submission.exists():
             note_submission(self.tree, message)
 
@@ -99,6 +121,11 @@ class Books:
         """What became of the stage's message."""
         note = {"job_id": self.job_id, "state": state, "at": record.now(), **facts}
         write_book(self.tree, self.delivery(stage), note)
+
+    def note_class(self, job_class: JobClass) -> None:
+        """Where the job's later stages are to wait."""
+        note = {"job_id": self.job_id, "job_class": job_class, "at": record.now()}
+        write_book(self.tree, self.tree.priority, note)
 
     def note_handover(self, stage: str, identifier: str | None) -> None:
         """The next stage's message is safe (None: there is no next stage)."""
@@ -124,6 +151,23 @@ class Books:
         write_book(self.tree, self.tree.superseded, {"job_ids": [*past, old_job][-100:]})
         for path in (self.tree.state / "checkpoints", self.tree.cancel, self.submission, copy_of(self.submission)):
             self.tree.pen.remove(path)
+
+
+def cancel_note(job_id: str) -> str:
+    """What stands in a cancel file: when, and which job."""
+    return f"{record.now()} {job_id}\n"
+
+
+def cancelled_job(tree: Tree) -> str | None:
+    """Whose cancel file lies there: "" where it names no job, None where there is none. Raises OSError."""
+    try:
+        with open_inside(tree.state, tree.cancel.name, most_bytes=MOST_OF_A_CANCEL) as file:
+            words = file.read().decode("utf-8", "replace").split()
+    except MissingFile:
+        return None
+    except InvalidInput:  # whatever stands there, it cancels
+        return ""
+    return words[1] if len(words) == 2 else ""
 
 
 def write_request(tree: Tree, message: Message, *, renew: Collection[str] = ()) -> None:

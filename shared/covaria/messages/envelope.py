@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, Vali
 
 from covaria.errors import CovariaError
 from covaria.json_data import why_not_data
-from covaria.messages.work import JobId, Work
+from covaria.messages.work import JobClass, JobId, Work
 from covaria.plain import printable
 from covaria.request.origin import Origin
 
@@ -97,6 +97,13 @@ class Message:
         if not rest:
             return None
         return replace(self, work=self.work.model_copy(update={"route": rest}), data={**self.data, "route": list(rest)})
+
+    def in_class(self, job_class: JobClass) -> Message:
+        """The same job in the queues of another class."""
+        if job_class == self.work.job_class:
+            return self
+        work = self.work.model_copy(update={"job_class": job_class})
+        return replace(self, work=work, data={**self.data, "job_class": job_class})
 
 
 def new_message(job_id: str, work: Work, traceparent: str = "") -> Message:

@@ -9,11 +9,10 @@ from pathlib import Path
 from covaria.bus.model import Bus
 from covaria.bus.topology import build_topology
 from covaria.errors import CovariaError
-from covaria.job.books import note_submission, write_request
 from covaria.messages.envelope import MAX_BYTES, Message, message_id, seal, unseal
 from covaria.messages.ticket import new_ticket
 from covaria.opening import Roots
-from covaria.tree import Tree, atomic, record
+from covaria.tree import atomic
 from covaria.worker.dispatch import Dispatch
 
 log = logging.getLogger(__name__)
@@ -76,16 +75,3 @@ class Outbox:
             path.rename(aside / path.name)
         except OSError as problem:
             log.error("%s cannot be moved: %s", path, problem)
-
-
-def announce(message: Message) -> None:
-    """Show a submitted job as queued in its output folder, where that can be written from here and is new."""
-    tree = Tree(message.work.request.out)
-    try:
-        if record.read_request(tree) is not None:
-            return
-        tree.state.mkdir(parents=True, exist_ok=True)
-        write_request(tree, message)
-        note_submission(tree, message)
-    except Exception as error:  # a courtesy: the message is what counts, and a worker says what is wrong there
-        log.info("%s is the workers' to write: %s", tree.out, error)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from covaria.errors import CovariaError, InvalidInput
-from covaria.job.books import Books, submitted_message
+from covaria.job.books import Books, cancel_note, submitted_message
 from covaria.job.lease import LeaseState, latest
 from covaria.messages.envelope import Message
 from covaria.request.stages import STAGES
@@ -72,7 +72,11 @@ def view_job(out: Path) -> JobView:
     tree = Tree(out)
     request = record.read_request(tree)
     if request is None:
-        raise InvalidInput("holds no job of Covaria", file=out, hint="give the output folder of a job")
+        raise InvalidInput(
+            "holds no job of Covaria",
+            file=out,
+            hint="give the output folder of a job; one that still waits is made by its first worker",
+        )
     books = Books(tree, request["job_id"])
     stages = tuple(_view_stage(tree, books, name, request) for name in request["stages"])
     view = JobView(out, request["job_id"], "", request["submitted_at"], stages, latest(tree), request.get("origin", {}))
@@ -81,9 +85,7 @@ def view_job(out: Path) -> JobView:
 
 def cancel(out: Path) -> None:
     """Put the cancel file there; whoever runs the job, or takes it up later, stops."""
-    tree = Tree(out)
-    view_job(out)
-    atomic.write_text(tree.cancel, record.now() + "\n")
+    atomic.write_text(Tree(out).cancel, cancel_note(view_job(out).job_id))
 
 
 def message_to_resume(out: Path) -> Message | None:

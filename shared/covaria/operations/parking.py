@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from covaria.bus.model import Bus, Delivery
+from covaria.bus.model import Bus, Delivery, death_reason
 from covaria.bus.topology import PARKING, build_topology
 from covaria.errors import InvalidInput
 from covaria.messages.envelope import BadMessage, unseal
@@ -52,7 +52,7 @@ class Parked:
     def reason(self) -> str:
         """Our own word, or the broker's where it parked the message itself (rejected, delivery_limit)."""
         own = self.delivery.headers.get(REASON)
-        return str(own or self.delivery.headers.get("x-first-death-reason") or "unknown")
+        return str(own or death_reason(self.delivery.headers) or "unknown")
 
     @property
     def error(self) -> str:

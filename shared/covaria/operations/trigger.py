@@ -16,7 +16,7 @@ from covaria.bus.model import Bus, BusError
 from covaria.job.notice import notice
 from covaria.messages.envelope import Message
 from covaria.opening import Roots
-from covaria.operations.arrivals import announce
+from covaria.operations.announce import announce
 from covaria.operations.watching.content import read_content
 from covaria.operations.watching.rules import Rule
 from covaria.operations.watching.watcher import STATES, Watcher
@@ -74,7 +74,7 @@ class Trigger:
         self._send()
 
     def _announce(self, message: Message) -> None:
-        beside(lambda: announce(message), self._turn)
+        beside(lambda: announce(message, self.settings), self._turn)
         beside(lambda: notice(self.settings.ledger, message.work.request.out), self._turn)
 
     def _send(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from covaria.bus.topology import DEAD, EVENTS, JOBS, RETRY, Topology, build_topology, job_queue
+from covaria.bus.topology import CONTROL, DEAD, EVENTS, JOBS, RETRY, Topology, build_topology, job_queue
+from covaria.messages.control import ACTIONS, Order, order_type
 from covaria.messages.envelope import MAJOR, MAX_BYTES, Envelope, message_type
 from covaria.messages.event import EVENT_STATES, Event
 from covaria.messages.job_event import JOB_STATES, REJECTED, JobEvent, Rejection, job_event_type
@@ -29,6 +30,7 @@ def generated_files() -> dict[str, str]:
         "schemas/covaria.event.v1.schema.json": _json(event_schema()),
         "schemas/covaria.job_event.v1.schema.json": _json(job_event_schema()),
         "schemas/covaria.rejection.v1.schema.json": _json(rejection_schema()),
+        "schemas/covaria.control.v1.schema.json": _json(order_schema()),
         "schemas/covaria.envelope.v1.schema.json": _json(envelope_schema()),
         "schemas/asyncapi.yaml": _yaml(asyncapi(topology)),
         "docs/messages.md": messages_page(topology),
@@ -59,6 +61,11 @@ def rejection_schema() -> dict[str, Any]:
     return _titled(Rejection.model_json_schema(), "Rejection", f"Data of {REJECTED}. {GENERATED}")
 
 
+def order_schema() -> dict[str, Any]:
+    """JSON Schema of the data of an order about a job."""
+    return _titled(Order.model_json_schema(), "Order", f"Data of {order_type('<action>')}. {GENERATED}")
+
+
 def envelope_schema() -> dict[str, Any]:
     """JSON Schema of the CloudEvents envelope."""
     return _titled(Envelope.model_json_schema(), "Envelope", f"CloudEvents 1.0, structured JSON. {GENERATED}")
@@ -82,9 +89,15 @@ def asyncapi(topology: Topology) -> dict[str, Any]:
                 "channel": {"$ref": f"#/channels/{queue.name}"},
                 "summary": f"A {stage} worker takes a job.",
             }
+    channels[CONTROL] = {
+        "address": "#",
+        "description": topology.queue(CONTROL).meaning,
+        "messages": {"order": {"$ref": "#/components/messages/order"}},
+        "bindings": {"amqp": _queue_binding(CONTROL, dict(topology.queue(CONTROL).arguments))},
+    }
     for exchange in topology.exchanges:
-        if exchange.name == JOBS or exchange.name.startswith(RETRY) or exchange.name in (DEAD, EVENTS):
-            message = "event" if exchange.name == EVENTS else "request"
+        if exchange.name == JOBS or exchange.name.startswith(RETRY) or exchange.name in (DEAD, EVENTS, CONTROL):
+            message = {EVENTS: "event", CONTROL: "order"}.get(exchange.name, "request")
             channels[f"{exchange.name}.exchange"] = _exchange_channel(
                 exchange.name, exchange.kind, exchange.meaning, message
             )
@@ -132,12 +145,19 @@ def _messages() -> dict[str, Any]:
         "summary": "Bytes in a job queue were no job and were put aside.",
         "payload": _cloud_event(REJECTED, "Rejection"),
     }
-    return {**requests, "event": event, "jobEvent": job_event, "rejection": rejection}
+    order = {
+        "name": order_type("<action>"),
+        "contentType": "application/cloudevents+json",
+        "summary": f"Do something about a job; <action> is one of {', '.join(ACTIONS)}.",
+        "payload": _cloud_event(None, "Order"),
+    }
+    return {**requests, "order": order, "event": event, "jobEvent": job_event, "rejection": rejection}
 
 
 def _schemas() -> dict[str, Any]:
     return {
         "Work": work_schema(), "Event": event_schema(), "JobEvent": job_event_schema(), "Rejection": rejection_schema(),
+        "Order": order_schema(),
     }  # fmt: skip
 
 
@@ -159,7 +179,8 @@ def _cloud_event(kind: str | None, data: str) -> dict[str, Any]:
 
 
 def _exchange_channel(name: str, kind: str, meaning: str, message: str) -> dict[str, Any]:
-    refs = ["event", "jobEvent", "rejection"] if message == "event" else [f"{stage}Requested" for stage in STAGES]
+    told = {"event": ["event", "jobEvent", "rejection"], "order": ["order"]}
+    refs = told.get(message, [f"{stage}Requested" for stage in STAGES])
     binding = {"is": "routingKey", "exchange": {"name": name, "type": kind, "durable": True, "autoDelete": False}}
     return {
         "address": None,

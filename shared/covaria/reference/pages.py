@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import SecretStr
 
-from covaria.bus.topology import Topology, permissions
+from covaria.bus.topology import CONTROL, LISTEN, MOST_KEPT, Topology, permissions
+from covaria.messages.control import ACTIONS, order_type
 from covaria.messages.envelope import MAX_BYTES, new_message, seal
 from covaria.messages.event import EVENT_STATES
 from covaria.messages.job_event import JOB_STATES, REJECTED_KEY
@@ -79,6 +80,7 @@ def messages_page(topology: Topology) -> str:
         "again after its end is told of again. Bytes in a job queue that are no job of ours are told of with the key "
         f"`{REJECTED_KEY}` and their sha256. `origin` (proposal, visit, instrument, sample, correlation_id, metadata) "
         "and `traceparent` come back as they were submitted.",
+        _orders(),
         "## What happens after a failure\n\n"
         + _table(
             ("class", "meaning", "then"),
@@ -103,6 +105,18 @@ def messages_page(topology: Topology) -> str:
         "## Metrics\n\n" + _metrics(),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _orders() -> str:
+    actions = ", ".join(f"`{action}`" for action in ACTIONS)
+    return (
+        f"## Orders\n\nOn `{CONTROL}`, key `<action>`, type `{order_type('<action>')}`; action is one of {actions}. "
+        "The data name `job_id` and `out`, as every event tells them; `priority` also `job_class`. `covaria gateway` "
+        "carries them out, as the services' account: who gives an order need not see the files. What came of it, the "
+        "job's own events tell; an order that cannot be carried out is told of with the key "
+        f"`{REJECTED_KEY}`.\n\n`{LISTEN}.<name>`: a queue for each of `COVARIA_EVENT_LISTENERS` keeps the events about "
+        f"whole jobs, the last {MOST_KEPT:,}, while its reader is away."
+    )
 
 
 def settings_page() -> str:
@@ -152,7 +166,7 @@ def _shown(value: object) -> str:
     if isinstance(value, SecretStr):
         return f"`{value.get_secret_value()}`"
     if isinstance(value, tuple):
-        return "`" + ",".join(f"{item:g}" for item in value) + "`"
+        return "`" + ",".join(item if isinstance(item, str) else f"{item:g}" for item in value) + "`"
     return f"`{value}`"
 
 

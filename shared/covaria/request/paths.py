@@ -74,19 +74,24 @@ def absolute(request: P, kinds: Sequence[Kind] = tuple(Kind)) -> P:
 
 def refuse_outside(request: Request, roots: Sequence[Path]) -> None:
     """Raise PathRefused unless every path is absolute and lies beneath one of `roots`, links resolved."""
-    resolved = [root.resolve() for root in roots]
     for option, path, _ in named_paths(request):
-        text = str(path)
-        if not text.isprintable() and any(unicodedata.category(character) == "Cc" for character in text):
-            raise PathRefused(f"{option}: a path with control characters")
-        if not path.is_absolute():
-            raise PathRefused(f"{option}: {text[:200]!r} is not an absolute path")
-        try:
-            real = path.resolve()
-        except (OSError, RuntimeError, ValueError) as error:
-            raise PathRefused(f"{option}: {text[:200]!r} cannot be resolved: {error}") from None
-        if not any(real.is_relative_to(root) for root in resolved):
-            allowed = ", ".join(map(str, resolved)) or "none: COVARIA_ROOTS is empty"
-            raise PathRefused(f"{option}: {text[:200]!r} lies outside the allowed roots ({allowed})")
-        if option == "out" and real in resolved:
-            raise PathRefused(f"{option}: {text[:200]!r} is a root itself; give a folder beneath it")
+        refuse_path_outside(option, path, roots)
+
+
+def refuse_path_outside(option: str, path: Path, roots: Sequence[Path]) -> None:
+    """The same of one path; `out` may not be a root itself."""
+    resolved = [root.resolve() for root in roots]
+    text = str(path)
+    if not text.isprintable() and any(unicodedata.category(character) == "Cc" for character in text):
+        raise PathRefused(f"{option}: a path with control characters")
+    if not path.is_absolute():
+        raise PathRefused(f"{option}: {text[:200]!r} is not an absolute path")
+    try:
+        real = path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise PathRefused(f"{option}: {text[:200]!r} cannot be resolved: {error}") from None
+    if not any(real.is_relative_to(root) for root in resolved):
+        allowed = ", ".join(map(str, resolved)) or "none: COVARIA_ROOTS is empty"
+        raise PathRefused(f"{option}: {text[:200]!r} lies outside the allowed roots ({allowed})")
+    if option == "out" and real in resolved:
+        raise PathRefused(f"{option}: {text[:200]!r} is a root itself; give a folder beneath it")

@@ -21,6 +21,7 @@ class OwnState(Part):
     stage_notes = OfStage(".covaria/stages/{stage}/notes.json", "", "", "what a user should know of it: {notes: [...]}")
     cancel = Entry(".covaria/cancel", "", "", "its presence cancels the job")
     submission = Entry(".covaria/submission.json", "", "", "services: the job as it was submitted")
+    priority = Entry(".covaria/priority.json", "", "", "services: in which class the later stages wait")
     superseded = Entry(".covaria/superseded.json", "", "", "services: the jobs that this one replaced")
     delivery = OfStage(".covaria/stages/{stage}/delivery.json", "", "", "services: what became of the message")
     stage_progress = OfStage(".covaria/stages/{stage}/progress.json", "", "", "services: how far the stage is")

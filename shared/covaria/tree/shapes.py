@@ -137,6 +137,14 @@ class DeliveryShape(Shape):
     error: str = ""
 
 
+class PriorityShape(Shape):
+    """priority.json: in which class the job's later stages wait."""
+
+    job_id: Word
+    job_class: Literal["live", "bulk"]
+    at: Instant | None = None
+
+
 class HandoverShape(Shape):
     """handover.json: the next stage's message is safe at the broker."""
 

@@ -10,7 +10,8 @@ import os
 import socket
 
 from covaria.bus.model import BrokerAway, Bus, BusError, Delivery, DeliveryLost, HeaderValue, Outgoing
-from covaria.bus.topology import DEAD, EVENTS, JOBS, Topology, job_key
+from covaria.bus.topology import CONTROL, DEAD, EVENTS, JOBS, Topology, job_key
+from covaria.messages.control import Order, seal_order
 from covaria.messages.envelope import Message, message_id, seal
 from covaria.messages.event import Event, event_type, seal_event
 from covaria.messages.job_event import REJECTED, REJECTED_KEY, JobEvent, Rejection, job_event_type
@@ -43,6 +44,12 @@ class Dispatch:
         out = str(work.request.out)
         event = JobEvent(job_id=message.job_id, state="queued", out=out, origin=work.origin, stage=work.stage)
         self.tell_of_job(event, message.traceparent)
+        return identifier
+
+    def order(self, order: Order) -> str:
+        """Send an order about a job; returns its id. Raises BusError."""
+        body, identifier = seal_order(order)
+        self.bus.publish(Outgoing(CONTROL, order.action, body, identifier))
         return identifier
 
     def send_later(self, delivery: Delivery, message: Message, ticket: Ticket, tier: int) -> None:

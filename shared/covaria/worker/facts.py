@@ -110,7 +110,7 @@ def _look(books: Books, stage: str) -> Folder:
         foreign=not tree.is_empty and not tree.is_ours,
         done=books.is_done(stage),
         handed_over=books.is_handed_over(stage),
-        cancelled=tree.cancel.exists(),
+        cancelled=books.is_cancelled(),
     )
 
 

@@ -15,6 +15,7 @@ Failure = Literal[
     "invalid_input",
     "damaged_books",
     "missing_file",
+    "permission",
     "filesystem",
     "device",
     "device_memory",
@@ -43,6 +44,7 @@ POLICIES: dict[Failure, Policy] = {
     "invalid_input": Policy((), "The input or the request cannot be right; trying again will not help."),
     "damaged_books": Policy((), "The folder's own records (.covaria) cannot be read; somebody must look at them."),
     "missing_file": Policy((SHORT, MIDDLE, LONG), "A named file is not there; network filesystems can show it late."),
+    "permission": Policy((), "The service's account may not read or write there; the error names uid, gid and mode."),
     "filesystem": Policy((MIDDLE, MIDDLE, LONG), "Disk full, stale handle or I/O error on the shared filesystem."),
     "device": Policy((SHORT, MIDDLE, LONG), "A CUDA error, or no such device; another host may do better."),
     "device_memory": Policy((SHORT,), "GPU memory ran out: once more with half the budget.", less_memory=True),
@@ -67,6 +69,7 @@ _FILESYSTEM = frozenset(
         errno.ESHUTDOWN,
     }
 )
+_PERMISSION = frozenset({errno.EACCES, errno.EPERM})
 _WRONG_KIND = frozenset({errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 """What stands there is not what it must be."""
 _DEVICE_TEXT = ("cuda error", "cublas", "cudnn error", "cufft", "cusolver", "nccl error", "no cuda gpus are available")
@@ -147,6 +150,8 @@ def classify(breakdown: Breakdown) -> Failure:
         return "missing_file"
     if "NoDevice" in types:
         return "device"
+    if "NotPermitted" in types or breakdown.errno in _PERMISSION:
+        return "permission"
     if "InvalidInput" in types or "BadMessage" in types or breakdown.errno in _WRONG_KIND:
         return "invalid_input"
     if any(word in text for word in _DEVICE_MEMORY_TEXT) or (breakdown.types[0] == "OutOfMemoryError"):

@@ -33,6 +33,7 @@ from covaria.worker.owed import Ledger
 from covaria.worker.patience import Disk, beside
 from covaria.worker.process import StartStage
 from covaria.worker.settling import Settling
+from covaria.worker.spans import Tell, to_nobody
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Handler:
     sightings: Sightings = field(default_factory=Sightings)
     classes: tuple[str, ...] = CLASSES
     """Whose queues we ask."""
+    tell_span: Tell = to_nobody
 
     def handle(self, delivery: Delivery) -> None:
         """Deal with one delivery and settle it. Raises BusError when the broker fails: the delivery comes again."""

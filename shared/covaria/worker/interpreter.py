@@ -50,6 +50,7 @@ from covaria.worker.owed import Owed
 from covaria.worker.process import RunningStage
 from covaria.worker.progress import ProgressBook
 from covaria.worker.settling import Settling, TakenBack
+from covaria.worker.spans import Span
 from covaria.worker.supervise import Ending, Supervisor
 
 log = logging.getLogger(__name__)
@@ -177,6 +178,10 @@ class Attempt(Settling):
             log.log(level, "%s", decision.why, extra=self.extra)
 
     def _measure(self, outcome: Outcome) -> None:
+        known = {"job_id": self.job_id, "stage": self.stage, "attempt": self.ticket.attempt, "class": self.job_class}
+        facts = {**known, **self.origin.words, "outcome": outcome.label}
+        failure = outcome.label if outcome in (Outcome.PARKED, Outcome.RETRIED) else ""
+        self.handler.tell_span(Span.until_now(self.traceparent, self.clock.monotonic() - self.began, facts, failure))
         if self.ending is not None:
             seconds = self.clock.monotonic() - self.began
             self.metrics.job_duration.labels(self.stage, self.job_class, outcome.label).observe(seconds)
@@ -203,8 +208,7 @@ class Attempt(Settling):
             case Watch():
                 self._watch()
             case SubmitNext():
-                assert self.onward is not None
-                self.dispatch.submit(self.onward)
+                self._submit_next()
             case SendLater(tier, ticket):
                 self._need_delivery()
                 self.dispatch.send_later(self.delivery, self.message, ticket, tier)
@@ -213,6 +217,11 @@ class Attempt(Settling):
                 self.dispatch.send_back(self.delivery, self.message, ticket)
             case _:
                 super().do(effect)
+
+    def _submit_next(self) -> None:
+        assert self.onward is not None
+        job_class = self._beside(lambda: self.books.job_class(self.message.work.job_class))
+        self.dispatch.submit(self.onward.in_class(job_class))
 
     def _claim(self) -> None:
         with reading(self.books):

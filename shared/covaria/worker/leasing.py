@@ -13,6 +13,7 @@ from pathlib import Path
 from covaria.job.books import Books
 from covaria.job.lease import Lease, LeaseState, latest, take, watch
 from covaria.settings import Settings
+from covaria.tree.access import Sharing, refuse_unwritable
 from covaria.worker.clock import Clock
 from covaria.worker.dispatch import OWNER
 from covaria.worker.facts import LeaseFact, reading
@@ -88,11 +89,13 @@ def ask_for_lease(
     clock: Callable[[], float],
     sightings: Sightings,
 ) -> Asked:
-    """Take the lease of the job's folder. Raises DamagedBook, OSError.
+    """Take the lease of the job's folder, made where it is missing. Raises NotPermitted, DamagedBook, OSError.
 
     `wait(seconds)` passes time and returns False when the message is to be let go before the lease is judged.
     """
     tree = books.tree
+    refuse_unwritable(tree.out)
+    Sharing(settings.out_group, settings.out_acl).make(tree.out)
     with reading(books):
         seen, dead = latest(tree), ""
         if seen is not None and not seen.released:

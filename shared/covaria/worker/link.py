@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import logging
+from typing import Protocol
+
+from prometheus_client import Gauge
 
 from covaria.bus.backoff import Backoff
 from covaria.bus.model import BrokerAway, Bus, BusError
 from covaria.bus.topology import Topology
 from covaria.worker.clock import Clock
 from covaria.worker.health import Health
-from covaria.worker.metrics import Metrics
 
 log = logging.getLogger(__name__)
+
+
+class Gauges(Protocol):
+    """What a link shows of itself."""
+
+    broker_connected: Gauge
+    io_loop_lag: Gauge
 
 
 class Link:
     """Keeps a bus open as far as it can be. `tick` and `ensure` never raise for a broker that is away."""
 
     def __init__(
-        self, bus: Bus, topology: Topology, health: Health, metrics: Metrics, backoff: Backoff, clock: Clock
+        self, bus: Bus, topology: Topology, health: Health, metrics: Gauges, backoff: Backoff, clock: Clock
     ) -> None:
         self.bus, self._clock = bus, clock
         self._topology = topology

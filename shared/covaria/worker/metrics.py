@@ -34,38 +34,38 @@ PUBLISH_RESULTS = ("confirmed", "unroutable", "refused", "error")
 REFUSALS = ("size", "envelope", "version", "schema", "path")
 
 
-class _Registry:
+class Registry:
     """Shorthand for metrics of one registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+    def counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"covaria_{name}", text, labels, registry=self.registry)
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+    def gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"covaria_{name}", text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
+    def histogram(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"covaria_{name}", text, labels, buckets=buckets, registry=self.registry)
 
-    def _common(self) -> None:
-        self.broker_connected = self._gauge("broker_connected", "1 while the channel to the broker is open.")
-        self.shared_fs_free = self._gauge("shared_fs_free_bytes", "Free space of the filesystem of a root.", "root")
-        self.build_info = self._gauge("build_info", "Always 1.", "version")
+    def common(self) -> None:
+        self.broker_connected = self.gauge("broker_connected", "1 while the channel to the broker is open.")
+        self.shared_fs_free = self.gauge("shared_fs_free_bytes", "Free space of the filesystem of a root.", "root")
+        self.build_info = self.gauge("build_info", "Always 1.", "version")
         self.build_info.labels(version=__version__).set(1)
 
 
-class Metrics(_Registry):
+class Metrics(Registry):
     """The metrics of one worker."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._common()
+        self.common()
         self._jobs()
         self._progress()
         self._findings()
-        counter, gauge = self._counter, self._gauge
+        counter, gauge = self.counter, self.gauge
         self.worker_last_poll = gauge(
             "worker_last_poll_timestamp_seconds",
             "When the worker last looked after its queues: asked them, or was busy with a job of theirs (Unix time).",
@@ -128,7 +128,7 @@ class Metrics(_Registry):
         self.gpu_memory_used.labels("0").set(0)
 
     def _jobs(self) -> None:
-        counter, histogram = self._counter, self._histogram
+        counter, histogram = self.counter, self.histogram
         self.jobs_received = counter("jobs_received_total", "Messages taken from a queue.", "stage", "class")
         self.jobs_finished = counter(
             "jobs_finished_total",
@@ -153,18 +153,18 @@ class Metrics(_Registry):
         self.input_bytes = counter("input_bytes_total", "Size of the inputs of started jobs.", "stage")
 
     def _findings(self) -> None:
-        self.reconstructions = self._counter(
+        self.reconstructions = self.counter(
             "reconstructions_total",
             f"Reconstructions done, by how many components of motion they confirm: {', '.join(CONFIRMED)}.",
             "confirmed",
         )
-        self.mean_resolution = self._histogram(
+        self.mean_resolution = self.histogram(
             "mean_resolution_angstrom", "Resolution of the mean maps (FSC 0.143).", (), RESOLUTION_BUCKETS
         )
 
     def _progress(self) -> None:
-        counter, gauge = self._counter, self._gauge
-        self.stage_step_duration = self._histogram(
+        counter, gauge = self.counter, self.gauge
+        self.stage_step_duration = self.histogram(
             "stage_step_duration_seconds", "Running time of one step of a stage.", ("stage", "step"), DURATION_BUCKETS
         )
         self.job_in_progress = gauge("job_in_progress", "1 while a stage runs.", "stage")
@@ -177,24 +177,24 @@ class Metrics(_Registry):
         self.gpu_memory_used = gauge("gpu_memory_used_bytes", "GPU memory that the running stage holds.", "gpu")
 
 
-class ExporterMetrics(_Registry):
+class ExporterMetrics(Registry):
     """The metrics of `covaria exporter`: job states from disk, depths from the broker."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._common()
-        gauge = self._gauge
+        self.common()
+        gauge = self.gauge
         self.jobs = gauge("jobs", "Jobs on disk by current stage and state.", "stage", "state")
         self.oldest_queued = gauge(
             "oldest_queued_job_seconds", "How long the oldest waiting job has waited for a stage.", "stage", "class"
         )
-        self.jobs_ended = self._counter(
+        self.jobs_ended = self.counter(
             "jobs_ended_total",
             f"Jobs that ended, as their folders say; state is {', '.join(ENDED_STATES)}.",
             "class",
             "state",
         )
-        self.result_seconds = self._histogram(
+        self.result_seconds = self.histogram(
             "result_seconds", "From the submission of a job that succeeded to its result.", ("class",), RESULT_BUCKETS
         )
         self.queue_messages = gauge("queue_messages_ready", "Messages waiting in a queue.", "stage", "class")
@@ -207,13 +207,13 @@ class ExporterMetrics(_Registry):
                 self.jobs_ended.labels(job_class, state)
 
 
-class TriggerMetrics(_Registry):
+class TriggerMetrics(Registry):
     """The metrics of `covaria watch`. The label `rule` is a rule's name, of which a file holds few."""
 
     def __init__(self, rules: Sequence[str] = ()) -> None:
         super().__init__()
-        self._common()
-        gauge, counter = self._gauge, self._counter
+        self.common()
+        gauge, counter = self.gauge, self.counter
         self.sets = gauge(
             "trigger_sets",
             "Particle sets found by the last look; state is settling, waiting (a stack, its program or the version "
@@ -234,6 +234,21 @@ class TriggerMetrics(_Registry):
             self.versions.labels(rule)
             self.failed_looks.labels(rule)
             self.last_look.labels(rule).set_to_current_time()
+
+
+class AdapterMetrics(Registry):
+    """The metrics of `covaria adapter`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.common()
+        self.io_loop_lag = self.gauge("io_loop_lag_seconds", "By how much the last turn of the I/O loop was late.")
+        self.deliveries = self.counter(
+            "adapter_deliveries_total", "What went to another system or came from it: delivered, retried, refused.",
+            "outcome",
+        )  # fmt: skip
+        for outcome in ("delivered", "retried", "refused"):
+            self.deliveries.labels(outcome)
 
 
 def metric_table() -> list[tuple[str, str, str, str]]:

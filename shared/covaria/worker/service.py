@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import signal
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from covaria.bus.topology import CLASSES, build_topology, job_queue
 from covaria.errors import InvalidInput
 from covaria.request.stages import STAGES, WITHOUT_DEVICE
 from covaria.settings import Settings
+from covaria.tree.access import read_entry
 from covaria.worker.clock import Clock
 from covaria.worker.device_watch import DeviceWatch
 from covaria.worker.dispatch import Dispatch
@@ -24,6 +26,7 @@ from covaria.worker.health import Health, HealthServer
 from covaria.worker.link import Link
 from covaria.worker.metrics import Metrics
 from covaria.worker.process import Nursery, StartStage
+from covaria.worker.spans import Tell, to_nobody
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +51,14 @@ class Service:
         start_stage: StartStage | None = None,
         clock: Clock | None = None,
         faults: Faults | None = None,
+        tell_span: Tell = to_nobody,
     ) -> None:
         if stage not in STAGES:
             raise InvalidInput(f"no stage {stage!r}", hint=f"one of {', '.join(STAGES)}")
         if not settings.roots:
             raise InvalidInput("COVARIA_ROOTS is empty: the service would refuse every job", hint="COVARIA_ROOTS=/data")
+        for entry in settings.out_acl:
+            read_entry(entry)
         self.stage, self.settings = stage, settings
         self.classes = [job_class for job_class in CLASSES if job_class in classes]
         self.max_jobs, self.idle_exit_s = max_jobs, idle_exit_s
@@ -81,6 +87,7 @@ class Service:
             DeviceWatch("" if stage in WITHOUT_DEVICE else settings.device, self.clock),
             classes=tuple(self.classes),
         )
+        self.handler.tell_span = tell_span
         self.terms = 0
         """How often we were asked to stop."""
         self._disk_seen = float("-inf")
@@ -89,6 +96,8 @@ class Service:
         """Work until SIGTERM, `max_jobs` messages, or `idle_exit_s` without one. Returns the exit code."""
         server = HealthServer(self.settings.http_host, self.settings.http_port, self.health, self.metrics.registry)
         before = {number: signal.signal(number, self._asked) for number in (signal.SIGTERM, signal.SIGINT)}
+        if self.settings.umask:
+            os.umask(int(self.settings.umask, 8))
         log.info("%s worker for %s, http port %d", self.stage, "+".join(self.classes), server.port)
         log.info("settings: %s", self.settings.redacted())
         self.nursery.start()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from covaria.cli.services.submit import JobClass, JobClassChoice
 from covaria.cli.terminal import say
 from covaria.plain import explain, one_line
 
@@ -21,6 +22,10 @@ SERVICES = "Services"
 Job = Annotated[Path, typer.Argument(metavar="OUT", help="The job's output folder.")]
 Folders = Annotated[
     list[Path] | None, typer.Argument(metavar="FOLDER...", help="Where to look (default: COVARIA_ROOTS).")
+]
+OverBus = Annotated[
+    str | None,
+    typer.Option("--over-bus", metavar="JOB", help="Ask the services to do it, by the job's id."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 Walk = Annotated[bool, typer.Option("--walk", help="Look through all folders, whatever the ledger says.")]
@@ -37,7 +42,7 @@ class OwnerChoice(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the commands about jobs."""
-    for command in (status, logs, cancel, retry, reconcile, account):
+    for command in (status, logs, cancel, retry, priority, reconcile, account):
         app.command(name=command.__name__, rich_help_panel=SERVICES)(command)
     app.command(name="list", rich_help_panel=SERVICES)(list_jobs)
 
@@ -110,18 +115,34 @@ def logs(
         time.sleep(1.0)
 
 
-def cancel(out: Job) -> None:
+def cancel(*, out: Job, over_bus: OverBus = None) -> None:
     """Cancel a job: whoever runs it stops at its next step; a waiting one ends when its turn comes."""
     from covaria.operations.jobs_on_disk import cancel as cancel_job
 
+    if over_bus is not None:
+        _order("cancel", out, over_bus)
+        return
     cancel_job(out)
     say(f"{out} will be cancelled; `covaria retry` takes that back")
 
 
-def retry(out: Job) -> None:
+def priority(
+    *,
+    out: Job,
+    job_id: Annotated[str, typer.Argument(metavar="JOB", help="The job's id, as `submit` printed it.")],
+    job_class: JobClass = JobClassChoice.live,
+) -> None:
+    """Ask the services to put a job into the other class: what waits of it now, and its later stages."""
+    _order("priority", out, job_id, job_class.value)
+
+
+def retry(*, out: Job, over_bus: OverBus = None) -> None:
     """Send a failed, parked or cancelled job again; finished stages and steps are kept."""
     from covaria.operations.jobs_on_disk import clear_failure, message_to_resume
 
+    if over_bus is not None:
+        _order("retry", out, over_bus)
+        return
     message = message_to_resume(out)
     if message is None:
         say(f"{out} has succeeded; nothing to do")
@@ -170,6 +191,28 @@ def reconcile(
             sent = "would send" if dry_run else "sent"
             say(f"{sent} {message.job_id} from {message.stage}: {one_line(str(view.out))}")
     say(f"{len(found)} jobs")
+
+
+def _order(action: str, out: Path, job_id: str, job_class: str | None = None) -> None:
+    import getpass
+
+    from pydantic import ValidationError
+
+    from covaria.cli.services.submit import dispatching
+    from covaria.errors import InvalidInput
+    from covaria.messages.control import Order
+    from covaria.messages.envelope import first_problem
+
+    try:
+        order = Order.model_validate(
+            {"job_id": job_id, "action": action, "out": str(out.absolute()), "job_class": job_class,
+             "by": getpass.getuser()}
+        )  # fmt: skip
+    except ValidationError as error:
+        raise InvalidInput(first_problem(error), hint="the id as `covaria submit` and `covaria list` show it") from None
+    with dispatching() as dispatch:
+        dispatch.order(order)
+    say(f"asked for: {action} of job {job_id}; its events tell what came of it")
 
 
 def _send(message: Any) -> None:

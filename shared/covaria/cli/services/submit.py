@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -22,6 +24,9 @@ from covaria.errors import InvalidInput
 from covaria.messages.envelope import first_problem
 from covaria.plain import printable
 from covaria.request.origin import Origin
+
+if TYPE_CHECKING:
+    from covaria.worker.dispatch import Dispatch
 
 SERVICES = "Services"
 WAIT_POLL_S = 1.0
@@ -78,27 +83,34 @@ def submit(
     """
     from covaria.bus.model import BrokerAway, Refused
     from covaria.job.notice import notice
-    from covaria.operations.arrivals import announce
+    from covaria.operations.announce import announce
+    from covaria.operations.out_template import fill, is_template
     from covaria.operations.submit import check_before, message_for
     from covaria.settings import load_settings
+    from covaria.tree.access import refuse_closed
 
-    request = build_request(options.values["out"], options)
-    look_at_inputs(request, options.flags)
-    line = shlex.join(["covaria", *sys.argv[1:]])
+    settings = load_settings()
     origin = origin_of(
         metadata, proposal=proposal, visit=visit, instrument=instrument, sample=sample, correlation_id=correlation_id
     )
+    out = options.values["out"]
+    if is_template(str(out)):
+        out = fill(str(out), options.values["ingest.particles"].absolute(), origin, settings.roots)
+    request = build_request(out, options)
+    look_at_inputs(request, options.flags)
+    line = shlex.join(["covaria", *sys.argv[1:]])
     message = message_for(
         request, job_class=job_class.value, command_line=line, job_id=job_id, origin=origin, traceparent=traceparent
     )
     check_before(message)
+    refuse_closed(message.work.request.out, settings.service_uid)
     try:
         send(message)
     except (BrokerAway, Refused) as error:
         say(str(error), err=True)
         raise typer.Exit(75) from error
-    announce(message)
-    notice(load_settings().ledger, message.work.request.out)
+    announce(message, settings)
+    notice(settings.ledger, message.work.request.out)
     say(f"job {message.job_id}: {' -> '.join(message.work.route)}, {job_class.value}")
     say(f"follow it with: covaria status {shlex.quote(str(message.work.request.out))} --follow")
     if wait:
@@ -122,6 +134,13 @@ def origin_of(labels: list[str] | None, **words: str) -> Origin:
 
 def send(message: Any) -> None:
     """Queue a message for its stage. Raises BusError."""
+    with dispatching() as dispatch:
+        dispatch.begin(message)
+
+
+@contextmanager
+def dispatching() -> Iterator[Dispatch]:
+    """A connection to publish on. Raises BusError."""
     from covaria.bus.rabbit import RabbitBus
     from covaria.bus.topology import build_topology
     from covaria.settings import load_settings
@@ -131,7 +150,7 @@ def send(message: Any) -> None:
     bus = RabbitBus(settings)
     bus.open()
     try:
-        Dispatch(bus, build_topology(settings.retry_delays_s)).begin(message)
+        yield Dispatch(bus, build_topology(settings.retry_delays_s))
     finally:
         bus.close()
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from covaria.cli.terminal import say
+from covaria.errors import CovariaError
+
+if TYPE_CHECKING:
+    from covaria.worker.spans import Tell
 
 SERVICES = "Services"
 
@@ -52,11 +56,23 @@ def worker(
     from covaria.settings import load_settings
     from covaria.worker.logs import set_up_logging
     from covaria.worker.service import Service
+    from covaria.worker.spans import to_nobody
 
     settings = load_settings()
     set_up_logging(settings.log_level, settings.log_format)
     classes = CLASSES if job_class is ClassChoice.both else (job_class.value,)
-    sys.exit(Service(stage.value, classes, settings, max_jobs=max_jobs, idle_exit_s=idle_exit).run())
+    tell = _to_collector(stage.value) if settings.otel else to_nobody
+    service = Service(stage.value, classes, settings, max_jobs=max_jobs, idle_exit_s=idle_exit, tell_span=tell)
+    sys.exit(service.run())
+
+
+def _to_collector(stage: str) -> Tell:
+    try:
+        from covaria.worker.otel import to_collector
+    except ModuleNotFoundError as error:
+        hint = "pip install 'covaria[otel]'"
+        raise CovariaError(f"COVARIA_OTEL: OpenTelemetry is not installed ({error.name})", hint=hint) from None
+    return to_collector(stage)
 
 
 def exporter(

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from covaria.errors import InvalidInput
 from covaria.json_data import is_text
+from covaria.settings.url import read_broker_url, redact_url
+
+__all__ = ["PREFIX", "SECRETS_DIR", "Settings", "load_settings", "read_broker_url", "redact_url"]
 
 PREFIX = "COVARIA_"
 SECRETS_DIR = "COVARIA_SECRETS_DIR"
 """Folder of secret files, /run/secrets when unset: one file a setting, for example covaria_broker_password."""
-
-_HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
-"""A host name or an address."""
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -65,6 +64,11 @@ class Settings(BaseSettings):
         description="The retry tiers, short to long, s, separated by commas; part of the topology: "
         "the same for every service and for `covaria broker declare`.",
     )
+    event_listeners: Annotated[tuple[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")], ...], NoDecode] = Field(
+        default=(),
+        description="Who keeps the events about whole jobs in a queue `covaria.listen.<name>`, separated by commas: "
+        "gateway, ispyb, webhook; part of the topology, for `covaria broker declare`.",
+    )
     roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(),
         description="Folders, separated by ':', beneath which every path of a job must lie, links resolved. "
@@ -92,6 +96,30 @@ class Settings(BaseSettings):
     http_port: Annotated[int, Field(ge=0, le=65535)] = Field(
         default=8080, description="Port of /livez, /readyz and /metrics; 0 takes a free one and logs it."
     )
+    gateway_tokens: SecretStr | None = Field(
+        default=None,
+        description="Who may ask `covaria gateway`: NAME:TOKEN, separated by spaces or lines, each token of 24 "
+        "characters or more; best as a secret file.",
+    )
+    gateway_oidc_issuer: str = Field(
+        default="", description="An OpenID provider whose access tokens the gateway takes: its https address."
+    )
+    gateway_oidc_audience: str = Field(default="", description="For whom such a token must be made out.")
+    gateway_oidc_visits: str = Field(
+        default="",
+        description="Claim of such a token that lists visits: its holder sees and starts jobs of these alone. "
+        "Unset: of all.",
+    )
+    facility_broker_url: SecretStr | None = Field(
+        default=None,
+        description="The facility's own RabbitMQ, of its recipes and its ISPyB service: amqp[s]://user:password@host/vhost.",
+    )
+    zocalo_queue: str = Field(default="covaria", description="Its queue from which recipe steps for Covaria are taken.")
+    ispyb_queue: str = Field(default="ispyb_connector", description="Its queue of commands for ISPyB.")
+    webhook_url: str = Field(default="", description="Where events about jobs are posted: an https address.")
+    webhook_secret: SecretStr | None = Field(
+        default=None, description="With which they are signed, 24 characters or more; best as a secret file."
+    )
     poll_interval_s: Positive = Field(default=1.0, description="How often an idle worker asks its queues, s.")
     lease_renew_s: Positive = Field(default=10.0, description="How often a worker raises the counter of its lease, s.")
     lease_dead_s: Positive = Field(
@@ -109,6 +137,31 @@ class Settings(BaseSettings):
     spool: Path = Field(
         default_factory=_spool, description="Where `covaria watch` keeps what it saw and what it could not send yet."
     )
+    umask: Annotated[str, Field(pattern=r"^(0?[0-7]{3})?$")] = Field(
+        default="",
+        description="Octal umask of workers and gateway: 0007 gives the group all and others nothing; "
+        "the process's own when unset.",
+    )
+    out_group: str = Field(
+        default="",
+        description="Group of a new output folder, with the setgid bit: `parent` (the group of the folder it is made "
+        "in), a name or a number; when unset, as the filesystem does it.",
+    )
+    out_acl: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Entries of a POSIX access list for each new output folder and all in it, separated by commas: "
+        "user:NAME:rwx, group:NAME:r-x.",
+    )
+    out_template: str = Field(
+        default="",
+        description="Where results go if who asks names no folder: {root}/{visit}/processed/covaria/{stem}, say; "
+        "knows root, visit, proposal, instrument, sample, stem, year.",
+    )
+    service_uid: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="The services' uid. A submitter of this uid makes the output folder and shows the job there as "
+        "queued; any other leaves both to the services.",
+    )
     scan_depth: Annotated[int, Field(ge=1, le=12)] = Field(
         default=4,
         description="How deep beneath a root `covaria list`, `reconcile` and `exporter` look for output folders.",
@@ -124,6 +177,11 @@ class Settings(BaseSettings):
     walk_interval_s: Positive = Field(
         default=21600.0,
         description="How often `covaria exporter` walks through all roots to find what the ledger has missed, s.",
+    )
+    otel: bool = Field(
+        default=False,
+        description="Tell an OpenTelemetry collector of every attempt, as spans of the job's traceparent; its address "
+        "is OTEL_EXPORTER_OTLP_ENDPOINT. Needs the extra `otel`.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Least severe level that is logged."
@@ -148,6 +206,11 @@ class Settings(BaseSettings):
             if not root.is_absolute():
                 raise ValueError(f"root {str(root)!r} is not an absolute path")
         return value
+
+    @field_validator("out_acl", "event_listeners", mode="before")
+    @classmethod
+    def _split_words(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("retry_delays_s", mode="before")
     @classmethod
@@ -175,6 +238,12 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
+    def _whole_provider(self) -> Self:
+        if bool(self.gateway_oidc_issuer) != bool(self.gateway_oidc_audience):
+            raise ValueError("gateway_oidc_issuer and gateway_oidc_audience belong together")
+        return self
+
+    @model_validator(mode="after")
     def _renew_before_dead(self) -> Self:
         if self.lease_dead_s < 3 * self.lease_renew_s:
             raise ValueError("lease_dead_s must be at least three times lease_renew_s")
@@ -194,38 +263,9 @@ class Settings(BaseSettings):
         """Every setting as it may be printed: no password anywhere."""
         shown = self.model_dump(mode="json")
         shown["broker_url"] = redact_url(self.amqp_url())
-        shown["broker_password"] = "***" if self.broker_password else None
+        for secret in ("broker_password", "gateway_tokens", "facility_broker_url", "webhook_secret"):
+            shown[secret] = "***" if shown[secret] else None
         return shown
-
-
-def read_broker_url(url: str) -> SplitResult:
-    """The parts of a broker's URL, each of them sound.
-
-    Raises ValueError that shows no part of it: where a password is not quoted, its pieces sit where host, port, path
-    or fragment are looked for, and the library's own words would repeat them.
-    """
-    try:
-        parts = urlsplit(url)
-        sound = parts.scheme in ("amqp", "amqps") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-        sound = sound and "@" not in parts.path + parts.query + parts.fragment and is_text(url) and url.isprintable()
-        sound = sound and _HOST.fullmatch(parts.hostname or "") is not None
-    except ValueError:
-        sound, parts = False, SplitResult("", "", "", "", "")
-    if not sound:
-        raise ValueError(
-            "must read amqp[s]://user:password@host:port/vhost; in user, password and vhost write / as %2F, # as %23, "
-            "? as %3F, @ as %40, [ as %5B, % as %25"
-        )
-    return parts
-
-
-def redact_url(url: str) -> str:
-    """The URL with the password replaced by ***."""
-    parts = read_broker_url(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, f"{parts.username}:***@{host}", parts.path, parts.query, parts.fragment))
 
 
 def load_settings() -> Settings:
