@@ -134,7 +134,7 @@ class Mutator:
         elif action == "wrap":
             container[path[-1]] = [container[path[-1]]]
         elif isinstance(container, list):
-            container += container * dice.choice((1, 1000))
+            container += container * (dice.choice((1, 1000)) if len(container) < 100 else 0)
         else:
             container[path[-1]] = {str(path[-1]): container[path[-1]]}
         return f"{action} {'.'.join(map(str, path))}"
