@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,15 +18,18 @@ import covaria.cli
 from covaria.errors import Interrupted, InvalidInput, RefusedOutput
 from covaria.findings import Component, Findings, Growth, State
 from covaria.job import promotion
+from covaria.job.books import Books
 from covaria.operations.growth import grow, history, refused
 from covaria.operations.one_machine import holding, run_stages
 from covaria.particles.identity import Rows
 from covaria.request.model import AnalysisOptions, DensityOptions, IngestOptions, ReconstructionOptions, Request
 from covaria.running import bookkeeping
+from covaria.settings import Settings
 from covaria.stage import Context, Job
 from covaria.tree import AnalysisTree, Tree, record
 from covaria.tree.integrity import verify
 from covaria.tree.versions import next_of
+from covaria.worker.leasing import Sightings, ask_for_lease
 
 QUIET = Console(file=io.StringIO())
 
@@ -149,8 +153,21 @@ def test_an_update_that_is_killed_leaves_the_version_before_and_goes_on(first: T
     assert contents(first) == ["7"] * 5
 
 
-@pytest.mark.parametrize("moved", [0, 2, 5])
-def test_a_kill_while_results_are_put_in_place_only_delays_it(first: Tree, tmp_path, monkeypatch, moved: int) -> None:
+def by_hand(tree: Tree) -> None:
+    with holding(tree, QUIET):
+        pass
+
+
+def by_a_worker(tree: Tree) -> None:
+    asked = ask_for_lease(Books(tree, "j"), Settings(), lambda _: True, time.monotonic, Sightings())
+    assert asked.lease is not None
+    asked.lease.release()
+
+
+@pytest.mark.parametrize(("moved", "taken"), [(0, by_hand), (2, by_a_worker), (2, by_hand), (5, by_hand)])
+def test_a_kill_while_results_are_put_in_place_only_delays_it(
+    first: Tree, tmp_path, monkeypatch, moved: int, taken: Callable[[Tree], None]
+) -> None:
     plain, done = promotion._move, []
 
     def move(*arguments) -> None:
@@ -163,8 +180,7 @@ def test_a_kill_while_results_are_put_in_place_only_delays_it(first: Tree, tmp_p
     with pytest.raises(KeyboardInterrupt):
         update(first, written(tmp_path, 7))
     monkeypatch.setattr(promotion, "_move", plain)
-    with holding(first, QUIET):
-        pass
+    taken(first)
     assert contents(first) == ["7"] * 5
     assert json.loads(first.job_json.read_text())["findings"]["used"] == 7
     assert not first.promotion.exists()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from covaria.job.books import Books
 from covaria.job.lease import Lease, LeaseState, latest, take, watch
+from covaria.job.promotion import finish
 from covaria.settings import Settings
 from covaria.tree.access import Sharing, refuse_unwritable
 from covaria.worker.clock import Clock
@@ -112,4 +113,9 @@ def ask_for_lease(
         lease = take(tree, OWNER, seen)
         if lease is None:
             return Asked(LeaseFact.ANOTHERS, "a worker that was faster")
+        try:
+            finish(lease.tree)  # an update that was killed while it was put in place
+        except BaseException:
+            lease.release()
+            raise
         return Asked(LeaseFact.OURS, lease=lease, taken_from=dead)
