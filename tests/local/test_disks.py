@@ -106,7 +106,7 @@ def gone(job: Job, context: Context) -> None:
     [
         (full, CovariaError, r"out: the disk is full \(.* GB free\)", "filesystem"),
         (read_only, InvalidInput, r"out: lies on a filesystem that is read-only here", "filesystem"),
-        (closed, InvalidInput, r"particles\.star: may not be read or written by this user", "unknown"),
+        (closed, InvalidInput, r"particles\.star: may not be read or written by this user", "permission"),
         (gone, MissingFile, r"\.covaria: is not there", "missing_file"),
     ],
 )
