@@ -35,9 +35,9 @@ def test_submit_twice_is_one_job(site: Site) -> None:
     assert "holds another job" in text
     overwritten = submit(site, "a", "--only-mean", "--zdim", "2", "--overwrite")[1]
     wait_until(lambda: site.delivery("reconstruction", "a").get("job_id", "") in overwritten, what="the later job")
+    wait_until(lambda: site.trail("reconstruction", "a").count("published") == 2, what="the later reconstruction")
     site.wait_done("reconstruction", "a")
     assert site.trail("ingest", "a").count("published") == 1, "its options are the same"
-    assert site.trail("reconstruction", "a").count("published") == 2
     site.wait_empty()
     for worker in workers:
         worker.signal(signal.SIGTERM)
