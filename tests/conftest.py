@@ -14,6 +14,7 @@ pytest_plugins = ["covaria_shapes", "covaria_broker", "covaria_site"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one folder stay in one process: what they share is made once."""
     for item in items:

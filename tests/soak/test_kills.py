@@ -25,7 +25,7 @@ from covaria_broker import BrokerServer, ensure_installed
 from covaria_site import OURS, Site, WorkerProcess, open_site, wait_until
 
 from covaria.bus.topology import EVENTS, Binding, Queue, Topology
-from covaria.operations.arrivals import announce
+from covaria.operations.announce import show_queued
 from covaria.operations.submit import message_for
 from covaria.request.model import AnalysisOptions, IngestOptions, ReconstructionOptions, Request
 from covaria.request.stages import STAGES
@@ -151,7 +151,7 @@ def submit(site: Site, particles: Path, out: Path, job_class: Literal["live", "b
         analysis=AnalysisOptions(n_clusters=2, n_trajectories=1, n_vols_along_path=2, skip_umap=True),
     )
     message = message_for(request, job_class=job_class)
-    announce(message)
+    show_queued(message, site.settings)
     site.submit(message)
 
 

@@ -19,7 +19,8 @@ from covaria.particles import read_particles
 from covaria.request.model import IngestOptions, ReconstructionOptions
 from covaria.running.passes import Pass
 from covaria.testing import MemoryContext
-from covaria_reconstruction.stage import embedding_rows_of, find_components, full_size, judged_anew, problem_of
+from covaria_reconstruction.fitting import find_components, full_size, problem_of
+from covaria_reconstruction.stage import embedding_rows_of, judged_anew
 
 BOX = 32
 AXIS = np.arange(BOX) - BOX // 2
