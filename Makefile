@@ -38,7 +38,7 @@ demo: $(VENV)/installed
 
 # ---- what a developer runs
 test: $(VENV)/installed rabbitmq
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses $(PROCESSES) --dist loadgroup --cov --cov-report=term $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses $(PROCESSES) --dist loadscope --cov --cov-report=term $(PYTEST)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["covaria_shapes", "covaria_broker", "covaria_site"]
 """tests/plugins: a real RabbitMQ, and workers on it. Nothing starts until a test asks."""
@@ -14,11 +17,17 @@ pytest_plugins = ["covaria_shapes", "covaria_broker", "covaria_site"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class ByFolder(LoadScopeScheduling):
     """Tests of one folder stay in one process: what they share is made once."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.relative_to(REPOSITORY / "tests").parts[0]))
+
+    @override
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.split("/")[1]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFolder:
+    """Not by xdist's marks, which this pytest does not let it write into the tests' names."""
+    return ByFolder(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

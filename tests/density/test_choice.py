@@ -18,6 +18,7 @@ def _gaussian(count, noise, dim, seed):
     return observe(0.7 * rng.standard_normal((count, dim)), noise, rng)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "noise"),
     [(two_wells, 1.0), (three_states, 0.4), (_gaussian, 0.5)],
