@@ -167,7 +167,10 @@ def _at_no_pose(
     closely = passes.named("empty images").rows(images, rows, subset=subset)["evidence"]
 
     def evidence(which: NDArray[np.int64]) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = np.where(subset[which, None], closely[which], roughly(which))
+        found: NDArray[np.float64] = closely[which].astype(np.float64)
+        rest = ~subset[which]
+        if rest.any():
+            found[rest] = roughly(which[rest])
         return found
 
     return contrast_mixture(*products.known, evidence).probability

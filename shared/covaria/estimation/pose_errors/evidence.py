@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from covaria.estimation.latents.posterior import ImageStatistics, grid_costs
+from covaria.estimation.latents.posterior import ImageStatistics, grid_costs, statistics
 from covaria.estimation.linear_model import LinearModel, slices_of
 from covaria.estimation.pose_errors.spread import PoseSpread
 from covaria.imaging.images import Batch
@@ -102,7 +102,7 @@ class PoseIntegrated(Rows):
 
     def of(self, batch: Batch) -> dict[str, torch.Tensor]:
         seen = slices_of(batch, self._padded, self._unit)
-        gram = torch.bmm(seen[..., :-1].transpose(1, 2), seen[..., :-1]).double()
+        gram = statistics(seen).gram
         pairs = seen.view(len(seen), -1, 2, seen.shape[-1])
         real, imaginary = pairs[:, :, 0], pairs[:, :, 1]
         along = real[..., :-1] * real[..., -1:] + imaginary[..., :-1] * imaginary[..., -1:]
