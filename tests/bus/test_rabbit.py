@@ -98,14 +98,15 @@ def roles(broker_server: BrokerServer) -> tuple[BrokerServer, str]:
     bus.declare(TOPOLOGY)
     bus.close()
     for role, rights in permissions("ingest").items():
-        broker_server.ctl("add_user", role, f"{role}-secret")
-        broker_server.ctl("set_permissions", "-p", vhost, role, rights["configure"], rights["write"], rights["read"])
+        user = f"{vhost}-{role}"  # users are the whole node's, which other tests of this process have too
+        broker_server.ctl("add_user", user, f"{role}-secret")
+        broker_server.ctl("set_permissions", "-p", vhost, user, rights["configure"], rights["write"], rights["read"])
     return broker_server, vhost
 
 
 def as_role(roles: tuple[BrokerServer, str], role: str) -> RabbitBus:
     server, vhost = roles
-    return open_bus(server.url(vhost, role, f"{role}-secret"))
+    return open_bus(server.url(vhost, f"{vhost}-{role}", f"{role}-secret"))
 
 
 def test_worker_rights(roles: tuple[BrokerServer, str]) -> None:
