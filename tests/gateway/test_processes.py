@@ -58,7 +58,11 @@ def test_jobs_orders_and_what_the_broker_parks(site: Site) -> None:
     metrics = client.ask("GET", "/metrics")[1]
     assert 'covaria_orders_total{action="cancel",outcome="done"} 1.0' in metrics
     assert "covaria_broker_parked_total 1.0" in metrics
+    listener = client.stream("/events", **{"last-event-id": "0"})
+    assert next(listener)[0] == "job.queued"
     for process in (*workers, gateway):
         process.signal(signal.SIGTERM)
         assert process.wait() == 0
+    assert list(listener), "an open stream ends whole"
+    assert "Traceback" not in gateway.text()
     assert TOKEN not in gateway.text()

@@ -263,6 +263,19 @@ def test_events_tell_what_changed(serving: Serving, copied: Tree) -> None:
     connection.close()
 
 
+def test_a_stopping_server_ends_its_streams(serving: Serving, finished: Tree) -> None:
+    """Else the server's log has a traceback for each page that is open when it is ended."""
+    import http.client
+
+    one = serving(finished.out.parent).enter()
+    connection = http.client.HTTPConnection("127.0.0.1", one.port, timeout=20)
+    connection.request("GET", "/events", headers={"Cookie": one.cookie})
+    answer = connection.getresponse()
+    one.stop()
+    assert answer.read().startswith(b"event: state\n"), "and its last piece says that it is the last"
+    connection.close()
+
+
 def test_the_order_is_the_same_for_every_server(finished: Tree) -> None:
     rows = [RunFiles(finished.out).read("rows.u32") for _ in range(2)]
     assert rows[0] == rows[1] and np.frombuffer(rows[0], "<u4").size == 300

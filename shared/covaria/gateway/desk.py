@@ -5,6 +5,7 @@ Every way in goes through here: bounds by the models, paths by the one guard, th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,8 @@ class Desk:
     book: Book
     clerk: Clerk
     metrics: GatewayMetrics
+    ending: Callable[[], bool] = lambda: False
+    """Whether the server stops: streams end then."""
 
     def take(
         self, caller: Caller, request: Request, origin: Origin, job_class: JobClass, job_id: str | None, trace: str

@@ -62,7 +62,9 @@ class Gateway:
             server_header=False, lifespan="off", ws="none", timeout_graceful_shutdown=LINGER_S,
             limit_concurrency=MOST_CONNECTIONS, h11_max_incomplete_event_size=MOST_OF_A_HEAD,
         )  # fmt: skip
-        return uvicorn.Server(config)
+        server = uvicorn.Server(config)
+        self.desk.ending = lambda: server.should_exit
+        return server
 
     def serve(self, server: uvicorn.Server) -> None:
         """Serve until the server is told to stop."""

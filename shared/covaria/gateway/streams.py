@@ -52,7 +52,7 @@ async def _beating(desk: Desk, caller: Caller, after: int, job_id: str, gone: Go
     silent = 0.0
     desk.metrics.streams.inc()
     try:
-        while not await gone():
+        while not (desk.ending() or await gone()):
             heard = await anyio.to_thread.run_sync(desk.book.events, after, caller.visits, job_id)
             for event in heard:
                 after = event.seq

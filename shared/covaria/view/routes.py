@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +43,8 @@ class Routes:
     def __init__(self, folder: Folder, jobs: Jobs | None = None, model: Path | None = None) -> None:
         """jobs: None where nothing may be started; model: an atomic model to draw in the maps."""
         self.folder, self.jobs, self.atoms = folder, jobs, model
+        self.ending: Callable[[], bool] = lambda: False
+        """Whether the server stops: streams end then."""
 
     def app(self) -> App:
         """The application, without its gate."""
@@ -161,7 +163,7 @@ class Routes:
 
         async def lines() -> AsyncIterator[str]:
             last, silent = "", 0.0
-            while not await request.is_disconnected():
+            while not (self.ending() or await request.is_disconnected()):
                 now = json.dumps(await anyio.to_thread.run_sync(self.state, folder))
                 silent += LOOK_S
                 if now != last:

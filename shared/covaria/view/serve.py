@@ -12,7 +12,8 @@ from covaria.view.access import Access, Gate
 from covaria.view.routes import Routes
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-LINGER_S = 1
+LINGER_S = 3
+"""What a stopping server gives its answers: a stream sees at its next look that it is to end."""
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -44,6 +45,7 @@ def serve(
         ws="none", timeout_graceful_shutdown=LINGER_S,
     )  # fmt: skip
     server = _Server(config, ready)
+    routes.ending = lambda: server.should_exit
     stopper(server.stop)
     server.run(sockets=[place])
 
