@@ -140,6 +140,12 @@ def _about_images(images: Images, mean: MeanModel) -> list[str]:
         flagged = int((probability > LIKELY).sum())
         if flagged > WORTH_A_WORD * total:
             found.append(f"{flagged:,} images ({100 * flagged / total:.1f} %) {words}: see model/particles.parquet")
+    height = images.ramps.height(images.box)
+    if height:
+        found.append(
+            f"images rise by about {height:.2g} standard deviations of their noise from edge to edge: this ramp was "
+            "taken off each"
+        )
     low, high = np.quantile(mean.level, [0.05, 0.95])
     if high > UNEVEN_NOISE * low:
         found.append(f"the noise differs {high / low:.0f}-fold between images: were all normalised alike?")

@@ -177,7 +177,7 @@ class _Gone:
         particles = replace(start.then, used=used)
         context = passes.context
         images = read_images(particles, device=context.device, memory_bytes=context.memory_bytes // 4,
-                             rank=context.ranks.rank, ranks=context.ranks.size, scale=float(memory.scale))  # fmt: skip
+                             rank=context.ranks.rank, ranks=context.ranks.size, greys=memory.greys)  # fmt: skip
         place = np.searchsorted(memory.rows, images.rows)
         mean = start.kept.mean
         signed = replace(images.signed(float(mean.data_sign)), defocus_errors=bool(mean.pose_spread[2]))

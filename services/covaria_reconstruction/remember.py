@@ -122,5 +122,5 @@ def _nothing(images: Images) -> Memory:
     none = np.zeros(0)
     return Memory(
         np.array(FORMAT), np.array(0), images.rows, images.half, none, none, none, none, none, none, none, none, none,
-        np.array(images.scale), none, none, none, none,
+        np.array(images.scale), np.array(images.ramps.spread), none, none, none, none,
     )  # fmt: skip

@@ -18,6 +18,7 @@ from covaria.estimation.mean.model import MeanModel, estimate_mean_model
 from covaria.estimation.pose_errors.spread import PoseSpread
 from covaria.estimation.refinement.rounds import Refined
 from covaria.estimation.sensitivity.survey import Sensitivity, sensitivity
+from covaria.imaging.greys import Greys
 from covaria.imaging.images import Images, read_images
 from covaria.maps.correlation import resolution_at
 from covaria.maps.masks import load_focus_mask, refuse_elsewhere
@@ -103,7 +104,7 @@ def found_in(
     particles: Particles, source: PosedSource | None, kept: Kept | None, request: Request, context: Context
 ) -> Found:
     """The model of the particles, gone on with from what the version before kept where that will do."""
-    images = images_of(particles, context, None if kept is None else float(kept.memory.scale))
+    images = images_of(particles, context, None if kept is None else kept.memory.greys)
     start = None if kept is None else start_of(request, kept, particles, images, context.roots)
     found = updated(images, start, request, context)
     if isinstance(found, str):
@@ -125,7 +126,7 @@ def embedded(
     return mean, rows, {q: embed(rows.statistics, components.eigenvalues, q, spread, weight) for q in zdims}
 
 
-def images_of(particles: Particles, context: Context, scale: float | None) -> Images:
+def images_of(particles: Particles, context: Context, greys: Greys | None) -> Images:
     """Every used image. Raises InvalidInput where they are too few or say nothing."""
     images = read_images(
         particles,
@@ -134,7 +135,7 @@ def images_of(particles: Particles, context: Context, scale: float | None) -> Im
         rank=context.ranks.rank,
         ranks=context.ranks.size,
         progress=lambda done, total: context.progress("reading images", done, total),
-        scale=scale,
+        greys=greys,
     )
     if np.bincount(images.half, minlength=2).min() < LEAST_IMAGES:
         raise InvalidInput(

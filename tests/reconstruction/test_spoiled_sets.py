@@ -52,11 +52,17 @@ def test_bad_images_are_flagged(junk):
     assert recall >= 0.95
 
 
-def test_bad_images_harm_nothing(junk, moving_mean):
-    found = [find_components(solved.problem, 4, seed=0) for solved in (junk, moving_mean)]
-    spoiled, clean = (
-        solved.truth.captured(one.eigenvolumes, 2) for one, solved in zip(found, (junk, moving_mean), strict=True)
-    )
+@pytest.fixture(scope="module")
+def sloped(solved_set):
+    """A ramp of grey in every image, twice the noise from edge to edge."""
+    return solved_set(ensemble.discrete(3), nuisances=Nuisances(gradient_height=2.0), n_images=1000, snr=0.3)
+
+
+@pytest.mark.parametrize("name", ["junk", "sloped"])
+def test_what_spoils_images_harms_nothing(name, moving_mean, request):
+    sets = (request.getfixturevalue(name), moving_mean)
+    found = [find_components(solved.problem, 4, seed=0) for solved in sets]
+    spoiled, clean = (solved.truth.captured(one.eigenvolumes, 2) for one, solved in zip(found, sets, strict=True))
     assert [int(one.confirmed) for one in found] == [2, 2]
     assert spoiled > clean - 0.02
 

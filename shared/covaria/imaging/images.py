@@ -15,10 +15,12 @@ import torch
 
 from covaria.imaging.bands import band_freedom, band_sums
 from covaria.imaging.ctf import CtfTable
+from covaria.imaging.greys import Greys, greys_of
 from covaria.imaging.noise import Noise
 from covaria.imaging.order import share_of, with_copies
 from covaria.imaging.pixel_store import PixelStore
 from covaria.imaging.plane import HalfPlane, half_plane
+from covaria.imaging.ramps import NO_RAMPS, Ramps
 from covaria.particles.model import Particles
 
 CHUNK_BYTES = 64 << 20
@@ -69,6 +71,7 @@ class Images:
     copies  of a symmetry: g N / copies + i is copy g of image i; `mine` has all copies of an image next to each other
     offset  (N, 2) pixels by which each copy is moved beyond the first, to be centred; None: 0
     together (N,) rows of one number are not independent; None: those of one particle are
+    ramps   of grey that were taken from the images
     defocus_errors  whether batches carry the CTF's slope, for a model in which the defocus may be wrong
     """
 
@@ -89,6 +92,7 @@ class Images:
     copies: int = 1
     offset: torch.Tensor | None = None
     together: np.ndarray | None = None
+    ramps: Ramps = NO_RAMPS
     defocus_errors: bool = False
 
     def __len__(self) -> int:
@@ -222,11 +226,11 @@ def read_images(
     rank: int = 0,
     ranks: int = 1,
     progress: Callable[[int, int], None] | None = None,
-    scale: float | None = None,
+    greys: Greys | None = None,
 ) -> Images:
     """Read the used images of `particles`, in the order of the files; of several ranks, each its own share.
 
-    `scale` is found from the images where it is not given.
+    `greys` are found from the images where they are not given.
     """
     rows, plane = particles.rows, half_plane(particles.box)
     half = particles.half_set[rows].astype(np.int64)
@@ -237,8 +241,7 @@ def read_images(
     slot = np.empty(len(share), np.int64)
     slot[order] = np.arange(len(share))
     store = PixelStore.within(memory_bytes, len(share), len(plane))
-    if scale is None:
-        scale = float(particles.box) * (_grey_level_spread(particles) or 1.0)
+    greys = greys_of(particles) if greys is None else greys
     translations = torch.as_tensor(particles.translations[rows[share]], dtype=torch.float32)
     freedom = band_freedom(particles.box)
     ctf = CtfTable(particles.ctf.take(rows), particles.pixel_size_angstrom, particles.box)
@@ -246,8 +249,8 @@ def read_images(
     step = max(1, CHUNK_BYTES // (particles.box * particles.box * 4))
     for start in range(0, len(share), step):
         chunk = slice(start, min(start + step, len(share)))
-        raw = torch.from_numpy(particles.images.read(rows[share[chunk]]))
-        pixels = torch.view_as_complex(plane.take(raw)) * plane.phase_ramp(translations[chunk]) / scale
+        raw = greys.ramps.taken_from(torch.from_numpy(particles.images.read(rows[share[chunk]])))
+        pixels = torch.view_as_complex(plane.take(raw)) * plane.phase_ramp(translations[chunk]) / greys.scale
         pixels = ctf.undone(pixels, share[chunk], plane)
         store.put(slot[chunk], torch.view_as_real(pixels))
         by_pixel = pixels.abs().square() * torch.as_tensor(plane.weight)
@@ -266,12 +269,13 @@ def read_images(
         store.near(on),
         ctf,
         torch.as_tensor(particles.rotations[rows], dtype=torch.float32, device=on),
-        scale,
+        greys.scale,
         power.reshape(len(rows), -1),
         particle=particle,
         copies=particles.copies,
         offset=_offsets(particles, rows, on),
         together=None if particles.together is None else particles.together[rows],
+        ramps=greys.ramps,
     )
 
 
@@ -280,10 +284,3 @@ def _offsets(particles: Particles, rows: np.ndarray, device: torch.device) -> to
     moved = particles.translations[rows].reshape(particles.copies, -1, 2)
     moved = (moved - moved[0]).reshape(-1, 2)
     return torch.as_tensor(moved, dtype=torch.float32, device=device) if np.any(moved) else None
-
-
-def _grey_level_spread(particles: Particles) -> float:
-    """Root mean square deviation of a pixel, from up to 256 images spread over the set (the same on every rank)."""
-    rows = particles.rows
-    some = rows[np.unique(np.linspace(0, len(rows) - 1, min(256, len(rows))).astype(int))]
-    return float(np.sqrt(np.median(particles.images.read(some).var(axis=(1, 2), dtype=np.float64))))

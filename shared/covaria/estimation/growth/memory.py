@@ -1,8 +1,8 @@
 """What a version of a growing set keeps for the next: sums, and what was settled of each image. Arrays only.
 
-Between two refreshes the noise spectrum, the masks, the data sign, the scale, and each image's contrast and own noise
-stay what they were when it came: sums of different versions are then of one kind, and one image's share can be taken
-out again.
+Between two refreshes the noise spectrum, the masks, the data sign, the grey levels, and each image's contrast and own
+noise stay what they were when it came: sums of different versions are then of one kind, and one image's share can be
+taken out again.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import numpy as np
 from covaria.errors import InvalidInput
 from covaria.estimation.growth.anchor import Anchor
 from covaria.estimation.mean.model import MeanModel
+from covaria.imaging.greys import Greys
+from covaria.imaging.ramps import Ramps
 from covaria.opening import ANYWHERE, Roots
 from covaria.running.steps import arrays_of
 from covaria.tree.pen import Pen
 
-FORMAT = 1
+FORMAT = 2
 FITS = ("half-0", "half-1", "coarse", "fine")
 AGAIN = "run `covaria run` with --growing again, into a new folder"
 
@@ -32,7 +34,8 @@ class Memory:
     rows (N,) of that version's file; half (N,); splits (2, N): within each half-set, -1 for the other's images
     energy, overlap (N,) inner products with the mean, from which contrasts come; residual (N, bands) power that the
     model leaves, in units of the spectrum; band_noise, level, outlier: of images judged by it
-    mean_grid (2, M, M, H, 3) sums of `MeanSums`; map_level (): what the map that they give is multiplied by; scale ()
+    mean_grid (2, M, M, H, 3) sums of `MeanSums`; map_level (): what the map that they give is multiplied by
+    scale, ramp (): how grey levels became numbers, as `Greys`
     eigenvolumes (k, D, D, D), eigenvalues (k,): the confirmed components at the last refresh; refreshed (): images then
     """
 
@@ -50,11 +53,17 @@ class Memory:
     mean_grid: np.ndarray
     map_level: np.ndarray
     scale: np.ndarray
+    ramp: np.ndarray
     eigenvolumes: np.ndarray
     eigenvalues: np.ndarray
     refreshed: np.ndarray
     options: np.ndarray
     """What was asked of the reconstruction, as text: sums of other options are of another kind."""
+
+    @property
+    def greys(self) -> Greys:
+        """How grey levels became numbers."""
+        return Greys(float(self.scale), Ramps(float(self.ramp)))
 
 
 @dataclass(frozen=True)
