@@ -54,7 +54,7 @@ def findings_of(
             Component(
                 z_score=float(score),
                 share=float(variance / variances.sum()),
-                parts={one.part: min(one.share, 1.0) for one in motion if one.component == number},
+                parts={one.part: one.share for one in motion if one.component == number},
             )
             for number, (score, variance) in enumerate(zip(scores, variances, strict=True))
         )

@@ -11,11 +11,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from covaria.shares import Share
+
 SURE = 0.9
 """Probability from which a motion would have been seen."""
 USUAL_MASS, USUAL_POPULATION = 0.15, 0.3
 """Of the motion that is spoken of, where it would have been seen."""
-Share = Annotated[float, Field(ge=0, le=1)]
 MOST_IN_BRIEF, MOST_OF_A_WARNING = 20, 300
 """States and warnings of an event, characters of each warning."""
 MOST_POPULATIONS = 5

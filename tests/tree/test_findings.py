@@ -85,3 +85,14 @@ def test_stages_add_their_parts(tmp_path: Path) -> None:
 def test_a_number_that_is_none_is_refused() -> None:
     with pytest.raises(ValidationError):
         Findings(resolution_angstrom=float("nan"))
+
+
+@pytest.mark.parametrize(("value", "kept"), [(1.0000000000000007, 1.0), (-1e-16, 0.0), (0.25, 0.25)])
+def test_a_share_is_one_however_its_parts_were_rounded(value: float, kept: float) -> None:
+    assert Component(z_score=5.0, share=value).share == kept
+
+
+@pytest.mark.parametrize("value", [1.001, -0.001, float("nan")])
+def test_what_is_no_share_is_refused(value: float) -> None:
+    with pytest.raises(ValidationError):
+        Component(z_score=5.0, share=value)

@@ -12,13 +12,13 @@ from covaria.errors import InvalidInput, MissingFile
 from covaria.estimation.density.basins import LEAST_DEPTH_KT, Basins
 from covaria.findings import Basin as Found
 from covaria.opening import ANYWHERE
+from covaria.shares import Share
 from covaria.trajectory import read_density
 from covaria.tree import DensityTree
 from covaria.tree.atomic import save_npy, write_json
 
 MOST_BYTES = 1 << 20
 AGAIN = "run `covaria density` again"
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Basin(BaseModel):
