@@ -14,4 +14,4 @@ def _rounded(value: object) -> object:
     return min(max(value, 0.0), 1.0) if isinstance(value, float) and -ROUNDING < value < 1 + ROUNDING else value
 
 
-Share = Annotated[float, BeforeValidator(_rounded), Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_rounded)]
