@@ -36,6 +36,7 @@ from covaria.selection.refined import PosedSource
 from covaria.stage import Context, Job
 from covaria.tree import Tree, record
 from covaria_reconstruction.components import Components
+from covaria_reconstruction.early import forget_early, show_early
 from covaria_reconstruction.findings import findings_of
 from covaria_reconstruction.fitting import find_components, problem_of, test_radius, tested_components
 from covaria_reconstruction.growth import (
@@ -81,6 +82,7 @@ def run(job: Job, context: Context) -> None:
         context.progress("results", 0, 1, "files")
         parts, refined, seen = parts_of(options, images, context.roots), found.refined, found.seen
         write_results(tree, job, particles, images, mean, components, embeddings, rows, refined, source, seen, parts)
+        forget_early(tree)
         said = findings_of(particles, images, mean, components, refined, seen, parts)
         growth = None if not request.ingest.growing else growth_of(kept, found.update, found.why)
         record.write_findings(tree, "reconstruction", said if growth is None else said.grown(growth))
@@ -175,6 +177,7 @@ def fitted_afresh(
     """Everything from the beginning."""
     options, passes = request.reconstruction, Pass(context)
     mean, images = settled_mean(images, options, passes)
+    show_early(Tree(request.out, context.pen), images, mean, context)
     refined: Refined | None = None
     if source is not None:
         refined = refined_poses(images, mean, request, len(particles), passes)

@@ -71,6 +71,8 @@ def _of_a_run(tree: Tree) -> Described:
     lines += [f"  {name:<16}{state:<11}{took:>12}  {rate}".rstrip() for name, state, took, rate, *_ in rows]
     if "findings" in document:
         lines += Findings.model_validate(document["findings"]).lines()
+    if tree.early_mean_plot.is_file():
+        lines.append(f"a first look at the mean map: {tree.early_mean_plot}")
     if "error" in document:
         lines += [f"why it {status}: {document['error']['message']}"]
         lines += [f"  -> {document['error']['hint']}"] if document["error"]["hint"] else []

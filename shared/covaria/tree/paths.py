@@ -61,6 +61,12 @@ class Tree(OwnState, Documents):
         "downsampled/particles.{}.star", "ingest", "downsampled", "their metadata, for any other program"
     )
 
+    # ---- early/
+    early_mean = Entry("early/mean.mrc", "reconstruction", "", "while the run goes on: the mean map")
+    early_mean_plot = Entry(
+        "early/mean.{form}", "reconstruction", "", "while the run goes on: its slices, with the mask"
+    )
+
     # ---- model/
     params = Entry(
         "model/params.pkl", "reconstruction", "model",
@@ -171,6 +177,10 @@ class Tree(OwnState, Documents):
     _analysis = Mount("analysis_{}{label}", AnalysisTree, "analysis")
 
     # ---- folders
+    @property
+    def early(self) -> Path:
+        return self.early_mean.parent
+
     @property
     def downsampled(self) -> Path:
         return self.out / "downsampled"

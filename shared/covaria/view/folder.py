@@ -109,11 +109,16 @@ class Folder:
                 "resolution_angstrom": findings.resolution_angstrom,
                 "warnings": list(findings.warnings),
                 "version": self.version(out),
-                "picture": Tree(out).local_resolution_plot.is_file(),
+                "picture": mean_picture(Tree(out)).is_file(),
             }
         except (CovariaError, OSError) as error:
             told = explain(error)
             return card | {"status": "unreadable", "error": told.message, "hint": told.hint}
+
+
+def mean_picture(tree: Tree) -> Path:
+    """Of the mean map: what a run that goes on shows of it, else its surface among the results; it may not be there."""
+    return tree.early_mean_plot if tree.early_mean_plot.is_file() else tree.local_resolution_plot
 
 
 def _last_line(tree: Tree, stage: str) -> str:

@@ -25,7 +25,7 @@ from covaria.selection.model import Selection, selection_json
 from covaria.tree import Tree
 from covaria.view.access import ACCOUNT, App
 from covaria.view.bodies import body_of, read
-from covaria.view.folder import Folder
+from covaria.view.folder import Folder, mean_picture
 from covaria.view.job_routes import job_routes
 from covaria.view.jobs import Jobs
 from covaria.view.subsets import prepare, rows_of, subset_file
@@ -109,9 +109,9 @@ class Routes:
         return FileResponse(self.atoms, media_type="text/plain", filename=self.atoms.name)
 
     def picture(self, request: Request) -> Response:
-        """The mean map's surface."""
+        """The mean map: as far as it is known, or its surface."""
         tree = Tree(self._seen(request).out(_run(request)))
-        with open_inside(tree.out, tree.local_resolution_plot.relative_to(tree.out).as_posix()) as file:
+        with open_inside(tree.out, mean_picture(tree).relative_to(tree.out).as_posix()) as file:
             return Response(file.read(), media_type="image/png")
 
     def map(self, request: Request) -> Response:

@@ -18,7 +18,7 @@ export function Runs(props: { cards: Card[] | null; canStart: boolean; link: (sc
         {cards?.map((card) => (
           <li key={card.name} class={`panel ${card.status}`}>
             <h2>{card.status === "unreadable" ? card.label : <a href={link("overview", card.name)}>{card.label}</a>}</h2>
-            {card.picture && <img class="mean" loading="lazy" alt={`${card.label}: surface of the mean map, coloured by local resolution`} src={`picture?${new URLSearchParams({ run: card.name, version: card.version ?? "" })}`} />}
+            {card.picture && <img class="mean" loading="lazy" alt={`${card.label}: the mean map`} src={`picture?${new URLSearchParams({ run: card.name, version: card.version ?? "" })}`} />}
             <p><span class={`status ${card.status}`}>{WORDS[card.status] ?? card.status}</span>{card.status !== "succeeded" && card.stage ? ` in ${card.stage}` : ""}</p>
             {card.progress && <Progress {...card.progress} />}
             {card.said && <p class="quiet">{card.said}</p>}
