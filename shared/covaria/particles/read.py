@@ -15,6 +15,7 @@ from covaria.particles.cryodrgn.tables import read_ctf, read_poses
 from covaria.particles.cryosparc.group import group_description
 from covaria.particles.cryosparc.particles import read_cryosparc
 from covaria.particles.metadata import Metadata, Shifts, agreed, fill_from_options
+from covaria.particles.par import read_par
 from covaria.particles.row_files import read_index
 from covaria.particles.stacks.locate import LocatedStacks, plain_stacks
 from covaria.particles.stacks.mrc import COMPRESSED
@@ -28,17 +29,17 @@ STACK_SUFFIXES = (".mrcs", ".mrc", ".txt")
 
 
 def kind_of(path: Path) -> str:
-    """ "star", "cs" or "stack", from the name. Raises InvalidInput."""
+    """ "star", "cs", "par" or "stack", from the name. Raises InvalidInput."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     last = suffixes[-1] if suffixes else ""
     if last == ".star":
         return "star"
-    if last == ".cs":
-        return "cs"
+    if last in (".cs", ".par"):
+        return last[1:]
     if last in STACK_SUFFIXES or (last in COMPRESSED and len(suffixes) > 1 and suffixes[-2] in (".mrc", ".mrcs")):
         return "stack"
     raise InvalidInput(
-        "this kind of file is not known", file=path, hint="give .star, .cs, .mrcs, .mrc (also .gz, .bz2) or .txt"
+        "this kind of file is not known", file=path, hint="give .star, .cs, .par, .mrcs, .mrc (also .gz, .bz2) or .txt"
     )
 
 
@@ -82,6 +83,8 @@ def _of_kind(kind: str, options: IngestOptions, roots: Roots, stacks: LocatedSta
         return read_relion(options.particles, roots, tomograms)
     if kind == "cs":
         return read_cryosparc(options.particles, options.passthrough, roots, class_number=options.class_number)
+    if kind == "par":
+        return read_par(options.particles, roots)
     assert stacks is not None
     names = {"rotations": "poses (--poses FILE.pkl)", "shifts": "translations"}
     return Metadata(source=options.particles, count=len(stacks), column_names=names)

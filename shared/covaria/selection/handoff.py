@@ -1,4 +1,4 @@
-"""A selection back in the files that the run was made from: STAR or .cs with every column, and rows by number."""
+"""A selection back in the files that the run was made from: STAR, .cs or .par with every column, and rows by number."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from covaria.errors import InvalidInput, MissingFile
 from covaria.opening import ANYWHERE, Roots
 from covaria.particles.cryosparc.subset import CsRows, group_file
+from covaria.particles.par import ParTable
 from covaria.particles.read import kind_of
 from covaria.particles.star.subset import StarRows
 from covaria.particles.symmetry import copies_of
@@ -72,7 +73,7 @@ def write_subset(folder: Path, ingest: IngestOptions, keep: NDArray[np.bool_]) -
 class Source:
     """The particle file of a run, read once, whose rows are written in part, in its own format."""
 
-    def __init__(self, rows: StarRows | CsRows) -> None:
+    def __init__(self, rows: StarRows | CsRows | ParTable) -> None:
         self.rows = rows
 
     @staticmethod
@@ -81,12 +82,14 @@ class Source:
         kind = kind_of(ingest.particles)
         if kind == "star":
             return Source(StarRows(ingest.particles, roots))
+        if kind == "par":
+            return Source(ParTable(ingest.particles, roots))
         return Source(CsRows(ingest.particles, ingest.passthrough, roots)) if kind == "cs" else None
 
     def write(self, keep: NDArray[np.bool_], files: ParticleFiles) -> None:
         """The rows `keep` (N,). Raises InvalidInput where the source has another number of rows."""
-        if isinstance(self.rows, StarRows):
-            with files.star.open("wb") as file:
+        if isinstance(self.rows, (StarRows, ParTable)):
+            with (files.star if isinstance(self.rows, StarRows) else files.par).open("wb") as file:
                 self.rows.write(keep, file)
             return
         main, others = self.rows.take(keep)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from covaria.errors import InvalidInput
 from covaria.opening import ANYWHERE, Roots
 from covaria.particles.cryosparc.table import CsTable
+from covaria.particles.par import ParTable
 from covaria.particles.read import kind_of, read_metadata
 from covaria.particles.star import cistem
 from covaria.particles.star.grammar import read_star
@@ -30,15 +31,19 @@ class SourceColumns:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """A STAR's labels without their underscore; a .cs file's fields of one value with _ for /."""
+        """A STAR's labels without their underscore; a .cs file's fields of one value with _ for /; a .par's names."""
         if self._star is not None:
             return tuple(label.removeprefix("_") for label in self._star.labels)
+        if self._par is not None:
+            return self._par.names
         return tuple(self._fields)
 
     def column(self, name: str) -> Values:
         """Numbers as float64 where every value is one, else texts."""
         if self._star is not None:
             return _numbers_or_texts(self._star.columns([f"_{name}"], [])[f"_{name}"])
+        if self._par is not None:
+            return self._par.column(name)
         assert self._cs is not None
         values = self._cs.get(self._fields[name])
         assert values is not None
@@ -58,6 +63,11 @@ class SourceColumns:
     def _star(self) -> StarTable | None:
         path = self.ingest.particles
         return find_tables(read_star(path, self.roots), path).particles if kind_of(path) == "star" else None
+
+    @cached_property
+    def _par(self) -> ParTable | None:
+        path = self.ingest.particles
+        return ParTable(path, self.roots) if kind_of(path) == "par" else None
 
     @cached_property
     def _cs(self) -> CsTable | None:

@@ -146,6 +146,7 @@ class ParticleFiles(Part):
 
     star = Entry("{group}.star", "", "selected", "their rows of the source, all tables and columns as they were")
     cs = Entry("{group}.cs", "", "selected", "their rows of the source, all fields as they were")
+    par = Entry("{group}.par", "", "selected", "their rows of the source, as they were")
     passthrough = Numbered("{group}_passthrough_{}.cs", "", "selected", "their rows of a passthrough file")
     csg = Entry("{group}.csg", "", "selected", "the result group that cryoSPARC imports")
     indices = Entry("{group}.pkl", "", "selected", "of a run from plain stacks: their row numbers, from 0")

@@ -18,7 +18,7 @@ from covaria.request.model import IngestOptions
 from covaria.tree.own_state import STATE
 from covaria.view.command import refuse_outside
 
-SUFFIXES = (".star", ".cs")
+SUFFIXES = (".star", ".cs", ".par")
 DEPTH, MOST = 4, 300
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
 from covaria.explorer.run_files import RunFiles
+from covaria.particles.par import ParTable
 from covaria.particles.star.subset import StarRows
 from covaria.particles.symmetry import copies_of
 from covaria.request.model import IngestOptions
@@ -77,7 +78,7 @@ def _version(ingest: IngestOptions) -> Version | None:
 
 
 def subset_file(run: RunFiles, selection: Selection) -> Written:
-    """particles.star; a .zip of .cs files; row numbers as text where the run was made from plain stacks.
+    """particles.star or .par; a .zip of .cs files; row numbers as text where the run was made from plain stacks.
 
     Raises InvalidInput where nothing is selected, or the source is gone or has changed.
     """
@@ -89,10 +90,10 @@ def subset_file(run: RunFiles, selection: Selection) -> Written:
         raise InvalidInput("no particle is selected", hint="draw a larger region")
     if source is None:
         return Written("indices.txt", "".join(f"{row}\n" for row in np.flatnonzero(keep).tolist()).encode(), count)
-    if isinstance(source.rows, StarRows):
-        target = io.BytesIO()
+    if isinstance(source.rows, (StarRows, ParTable)):
+        target, ending = io.BytesIO(), "star" if isinstance(source.rows, StarRows) else "par"
         source.rows.write(keep, target)
-        return Written("particles.star", target.getvalue(), count)
+        return Written(f"particles.{ending}", target.getvalue(), count)
     with tempfile.TemporaryDirectory(prefix="covaria-view-") as folder:
         source.write(keep, ParticleFiles(Path(folder), "particles"))
         packed = io.BytesIO()
