@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from covaria.errors import InvalidInput
-from covaria.maps.masks import binary_from_file, refuse_elsewhere, sphere_mask
+from covaria.maps.masks import binary_from_file, load_motion_weights, refuse_elsewhere, sphere_mask
 from covaria.opening import Roots
 from covaria.particles import Particles
 from covaria.particles.halves import LEAST_IMAGES
@@ -45,7 +45,7 @@ def refuse_useless_masks(options: ReconstructionOptions, box: int, pixel_size_an
     """Raise InvalidInput for mask files that cannot serve images of this box and pixel size.
 
     A mask must be on their grid, hold something inside the ball that all views see, and a focus mask something of the
-    solvent mask.
+    solvent mask. Weights of motion lie from 0 to 1 and leave something there.
     """
     inside = sphere_mask(box)
     for path in (options.mask, *options.focus_files):
@@ -53,3 +53,8 @@ def refuse_useless_masks(options: ReconstructionOptions, box: int, pixel_size_an
             mask = binary_from_file(path, box, pixel_size_angstrom, roots=roots).astype(np.float32)
             refuse_elsewhere(mask, inside, path)
             inside = mask if path == options.mask else inside
+    if options.motion_weights is not None:
+        path = options.motion_weights
+        weights = load_motion_weights(path, box, pixel_size_angstrom, roots)
+        if not (weights * inside).any():
+            raise InvalidInput("no motion inside the mask has any weight", file=path, hint="1 where all motion counts")

@@ -33,7 +33,8 @@ def test_radius(box: int) -> int:
 def problem_of(images: Images, mean: MeanModel, passes: Pass) -> Problem:
     """What the components are fitted to: the residuals of the mean, inside the mask of the components."""
     spread, pose = float(mean.contrast_sd), PoseSpread(*mean.pose_spread.tolist())
-    return Problem(images, passes, mean.noise, mean.residual_mean, mean.component_mask, spread, images.half, pose)
+    mask, weights = mean.component_mask, mean.weights
+    return Problem(images, passes, mean.noise, mean.residual_mean, mask, spread, images.half, pose, weights)
 
 
 def find_components(problem: Problem, count: int, seed: int) -> Components:

@@ -81,7 +81,7 @@ def _write_maps(staged: Tree, images: Images, mean: MeanModel, components: Compo
         write_volume(staged.mean_half(half), halves[half - 1], pixel)
     write_volume(staged.mask, mean.mask, pixel)
     write_volume(staged.dilated_mask, mean.dilated_mask, pixel)
-    write_volume(staged.focus_mask, mean.component_mask, pixel)
+    write_volume(staged.focus_mask, mean.component_mask * (1 if mean.weights is None else mean.weights), pixel)
     if components is None:
         return
     for k, volume in enumerate(components.eigenvolumes):

@@ -231,6 +231,21 @@ def test_masks_are_looked_at_before_the_images(stack, tmp_path, option, inside, 
     assert not any(step == "check images" for step, _, _ in context.steps)
 
 
+@pytest.mark.parametrize(
+    ("weight", "found"), [(1.5, "from 0 to 1"), (-0.1, "from 0 to 1"), (0.0, "any weight"), (0.2, None)]
+)
+def test_weights_of_motion_are_looked_at_before_the_images(stack, tmp_path, weight, found):
+    write_volume(tmp_path / "weights.mrc", np.full((32,) * 3, weight, np.float32), 1.5 * BOX / 32)
+    request = Request(out=tmp_path / "out", ingest=stack(), reconstruction={"motion_weights": tmp_path / "weights.mrc"})
+    context = MemoryContext()
+    if found is None:
+        load_stage("ingest")(Job("job", request), context)
+        return
+    with pytest.raises(InvalidInput, match=rf"weights\.mrc: .*{found}"):
+        load_stage("ingest")(Job("job", request), context)
+    assert not any(step == "check images" for step, _, _ in context.steps)
+
+
 def test_images_far_from_all_others_are_left_out_and_listed(stack, tmp_path, images):
     images = np.tile(images, (4, 1, 1))[:30]
     images[[3, 4]] *= np.float32(30)

@@ -24,6 +24,7 @@ NEWER = {
     "class_number",
     "defocus_errors",
     "focus_parts",
+    "motion_weights",
     "name",
     "no_ctf",
     "path_spacing",
@@ -68,7 +69,9 @@ def test_the_schema_differs_from_the_first_release_by_bounds_alone() -> None:
 # ---- paths
 def test_the_walk_finds_every_path_with_its_kind() -> None:
     kinds = {name: path_kind(field) for name, field in declared(Request).items()}
-    newer = EVERY.reconstruction.model_copy(update={"focus_parts": (Path("/data/part.mrc"),)})
+    newer = EVERY.reconstruction.model_copy(
+        update={"focus_parts": (Path("/data/part.mrc"),), "motion_weights": Path("/data/w.mrc")}
+    )
     later = {"tomograms": Path("/data/tomograms.star"), "grown_from": Path("/data/out/.covaria/growth/memory.npz")}
     ingest = EVERY.ingest.model_copy(update=later)
     every = named_paths(EVERY.model_copy(update={"reconstruction": newer, "ingest": ingest}))

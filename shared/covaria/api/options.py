@@ -40,6 +40,7 @@ class RunOptions(TypedDict, total=False):
     mask: Literal["from_halfmaps", "sphere", "none"] | str | PathLike[str]
     focus_mask: str | PathLike[str] | None
     focus_parts: Sequence[str | PathLike[str]]
+    motion_weights: str | PathLike[str] | None
     mask_dilate_iter: int
     uninvert_data: Literal["automatic", "true", "false"]
     correct_contrast: bool

@@ -67,6 +67,10 @@ def mask(
     parts: Annotated[
         int | None, typer.Option("--segments", min=2, max=100, help="Also cut it into at most so many parts.")
     ] = None,
+    weight: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, metavar="W", help="Also write weights.mrc: W inside, 1 elsewhere."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DIR.")] = False,
 ) -> None:
     """A soft mask for --mask and --focus-mask: DIR/mask.mrc, its parts, and a figure of them over the map."""
@@ -84,17 +88,20 @@ def mask(
     new = NewFolder(
         "mask", source.parent, directory, overwrite, "cpu", None,
         {"source": str(source), "extend": extend, "soft": soft, "joined": [str(path) for path in joined],
-         "complement": complement, "segments": parts, **made.told},
+         "complement": complement, "segments": parts, "weight": weight, **made.told},
         inputs=(source, *([like] if like else []), *joined), kind=MaskTree, mark="mask.mrc",
     )  # fmt: skip
     with new.filled() as (folder, context):
-        count = _write(MaskTree(folder), made, inside, EDGE_PX if soft is None else soft / made.pixel, parts)
+        width = EDGE_PX if soft is None else soft / made.pixel
+        count = _write(MaskTree(folder), made, inside, width, parts, weight)
         context.log.info("%d voxels of %g A", inside.sum(), made.pixel)
     told = "" if parts is None else f", {count} segments"
     say(f"{inside.sum():,} voxels, {100 * float(inside.mean()):.1f} % of the box{told}: {directory}")
 
 
-def _write(tree: MaskTree, made: Shape, inside: NDArray[np.bool_], width_px: float, parts: int | None) -> int:
+def _write(
+    tree: MaskTree, made: Shape, inside: NDArray[np.bool_], width_px: float, parts: int | None, weight: float | None
+) -> int:
     """The mask, its parts and the figure; how many parts."""
     import numpy as np
 
@@ -106,6 +113,8 @@ def _write(tree: MaskTree, made: Shape, inside: NDArray[np.bool_], width_px: flo
     labels = np.full(inside.shape, -1) if parts is None else segments(made.density, inside, parts)
     count, shown = int(labels.max()) + 1, {"mask": softened(inside, width_px)}
     write_volume(tree.mask, shown["mask"], made.pixel)
+    if weight is not None:
+        write_volume(tree.weights, 1 - (1 - weight) * shown["mask"], made.pixel)
     for number in range(count):
         shown[f"segment {number}"] = softened(np.asarray(labels == number), width_px)
         write_volume(tree.segment(number), shown[f"segment {number}"], made.pixel)

@@ -33,6 +33,7 @@ def look_at_inputs(request: Request, flags: Mapping[str, str], stages: Sequence[
 
     The particles' own files are what the first stage begins with.
     """
+    from covaria.maps.masks import refuse_no_weights
     from covaria.maps.volume import read_volume
 
     for named in named_paths(request):
@@ -41,6 +42,8 @@ def look_at_inputs(request: Request, flags: Mapping[str, str], stages: Sequence[
         _refuse_unreadable(named, flags.get(named.option, named.option))
         if named.part == "reconstruction":
             values, _ = read_volume(named.path)
+            if named.option == "reconstruction.motion_weights":
+                refuse_no_weights(values, named.path)
             if not (values > 0.5).any():
                 raise InvalidInput(
                     f"no voxel of the mask exceeds 0.5 (largest value {values.max():g})",

@@ -189,6 +189,29 @@ def joint_focus_mask(
     return joint
 
 
+def load_motion_weights(
+    path: str | Path, box: int, pixel_size_angstrom: float, roots: Roots = ANYWHERE
+) -> NDArray[np.float32]:
+    """By how much each voxel's share in a component is scaled, on our grid: (D, D, D) within 0..1, as the file says.
+
+    Raises MissingFile and InvalidInput (unreadable, other extent, values that are no weights).
+    """
+    file = Path(path)
+    values, found_px = read_volume(file, roots)
+    refuse_no_weights(values, file)
+    clipped: NDArray[np.float32] = np.clip(on_grid(values, found_px, box, pixel_size_angstrom, file), 0, 1)
+    return clipped
+
+
+def refuse_no_weights(values: FloatArray, file: Path) -> None:
+    """Raise InvalidInput where values are no weights from 0 to 1."""
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
+        raise InvalidInput(
+            f"holds values from {values.min():g} to {values.max():g}: weights lie from 0 to 1",
+            file=file, hint="1 where all motion counts, 0 where none does; `covaria mask --weight` writes such a file",
+        )  # fmt: skip
+
+
 def solvent_mask(
     kind: MaskWord | Path,
     half1: FloatArray,

@@ -170,19 +170,20 @@ class ReconstructionOptions(Part):
     mask: Annotated[Mask, Option("The solvent mask.", MODEL, metavar="|".join((*MASK_WORDS, "FILE")))] = "from_halfmaps"
     focus_mask: Annotated[
         InputFile | None,
-        Option(
-            "Look for motion only here (.mrc).",
-            MODEL,
-            off="--no-focus-mask",
-            off_help="Everywhere, after a run that did not.",
-        ),
-    ] = None
+        Option("Look for motion only here (.mrc).", MODEL,
+               off="--no-focus-mask", off_help="Everywhere, after a run that did not."),
+    ] = None  # fmt: skip
     focus_parts: Annotated[
         tuple[InputFile, ...],
         Field(max_length=32, exclude_if=lambda value: not value),
         Option("One of several parts to look for motion in (repeatable); each one's share is told.", MODEL,
                flags=("--focus-part",)),
     ] = ()  # fmt: skip
+    motion_weights: Annotated[
+        InputFile | None, Field(exclude_if=lambda value: value is None),
+        Option("How much of the motion counts where: a map of 0 to 1, as of a micelle.", MODEL,
+               off="--no-motion-weights", off_help="All of it, after a run that weighed it."),
+    ] = None  # fmt: skip
     mask_dilate_iter: Annotated[int, Field(ge=0, le=256), Option("Dilate the mask by this many voxels.", MODEL)] = 0
     uninvert_data: Annotated[
         Literal["automatic", "true", "false"],

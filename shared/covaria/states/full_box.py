@@ -128,8 +128,8 @@ def _half_models(
     if confirmed:
         pose = PoseSpread(*mean.pose_spread.tolist())
         problem = Problem(
-            images, Pass(context), mean.noise, mean.residual_mean, mean.dilated_mask, float(mean.contrast_sd),
-            images.half, pose,
+            images, Pass(context), mean.noise, mean.residual_mean, mean.component_mask, float(mean.contrast_sd),
+            images.half, pose, mean.weights,
         )  # fmt: skip
         deviations = np.sqrt(np.asarray(known.parameters.s[:confirmed], np.float64))
         own[:, :confirmed] = extend_components(problem, own[:, :confirmed].mean(0), deviations).halves

@@ -34,6 +34,7 @@ class MaskTree(Folder, Documents):
     """What `covaria mask` makes."""
 
     mask = Entry("mask.mrc", "", "masks", "the soft mask: for --mask, --focus-mask")
+    weights = Entry("weights.mrc", "", "masks", "less than 1 inside it, 1 elsewhere: for --motion-weights")
     segment = Numbered("segment{:03d}.mrc", "", "masks", "a part of it, the largest first")
     plot = Entry("mask.{form}", "", "plots", "the mask and its parts over the map")
 

@@ -52,6 +52,7 @@ class Problem:
 
     passes  how the images are walked over
     pose_spread  where the spread of pose errors starts; None = poses are exact
+    weights  on the full box, by how much the components' amplitude is scaled where; None = nowhere
     split   (N,) 0 or 1, -1 = not used
     """
 
@@ -63,17 +64,13 @@ class Problem:
     contrast_sd: float
     split: np.ndarray
     pose_spread: PoseSpread | None = None
+    weights: np.ndarray | None = None
 
     def mask_at(self, radius: int) -> np.ndarray:
-        side = volumes.cube_side(radius)
-        box = self.mask.shape[0]
-        if side == box:
-            return self.mask
-        small = (
-            volumes.resize_fourier(torch.as_tensor(self.mask, dtype=torch.float32), side).numpy() * (side / box) ** 3
-        )
-        result: np.ndarray = np.clip(small, 0, 1)
-        return result
+        return _at(self.mask, radius)
+
+    def weights_at(self, radius: int) -> np.ndarray | None:
+        return None if self.weights is None else _at(self.weights, radius)
 
     def model(self, radius: int, components: np.ndarray) -> LinearModel:
         """The mean and `components` (of any cube side) on the cube of `radius`; DFT coefficients are kept.
@@ -101,6 +98,16 @@ class Problem:
         self.passes.context.log.info(message)
 
 
+def _at(mask: np.ndarray, radius: int) -> np.ndarray:
+    """A mask of the full box on the cube of `radius`."""
+    side, box = volumes.cube_side(radius), mask.shape[0]
+    if side == box:
+        return mask
+    small = volumes.resize_fourier(torch.as_tensor(mask, dtype=torch.float32), side).numpy() * (side / box) ** 3
+    result: np.ndarray = np.clip(small, 0, 1)
+    return result
+
+
 def gradients(
     pair: tuple[ComponentSums, ComponentSums], mask: np.ndarray
 ) -> tuple[tuple[Gradient, Gradient], np.ndarray]:
@@ -113,7 +120,7 @@ def em_step(problem: Problem, model: LinearModel) -> Step:
     """One step of EM with parameter expansion, and of scoring for the spread of pose errors."""
     mask = problem.mask_at(model.radius)
     pair = problem.sums(model)
-    found = m_step(model.components, *gradients(pair, mask), mask)
+    found = m_step(model.components, *gradients(pair, mask), mask, problem.weights_at(model.radius))
     spread = model.pose_spread
     if spread is not None:
         spread = spread.improved(*(pair[0].pose_errors + pair[1].pose_errors).cpu().numpy())

@@ -118,12 +118,54 @@ class MStep:
     power: np.ndarray
 
 
+LEAST_WEIGHT = 1e-3
+"""Where motion counts less, what it would be whole is not asked."""
+
+
+def unweighted(
+    components: np.ndarray,
+    halves: tuple[Gradient, Gradient],
+    second_moment: np.ndarray,
+    mask: np.ndarray,
+    weights: np.ndarray,
+) -> tuple[np.ndarray, tuple[Gradient, Gradient]]:
+    """The components c that were scaled by `weights` as they would be whole, v = c / w, and the gradients there.
+
+    The sums are those under c; to the order of the M-step's own model the gradient at v is g - rho E (v - c).
+    """
+    side, device = components.shape[-1], halves[0].density.device
+    known = weights > LEAST_WEIGHT
+    whole = np.divide(
+        components, weights, out=np.zeros_like(components), where=np.broadcast_to(known, components.shape)
+    )
+    inside = torch.as_tensor(mask, dtype=torch.float32, device=device)
+    moment = torch.as_tensor(second_moment, dtype=torch.complex64, device=device)
+    bent = torch.tensordot(moment, _dft(torch.as_tensor(whole - components, device=device)), 1)
+    first, second = (
+        Gradient(half.gradient - _dft(_inverse_dft(bent * half.density, side) * inside), half.density)
+        for half in halves
+    )
+    return whole, (first, second)
+
+
 def m_step(
-    components: np.ndarray, gradients: tuple[Gradient, Gradient], second_moment: np.ndarray, mask: np.ndarray
+    components: np.ndarray,
+    gradients: tuple[Gradient, Gradient],
+    second_moment: np.ndarray,
+    mask: np.ndarray,
+    weights: np.ndarray | None = None,
 ) -> MStep:
-    """Each half-set steps on its own; expand (Psi = mean E absorbed), shrink, rotate to principal axes."""
+    """Each half-set steps on its own; expand (Psi = mean E absorbed), shrink, rotate to principal axes.
+
+    weights (d, d, d): the components are those that fit best, times them.
+    """
+    if weights is not None:
+        components, gradients = unweighted(components, gradients, second_moment, mask, weights)
     free = _mixed(expansion(second_moment), half_set_steps(components, gradients, second_moment, mask))
     halves = shrunk(free, torch.as_tensor(mask, dtype=torch.float32, device=free.device))
+    if weights is not None:
+        scaled = torch.as_tensor(weights, dtype=torch.float32, device=free.device)
+        free, halves = free * scaled, halves * scaled
     rotation = principal_axes(halves.mean(0))
     free, halves = _mixed(rotation, free), _mixed(rotation, halves)
     new = halves.mean(0)

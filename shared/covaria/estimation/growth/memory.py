@@ -22,7 +22,7 @@ from covaria.opening import ANYWHERE, Roots
 from covaria.running.steps import arrays_of
 from covaria.tree.pen import Pen
 
-FORMAT = 2
+FORMAT = 3
 FITS = ("half-0", "half-1", "coarse", "fine")
 AGAIN = "run `covaria run` with --growing again, into a new folder"
 

@@ -6,7 +6,7 @@ images are weighed down from the first mean on: by the power that they were read
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -18,8 +18,9 @@ from covaria.estimation.reliability.bands import band_noise
 from covaria.imaging.bands import band_freedom
 from covaria.imaging.images import Images
 from covaria.imaging.noise import Noise
-from covaria.maps import solvent_mask
-from covaria.maps.masks import joint_focus_mask
+from covaria.maps import Masks, solvent_mask
+from covaria.maps.masks import joint_focus_mask, load_motion_weights
+from covaria.opening import Roots
 from covaria.request.model import ReconstructionOptions
 from covaria.running.passes import Pass
 from covaria.running.steps import once
@@ -37,6 +38,7 @@ class MeanModel:
     pose_spread (3,) of the poses' errors, as `PoseSpread`
     noise_outside, noise_bound, image_power (D // 2,): how the spectrum came about (`NoiseFound`)
     component_mask is where components may differ from zero: the dilated mask, or the focus mask where one is given.
+    motion_weights (D, D, D) by how much their amplitude is scaled there; without any (0,).
     """
 
     halves: np.ndarray
@@ -61,6 +63,12 @@ class MeanModel:
     noise_outside: np.ndarray
     noise_bound: np.ndarray
     image_power: np.ndarray
+    motion_weights: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """The motion's weights, where there are any."""
+        return self.motion_weights if self.motion_weights.size else None
 
     @property
     def noise(self) -> Noise:
@@ -91,9 +99,6 @@ def estimate_mean_model(images: Images, options: ReconstructionOptions, passes: 
         dilate_iterations=options.mask_dilate_iter,
         roots=context.roots,
     )
-    component_mask = masks.dilated_mask
-    if options.focus_files:
-        component_mask = joint_focus_mask(options.focus_files, images.box, images.pixel_size_angstrom, context.roots)
     found, unmasked = FirstContrasts.ones(len(images)), mean.fsc
     window, measured = outside_window(masks.dilated_mask), NoiseFound.nothing(noise, power)
     for turn in (1, 2):
@@ -117,7 +122,7 @@ def estimate_mean_model(images: Images, options: ReconstructionOptions, passes: 
         unmasked,
         masks.mask,
         masks.dilated_mask,
-        component_mask,
+        _where_components_lie(images, options, masks, context.roots),
         noise.spectrum,
         noise.factor,
         found.contrasts,
@@ -132,7 +137,20 @@ def estimate_mean_model(images: Images, options: ReconstructionOptions, passes: 
         measured.outside,
         measured.bound,
         measured.power,
+        _motion_weights(images, options, context.roots),
     )
+
+
+def _where_components_lie(images: Images, options: ReconstructionOptions, masks: Masks, roots: Roots) -> np.ndarray:
+    if not options.focus_files:
+        return masks.dilated_mask
+    return joint_focus_mask(options.focus_files, images.box, images.pixel_size_angstrom, roots)
+
+
+def _motion_weights(images: Images, options: ReconstructionOptions, roots: Roots) -> np.ndarray:
+    if options.motion_weights is None:
+        return np.zeros(0, np.float32)
+    return load_motion_weights(options.motion_weights, images.box, images.pixel_size_angstrom, roots)
 
 
 def data_sign(mean: np.ndarray, asked: str) -> float:

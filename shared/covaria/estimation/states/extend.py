@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from covaria.estimation.components.expectation_maximisation import Problem, gradients
-from covaria.estimation.components.m_step import half_set_steps
+from covaria.estimation.components.m_step import half_set_steps, unweighted
 from covaria.estimation.components.shrinkage import shrunk
 from covaria.imaging.volumes import padded_shape
 from covaria.maps.fourier import resample_volume
@@ -52,9 +52,14 @@ def extend_components(
     unit = deviations.astype(np.float32)[:, None, None, None]
     start = problem.model(problem.images.box // 2 - 1, components * unit / np.float32(scale))
     halves, second_moment = gradients(problem.sums(start), problem.mask)
-    free = half_set_steps(start.components, halves, second_moment, problem.mask)
+    whole = start.components
+    if problem.weights is not None:
+        whole, halves = unweighted(whole, halves, second_moment, problem.mask, problem.weights)
+    free = half_set_steps(whole, halves, second_moment, problem.mask)
     mask = torch.as_tensor(problem.mask, dtype=torch.float32, device=problem.images.device)
     kept = shrunk(free, mask).cpu().numpy()
+    if problem.weights is not None:
+        kept *= problem.weights
     return ExtendedComponents(kept * np.float32(scale) / unit)
 
 
