@@ -37,9 +37,17 @@ class Gradient:
 
 
 def gradient_of(sums: ComponentSums, mask: np.ndarray) -> Gradient:
-    """The exact gradient inside the mask, as DFT coefficients divided by d^3 (so that Newton's step is g / rho)."""
-    count = len(sums.second_moment)
-    half = volumes.completed(sums.grid, count)
+    """Of the E-step's sums."""
+    return gradient_in(sums.grid, mask)
+
+
+def gradient_in(grid: Float[torch.Tensor, "m m h channel"], mask: np.ndarray) -> Gradient:
+    """The exact gradient inside the mask, as DFT coefficients divided by d^3 (so that Newton's step is g / rho).
+
+    grid (M, M, H, 2K + 1): the K gradients' real and imaginary parts, and the density
+    """
+    count = grid.shape[-1] // 2
+    half = volumes.completed(grid, count)
     inside = torch.as_tensor(mask, dtype=torch.float32, device=half.device)
     real = volumes.adjoint_from_padded(half[..., : 2 * count]) * inside
     return Gradient(_dft(real) / mask.size, volumes.unit_density(half[..., -1]))

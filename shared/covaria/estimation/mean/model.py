@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 
 from covaria.estimation.mean.contrasts import FirstContrasts, first_contrasts
+from covaria.estimation.mean.correction import Correction, correction_of
 from covaria.estimation.mean.noise import NoiseFound, ResidualPower, outside_window, solve_noise
 from covaria.estimation.mean.sums import MeanMap, MeanSums, solve_mean
 from covaria.estimation.reliability.bands import band_noise
@@ -24,6 +25,7 @@ from covaria.opening import Roots
 from covaria.request.model import ReconstructionOptions
 from covaria.running.passes import Pass
 from covaria.running.steps import once
+from covaria.stage import Context
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class MeanModel:
     """Cache units (multiply densities by Images.scale). Arrays only, so that it can be a checkpoint.
 
     halves, regularised_halves (2, D, D, D); regularised, mask, dilated_mask, component_mask (D, D, D)
+    correction (D, D, D) of the regularised map inside the dilated mask (`Correction`)
     fsc (D // 2,) inside the mask, fsc_unmasked (D // 2,); spectrum (D // 2,), group_factor (groups,)
     contrasts (N,); contrast_sd, data_sign ()
     band_noise, outlier (N, bands), level, absent, empty (N,): how far each image is to be trusted
@@ -43,6 +46,7 @@ class MeanModel:
 
     halves: np.ndarray
     regularised: np.ndarray
+    correction: np.ndarray
     regularised_halves: np.ndarray
     fsc: np.ndarray
     fsc_unmasked: np.ndarray
@@ -76,8 +80,8 @@ class MeanModel:
 
     @property
     def residual_mean(self) -> np.ndarray:
-        """The mean that residuals are taken from: regularised, inside the dilated mask."""
-        result: np.ndarray = self.regularised * self.dilated_mask
+        """The mean that residuals are taken from: regularised, inside the dilated mask, corrected by what it leaves."""
+        result: np.ndarray = self.regularised * self.dilated_mask + self.correction
         return result
 
 
@@ -91,14 +95,7 @@ def estimate_mean_model(images: Images, options: ReconstructionOptions, passes: 
     sign = data_sign(mean.regularised, options.uninvert_data)
     images = images.signed(sign)
     mean = mean if sign > 0 else mean.times(-1)
-    masks = solvent_mask(
-        options.mask,
-        mean.regularised_halves[0],
-        mean.regularised_halves[1],
-        images.pixel_size_angstrom,
-        dilate_iterations=options.mask_dilate_iter,
-        roots=context.roots,
-    )
+    masks = _masks(images, mean, options, context)
     found, unmasked = FirstContrasts.ones(len(images)), mean.fsc
     window, measured = outside_window(masks.dilated_mask), NoiseFound.nothing(noise, power)
     for turn in (1, 2):
@@ -114,9 +111,13 @@ def estimate_mean_model(images: Images, options: ReconstructionOptions, passes: 
         regularise = partial(_mean, images, noise, found.contrasts, masks.mask, passes)
         mean = once(context, f"mean.map-{turn}", MeanMap, regularise)
     mean = mean.times(float(found.level))
+    inside = mean.regularised * masks.dilated_mask
+    correct = partial(correction_of, images, noise, inside, found.contrasts, masks.dilated_mask, passes)
+    correction = once(context, "mean.correction", Correction, correct)
     return MeanModel(
         mean.halves,
         mean.regularised,
+        correction.volume,
         mean.regularised_halves,
         mean.fsc,
         unmasked,
@@ -138,6 +139,18 @@ def estimate_mean_model(images: Images, options: ReconstructionOptions, passes: 
         measured.bound,
         measured.power,
         _motion_weights(images, options, context.roots),
+    )
+
+
+def _masks(images: Images, mean: MeanMap, options: ReconstructionOptions, context: Context) -> Masks:
+    """Those of the particle."""
+    return solvent_mask(
+        options.mask,
+        mean.regularised_halves[0],
+        mean.regularised_halves[1],
+        images.pixel_size_angstrom,
+        dilate_iterations=options.mask_dilate_iter,
+        roots=context.roots,
     )
 
 
