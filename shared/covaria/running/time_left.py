@@ -6,8 +6,12 @@ from collections.abc import Sequence
 
 from covaria.request.duration import Leg
 
-DOUBT_S = 2.0
+DOUBT_S = 4.0
 """Of planned work: a pace that was seen over much less of it says little."""
+FIRST_USE_S = 6.0
+"""By so much a leg may exceed its time and say nothing of the pace: what is compiled or loaded for the first time."""
+SHOWN = 0.5
+"""Of a leg: then what it took tells what it will take."""
 NEARLY = 0.95
 """Of a leg that tells no progress, when it takes longer than its time."""
 
@@ -46,8 +50,9 @@ class TimeLeft:
         if leg.seconds > 0 and not (leg.counted and share > 0):
             share = min(passed / (leg.seconds * pace), NEARLY)
         rest = sum(one.seconds for one in self._legs[self._at + 1 :])
-        if leg.counted and share > 0:  # what it has shown of itself
-            return passed * (1 - share) / share + pace * rest
+        if leg.counted and share > 0:  # more and more what it has shown of itself: its first parts may be the longest
+            shown = min(1.0, share / SHOWN)
+            return (1 - share) * (shown * passed / share + (1 - shown) * pace * leg.seconds) + pace * rest
         return pace * ((1 - share) * leg.seconds + rest)
 
     def _pace(self) -> float:
@@ -56,8 +61,9 @@ class TimeLeft:
 
     def _close(self, now: float) -> None:
         if self._at >= 0 and self._legs[self._at].tells_pace:
-            self._spent += now - self._began
-            self._expected += self._legs[self._at].seconds
+            took, planned = now - self._began, self._legs[self._at].seconds
+            self._spent += min(took, max(planned, took - FIRST_USE_S))
+            self._expected += planned
 
     def _find(self, stage: str, step: str) -> int | None:
         """The leg of the step: the one that runs, or the next one with that name in its stage."""
