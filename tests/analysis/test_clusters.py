@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from covaria.errors import InvalidInput
+from covaria.plots.latent import plot_scatter_with_centers
 from covaria.results.confirmed import ConfirmedLatents
 from covaria_analysis.clusters import find_clusters, leaf_order
 from covaria_analysis.endpoints import choose_endpoints
@@ -106,3 +107,20 @@ def test_umap_keeps_groups_apart(four):
 @pytest.mark.parametrize("components", [1, 2])
 def test_no_umap_of_what_a_density_shows(components):
     assert embed_flat(_latents(np.random.default_rng(0).standard_normal((60, components))), 0) is None
+
+
+def test_a_particle_alone_is_a_cluster_of_one(four, tmp_path):
+    """It is counted, found again and drawn; nothing divides by its spread."""
+    latents = four[0]
+    points = np.vstack([latents.coordinates, [[90.0, -80.0]]])
+    found = find_clusters(_latents(points), 5, seed=3)
+    used = np.isfinite(points).all(axis=1)
+    lone = int(found.labels[-1])
+    assert found.counts[lone] == 1 and found.counts.sum() == used.sum()
+    assert np.allclose(found.centers[lone], [90, -80])
+    assert found.nearest_rows(_latents(points))[lone] == len(points) - 1
+    sheet = plot_scatter_with_centers(
+        tmp_path / "clusters.png", points[used], found.centers, title="t", x_label="x", y_label="y",
+        populations=found.counts / found.counts.sum(), labels=found.labels[used],
+    )  # fmt: skip
+    assert sheet is not None and (tmp_path / "clusters.png").stat().st_size > 1000
