@@ -50,7 +50,7 @@ def test_two_processes_find_what_one_finds_after_one_was_lost_on_the_way(particl
     monkeypatch.setattr(results, "draw_all", lambda drawings: None)
     alone = reconstructed(particles, tmp_path / "one")
     monkeypatch.setattr(devices, "resolve_devices", lambda device, gpus: ("cpu", "cpu"))
-    start, join, started = followers._start, followers._join, []
+    start, join, started = followers.start, followers._join, []
 
     def remembered(orders):
         started.append(start(orders))
@@ -61,7 +61,7 @@ def test_two_processes_find_what_one_finds_after_one_was_lost_on_the_way(particl
         started[-1].send_signal(signal.SIGKILL)
 
     with monkeypatch.context() as patch:
-        patch.setattr(followers, "_start", remembered)
+        patch.setattr(followers, "start", remembered)
         patch.setattr(followers, "_join", joined_and_killed)
         with pytest.raises(followers.LostRank, match="ended with -9"):
             reconstructed(particles, tmp_path / "out")

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 import covaria.cli
+from covaria import __version__
 from covaria.bus.memory import MemoryBroker, MemoryBus
 from covaria.bus.model import Outgoing
 from covaria.bus.topology import CLASSES, JOBS, build_topology
@@ -70,7 +71,7 @@ def test_a_job_for_each_message_that_nobody_holds(cluster: Path, tmp_path: Path)
     assert found.step() == ["1", "2", "3"]
     assert found.step() == [], "those that wait will take them"
     options = jobs(cluster)[0]["options"]
-    for option in ("--partition=main", "--gpus=2", "--mem=64G", "--time=0-12:00:00", "--requeue", "--qos=a"):
+    for option in ("--partition=main", "--gpus-per-node=2", "--mem=64G", "--time=0-12:00:00", "--requeue", "--qos=a"):
         assert option in options
     script = (cluster / "1.sh").read_text()
     assert f"apptainer exec --nv --bind /data {tmp_path}/covaria.sif covaria worker density --class both" in script
@@ -115,6 +116,24 @@ def test_jobs_that_end_at_once_are_not_queued_for_ever(cluster: Path) -> None:
     assert 6 <= len(jobs(cluster)) <= 10, "three times two, and now and then a trial"
 
 
+def test_an_image_of_another_version_is_told_here_and_on_the_node(cluster: Path, tmp_path: Path) -> None:
+    (tmp_path / "covaria.sif").touch()
+    apptainer = cluster / "apptainer"
+    apptainer.write_text("#!/bin/sh\necho covaria 0.0.9\n")
+    apptainer.chmod(0o755)
+    resources = Resources(image=tmp_path / "covaria.sif")
+    with pytest.raises(InvalidInput, match=r"(?s)covaria.sif.*holds 'covaria 0.0.9', this is covaria.*build the image"):
+        Slurm().submit("a", ["covaria", "run"], resources)
+    assert not jobs(cluster)
+    script = script_of(["covaria", "run"], resources)
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2 and "holds 'covaria 0.0.9', the job is of covaria" in done.stderr
+    apptainer.write_text(f'#!/bin/sh\n[ "$4" = --version ] && echo covaria {__version__} || echo computed\n')
+    Slurm().submit("a", ["covaria", "run"], resources)
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "computed\n")
+
+
 @pytest.mark.parametrize(
     "wrong", [{"options": ("-p",)}, {"options": ("--x y",)}, {"time": "soon"}, {"image": Path("/no.sif")}]
 )
@@ -142,7 +161,7 @@ def test_a_run_is_looked_through_before_it_is_queued(
 def test_a_job_that_is_asked_to_stop_queues_itself_again(cluster: Path, tmp_path: Path) -> None:
     (cluster / "run").touch()
     program = f"trap 'exit {INTERRUPTED}' TERM; touch begun; while :; do sleep 0.05; done"
-    (tmp_path / "script.sh").write_text(script_of(["sh", "-c", program]).replace("sleep 60", "true"))
+    (tmp_path / "script.sh").write_text(script_of(["sh", "-c", program], Resources()).replace("sleep 60", "true"))
     process = subprocess.Popen(["sh", "script.sh"], cwd=tmp_path, env=os.environ | {"SLURM_JOB_ID": "7"})
     while not (tmp_path / "begun").exists():
         assert process.poll() is None
@@ -150,7 +169,7 @@ def test_a_job_that_is_asked_to_stop_queues_itself_again(cluster: Path, tmp_path
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == INTERRUPTED
     assert (cluster / "requeued").read_text() == "requeue 7"
-    assert subprocess.run(["sh", "-c", script_of(["sh", "-c", "exit 3"])], check=False).returncode == 3
+    assert subprocess.run(["sh", "-c", script_of(["sh", "-c", "exit 3"], Resources())], check=False).returncode == 3
 
 
 def test_slurm_counts_by_name(cluster: Path) -> None:

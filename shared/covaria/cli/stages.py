@@ -159,7 +159,14 @@ def _execute(command: str, stages: tuple[StageName, ...], request: Request, opti
 
     from covaria.job.ownership import stage_folder
     from covaria.operations.one_machine import run_stages
+    from covaria.running.devices import resolve_devices
+    from covaria.running.nodes import Meeting, serve
 
+    memory_bytes = None if told.memory_gb is None else int(told.memory_gb * 1e9)
+    meeting = Meeting.told()
+    if meeting and meeting.node:
+        serve(meeting, resolve_devices(told.device, told.gpus), memory_bytes)
+        return
     look_at_inputs(request, options.flags, stages)
     alone = len(stages) == 1
     run_stages(
@@ -169,7 +176,7 @@ def _execute(command: str, stages: tuple[StageName, ...], request: Request, opti
         command_line=shlex.join(["covaria", *sys.argv[1:]]),
         device=told.device,
         gpus=told.gpus,
-        memory_bytes=None if told.memory_gb is None else int(told.memory_gb * 1e9),
+        memory_bytes=memory_bytes,
         console=Console(quiet=True) if told.quiet else None,
         verbose=told.verbose,
     )

@@ -1,4 +1,4 @@
-"""A whole run on one machine, in this process: the same messages and stages as the services', no broker."""
+"""A whole run from this process: the same messages and stages as the services', no broker."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from covaria.running.bookkeeping import run_stage
 from covaria.running.console import patient_console
 from covaria.running.context import StageContext, stage_context
 from covaria.running.followers import led
+from covaria.running.nodes import Team, team_of
 from covaria.running.room import require_room
 from covaria.running.run_line import RunLine
 from covaria.running.stopper import Stopper
@@ -57,7 +58,8 @@ def run_stages(
 ) -> Tree:
     """Run `stages` (default: all that the request plans) in this process, resuming what an earlier run left.
 
-    With several `gpus` ("all" or a number) the reconstruction is shared with a process for each of them.
+    With several `gpus` ("all" or a number) the reconstruction is shared with a process for each of them, and with those
+    of the machines that `covaria.running.nodes` finds in the environment.
     The console shows one line of progress and warnings, with `verbose` the log too. OUT's lease is held meanwhile.
     Raises RefusedOutput for an OUT that is finished (without request.overwrite), not ours, or worked on by another;
     Interrupted, Cancelled, and what the stages raise.
@@ -70,14 +72,15 @@ def run_stages(
     refuse_foreign(tree)
     refuse_finished(tree, request, chosen, whole_run=whole_run)
     require_room(tree.out, 0, "a run")
-    with Stopper(console) as stopper, RunLine(console, chosen) as line, holding(tree, console) as held_tree:
+    with (
+        Stopper(console) as stopper,
+        RunLine(console, chosen) as line,
+        holding(tree, console) as held_tree,
+        team_of(resolved) as team,
+    ):
         refuse_finished(tree, request, chosen, whole_run=whole_run)
         former = None if whole_run else Books.of(held_tree, chosen)
         job_id = _note_request(held_tree, request, chosen, command, command_line, whole_run=whole_run)
-
-        def shared_by(name: str, context: StageContext) -> tuple[str, ...]:
-            done = is_done(held_tree, name, context.fingerprint)
-            return resolved if name in SHARED and not done else resolved[:1]
 
         def run_one(name: str, job: Job) -> None:
             if whole_run and name in chosen[:2]:  # the particles are settled by the first
@@ -88,7 +91,7 @@ def run_stages(
                 device="cpu" if name in WITHOUT_DEVICE else resolved[0],
                 memory_bytes=memory_bytes, console=console, stopper=stopper,
                 listeners=(partial(line.hear, name),), said=line.said, verbose=verbose,
-            ) as alone, led(alone, job, shared_by(name, alone)) as context:  # fmt: skip
+            ) as alone, led(alone, job, *_sharers(held_tree, alone, resolved, team)) as context:  # fmt: skip
                 run_stage(name, job, context)
 
         work = Work(request=request, route=chosen, command_line=command_line[:8192])  # type: ignore[arg-type]
@@ -99,6 +102,14 @@ def run_stages(
                 former.put_back()
             raise
     return tree
+
+
+def _sharers(
+    tree: Tree, context: StageContext, devices: tuple[str, ...], team: Team | None
+) -> tuple[tuple[str, ...], Team | None]:
+    """The devices here and the machines elsewhere that take part in a stage."""
+    alone = context.stage not in SHARED or is_done(tree, context.stage, context.fingerprint)
+    return (devices[:1], None) if alone else (devices, team)
 
 
 def _legs_known(tree: Tree, request: Request) -> list[Leg]:

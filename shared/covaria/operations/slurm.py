@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from covaria import __version__
 from covaria.errors import CovariaError, InvalidInput
 from covaria.plain import printable
+from covaria.running.nodes import RENDEZVOUS
 
 PATIENCE_S = 60.0
 STOP_BEFORE_S = 120
@@ -23,6 +26,7 @@ ORDINARY = re.compile(
     r"None|Priority|Resources|BeginTime|Dependency|Cleaning|Job(Held|Array)|Licenses|Prolog|Reservation$"
 )
 """Why a job waits that starts by itself, or was held on purpose."""
+SAME = "build the image of this version again (docs/slurm.md), or install the image's version of covaria here"
 REMEDIES = {
     "partition": "`sinfo` lists the partitions; give one with --partition",
     "account": "`sacctmgr show associations user=$USER` lists your accounts; give one with --account",
@@ -45,6 +49,7 @@ class Resources:
 
     partition: str | None = None
     gpus: int = 0
+    """On each node."""
     cpus: int = 4
     memory_gb: int = 32
     time: str | None = None
@@ -56,6 +61,8 @@ class Resources:
     """Folders that are visible in the container under their own names."""
     options: tuple[str, ...] = ()
     """More options of sbatch, as they are."""
+    nodes: int = 1
+    """Over which one command runs (`covaria.running.nodes`)."""
 
     def __post_init__(self) -> None:
         for option in self.options:
@@ -69,8 +76,9 @@ class Resources:
     def arguments(self, name: str, log: str) -> list[str]:
         """Those of sbatch."""
         given = {
-            "job-name": name, "ntasks": 1, "cpus-per-task": self.cpus, "mem": f"{self.memory_gb}G", "time": self.time,
-            "partition": self.partition, "account": self.account, "gpus": self.gpus or None, "output": log,
+            "job-name": name, "nodes": self.nodes, "ntasks": self.nodes, "ntasks-per-node": 1,
+            "cpus-per-task": self.cpus, "mem": f"{self.memory_gb}G", "time": self.time,
+            "partition": self.partition, "account": self.account, "gpus-per-node": self.gpus or None, "output": log,
             "open-mode": "append", "signal": f"B:TERM@{STOP_BEFORE_S}",
         }  # fmt: skip
         options = [f"--{name}={value}" for name, value in given.items() if value is not None]
@@ -104,7 +112,9 @@ class Slurm:
 
     def submit(self, name: str, command: Sequence[str], resources: Resources, log: str = "slurm-%j.out") -> str:
         """Queue a job; returns its number. Raises SlurmRefused with what Slurm said and the remedy."""
-        done = self._called(resources.arguments(name, log), script_of(resources.wrapped(command)))
+        if resources.image and shutil.which("apptainer"):  # the node looks again, and where it alone has Apptainer
+            self._look_into(resources)
+        done = self._called(resources.arguments(name, log), script_of(command, resources))
         found = re.match(r"\d+", done.stdout)
         if not found:
             raise SlurmRefused(f"sbatch answered {printable(done.stdout[:200])!r}", hint="a job's number was expected")
@@ -117,6 +127,14 @@ class Slurm:
         reasons = [(reason or ["None"])[0].strip() for state, *reason in lines if state in WAITING]
         stuck = Counter(reason for reason in reasons if not ORDINARY.match(reason))
         return Jobs(len(reasons), len(lines) - len(reasons), stuck)
+
+    def _look_into(self, resources: Resources) -> None:
+        """Whether the image holds this program's version. Raises InvalidInput."""
+        said = self._called(resources.wrapped(["covaria", "--version"]), "").stdout.strip()
+        if said != f"covaria {__version__}":
+            raise InvalidInput(
+                f"holds {printable(said[:100])!r}, this is covaria {__version__}", file=resources.image, hint=SAME
+            )
 
     def _called(self, words: Sequence[str], text: str) -> subprocess.CompletedProcess[str]:
         try:
@@ -133,14 +151,32 @@ class Slurm:
         return done
 
 
-def script_of(command: Sequence[str]) -> str:
-    """A batch script that passes Slurm's request to stop on, and queues itself again where its command can resume."""
+def script_of(command: Sequence[str], resources: Resources) -> str:
+    """A batch script that passes Slurm's request to stop on, and queues itself again where its command can resume.
+
+    It runs on the first of the job's nodes; on several srun starts the command on each, and this is where they meet.
+    """
+    line, forward, nodes = shlex.join(resources.wrapped(command)), 'kill -TERM "$child"', resources.nodes
+    look = ""
+    if resources.image:
+        look = f"""found=$({shlex.join(resources.wrapped(["covaria", "--version"]))})
+if [ "$found" != "covaria {__version__}" ]; then
+    echo {shlex.quote(str(resources.image))} "holds '$found', the job is of covaria {__version__}: {SAME}" >&2
+    exit 2
+fi
+"""
+    if nodes > 1:
+        line = f"""export {RENDEZVOUS}="$(hostname):$((20000 + SLURM_JOB_ID % 20000))"
+srun --kill-on-bad-exit=1 --nodes={nodes} --ntasks={nodes} --cpus-per-task="${{SLURM_CPUS_PER_TASK:-1}}" {line}"""
+        forward = 'scancel --signal=TERM "$SLURM_JOB_ID.0"'  # srun itself would end the step at once
     return f"""#!/bin/sh
-child= asked=
-trap 'asked=yes; [ -z "$child" ] || kill -TERM "$child"' TERM
-{shlex.join(command)} &
+[ "${{SLURM_RESTART_COUNT:-0}}" -eq 0 ] || echo "started again ($SLURM_RESTART_COUNT): it was asked to stop, was
+preempted or lost its node ('scontrol show job $SLURM_JOB_ID'). A run goes on from its last checkpoint"
+{look}child= asked=
+trap 'asked=yes; [ -z "$child" ] || {forward}' TERM
+{line} &
 child=$!
-[ -z "$asked" ] || kill -TERM "$child"
+[ -z "$asked" ] || {forward}
 wait "$child"
 code=$?
 while kill -0 "$child" 2>/dev/null; do

@@ -19,12 +19,14 @@ from covaria.errors import InvalidInput
 SLURM = "Slurm"
 LOOK_AFTER_S = 2.0
 """By then Slurm has looked at a new job."""
+SHARING = ("run", "reconstruct")
+"""What several nodes can share."""
 ALLOWED = ("run", "ingest", "reconstruct", "density", "analyze", "state", "trajectory")
 
 Partition = Annotated[str | None, typer.Option(help="Slurm's partition.", rich_help_panel=SLURM)]
-Gpus = Annotated[int, typer.Option(min=0, help="GPUs of each job.", rich_help_panel=SLURM)]
-Cpus = Annotated[int, typer.Option(min=1, help="CPU cores of each job.", rich_help_panel=SLURM)]
-Memory = Annotated[int, typer.Option("--mem-gb", min=1, help="Memory of each job, GB.", rich_help_panel=SLURM)]
+Gpus = Annotated[int, typer.Option(min=0, help="GPUs of each node.", rich_help_panel=SLURM)]
+Cpus = Annotated[int, typer.Option(min=1, help="CPU cores of each node.", rich_help_panel=SLURM)]
+Memory = Annotated[int, typer.Option("--mem-gb", min=1, help="Memory of each node, GB.", rich_help_panel=SLURM)]
 Time = Annotated[
     str | None,
     typer.Option("--time", help="Longest time, D-HH:MM:SS; what is left is resumed.", rich_help_panel=SLURM),
@@ -55,6 +57,7 @@ def sbatch(
     command: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="A command of covaria: run, density, ...")],
     *,
     partition: Partition = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes that share the run.", rich_help_panel=SLURM)] = 1,
     gpus: Gpus = 0,
     cpus: Cpus = 4,
     mem_gb: Memory = 32,
@@ -72,8 +75,12 @@ def sbatch(
 
     if command[0] not in ALLOWED:
         raise InvalidInput(f"{command[0]!r} is not run in a batch job", hint=f"one of {', '.join(ALLOWED)}")
+    if nodes > 1 and command[0] not in SHARING:
+        raise InvalidInput(
+            f"--nodes {nodes}: {command[0]} runs on one", hint=f"only {' and '.join(SHARING)} are shared"
+        )
     resources = Resources(
-        partition, gpus, cpus, mem_gb, time_limit, account, image, tuple(bind or ()), tuple(option or ())
+        partition, gpus, cpus, mem_gb, time_limit, account, image, tuple(bind or ()), tuple(option or ()), nodes
     )
     if command[0] == "run" and "--dry-run" not in command:
         _look_through(command)
@@ -84,7 +91,7 @@ def sbatch(
     time.sleep(LOOK_AFTER_S)
     jobs = slurm.jobs(name)
     if jobs.stuck:
-        say(f"{jobs}; `squeue --job {number} --long`. As it was asked for it will not start", err=True)
+        say(f"{jobs}. As it was asked for it will not start: `scancel {number}`; `sinfo` shows what there is", err=True)
 
 
 def launch(
