@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -76,6 +77,30 @@ class Roots:
             raise
         return _regular(handle, shown, most_bytes, hint)
 
+    def take_away(self, folder: Path, name: str, aside: str) -> None:
+        """Delete `name` beneath `folder` with all it holds, renamed to `aside` beneath it first: what another puts at
+        its place meanwhile stays. `folder` is given as it really lies, and no part of the three may be a link.
+
+        Raises OutsideRoots, also where no folders are allowed; MissingFile; InvalidInput for a link; OSError.
+        """
+        root = self._folder_of(folder)
+        if root is None:
+            raise self.refusal(folder)
+        try:
+            around = _descend(root, folder.relative_to(root).parts)
+            try:
+                _take_away(around, Path(name), Path(aside))
+            finally:
+                os.close(around)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                raise MissingFile("is not there", file=folder / name) from None
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise InvalidInput(
+                    "is a link, or lies behind one", file=folder / name, hint="remove the link"
+                ) from None
+            raise
+
     def _handle(self, path: Path, shown: Path) -> int:
         if not self.folders:
             return os.open(path, _READ)
@@ -135,15 +160,44 @@ def _walk(folder: Path, relative: Path) -> int:
     *folders, name = relative.parts
     if ".." in relative.parts or relative.is_absolute():
         raise ValueError(f"{relative} leads out of {folder}")
-    handle = os.open(folder, _FOLDER)
+    handle = _descend(folder, folders)
     try:
-        for part in folders:
-            below = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=handle)
-            os.close(handle)
-            handle = below
         return os.open(name, _READ | os.O_NOFOLLOW, dir_fd=handle)
     finally:
         os.close(handle)
+
+
+def _descend(folder: Path | int, parts: Iterable[str]) -> int:
+    """A handle of the folder at `parts` below `folder`, or its handle; a link on the way is an error."""
+    handle = os.dup(folder) if isinstance(folder, int) else os.open(folder, _FOLDER)
+    for part in parts:
+        try:
+            below = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=handle)
+        finally:
+            os.close(handle)
+        handle = below
+    return handle
+
+
+def _take_away(around: int, path: Path, aside: Path) -> None:
+    for relative in (path, aside):
+        if ".." in relative.parts or relative.is_absolute():
+            raise ValueError(f"{relative} leads out of its folder")
+    source = _descend(around, path.parts[:-1])
+    try:
+        target = _descend(around, aside.parts[:-1])
+        try:
+            if stat.S_ISLNK(os.stat(path.name, dir_fd=source, follow_symlinks=False).st_mode):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            os.rename(path.name, aside.name, src_dir_fd=source, dst_dir_fd=target)
+            if stat.S_ISDIR(os.stat(aside.name, dir_fd=target, follow_symlinks=False).st_mode):
+                shutil.rmtree(aside.name, dir_fd=target)
+            else:
+                os.unlink(aside.name, dir_fd=target)
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
 
 
 def _regular(handle: int, shown: Path, most_bytes: int | None, hint: str) -> BinaryIO:

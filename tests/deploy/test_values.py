@@ -135,6 +135,9 @@ BY_SCHEMA: list[tuple[Values, str]] = [
     (volumes({"subPath": "a/../../b"}), "subPath"),
     (volumes({"mountPropagation": "Bidirectional"}), "mountPropagation"),
     ({"reconcile": {"schedule": "every hour"}}, "schedule"),
+    ({"clean": {"schedule": "every night"}}, "schedule"),
+    ({"clean": {"days": {"results": 7}}}, "results"),
+    ({"clean": {"days": {"failed": "7d"}}}, "failed"),
     ({"reconcile": {"schedule": "61 * * * *"}}, "schedule"),
     ({"reconcile": {"schedule": "* * * *"}}, "schedule"),
     (memory("8GB", "9Gi"), "memory"),
@@ -248,6 +251,7 @@ EVERY_KEY: Values = {
     },
     "toolbox": {"enabled": True},
     "reconcile": {"enabled": True, "schedule": "0,30 6-22/2 * JAN-MAR,12 MON-FRI"},
+    "clean": {"enabled": True, "schedule": "@daily", "days": {"intermediates": 0, "images": -1, "failed": 0.5}},
     "networkPolicy": {
         "brokerTo": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}],
         "extraEgress": [{"to": [{"ipBlock": {"cidr": "fd00::/8"}}], "ports": [{"port": 4317, "protocol": "TCP"}]}],
@@ -281,6 +285,9 @@ def test_every_optional_key_makes_valid_objects(chart: Chart, version: str):
     assert reconstruction["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
     toolbox = documents["Deployment", "covaria-toolbox"]["spec"]["template"]["spec"]
     assert toolbox["nodeSelector"] == {"pool": "cpu"} and toolbox["tolerations"] == [{"operator": "Exists"}]
+    (cleaning,) = documents["CronJob", "covaria-clean"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert cleaning["args"] == ["clean", "--yes", "--failed=0.5", "--intermediates=0", "--staging=1", "--updates=30"]
+    assert any(not mount.get("readOnly") and mount["name"].startswith("data-") for mount in cleaning["volumeMounts"])
     # The topology, exporter, doctor and toolbox pods run the ingest service's own image.
     assert toolbox["containers"][0]["image"] == container["image"]
 

@@ -41,6 +41,7 @@ EXAMPLES = {
     "priority": "covaria priority /data/out 3f0c9a5e2b7d4c61 --class live",
     "reconcile": "covaria reconcile /data --dry-run",
     "account": "covaria account /data --by proposal --since 2026-01-01",
+    "clean": "covaria clean /data --intermediates 7 --failed 30",
     "broker declare": "covaria broker declare",
     "broker definitions": "covaria broker definitions --vhost covaria -o definitions.json",
     "broker status": "covaria broker status",

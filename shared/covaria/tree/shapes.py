@@ -125,6 +125,12 @@ class SupersededShape(Shape):
     job_ids: list[str]
 
 
+class CleanedShape(Shape):
+    """cleaned.json: what was removed to make room."""
+
+    removed: list[dict[str, Any]]
+
+
 class DeliveryShape(Shape):
     """delivery.json: what became of a stage's message."""
 
@@ -206,5 +212,6 @@ SHAPES: dict[str, type[Shape]] = {
     "promotion.json": PromotionShape,
     "version.json": VersionShape,
     "refused.json": RefusedShape,
+    "cleaned.json": CleanedShape,
 }
 """By the book's name; a copy has its book's."""
