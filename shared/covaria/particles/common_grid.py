@@ -186,7 +186,8 @@ def _refuse_apart(
 def _refuse_magnified(metadata: Metadata, used: NDArray[np.bool_]) -> None:
     if metadata.magnification is None:
         return
-    deviation = np.linalg.norm(metadata.magnification - np.eye(2), axis=(1, 2))
+    with np.errstate(over="ignore"):  # then infinite, and too large
+        deviation = np.linalg.norm(metadata.magnification - np.eye(2), axis=(1, 2))
     wrong = np.flatnonzero(~(deviation <= LARGEST_MAGNIFICATION) & used)
     if len(wrong):
         row = int(wrong[0])

@@ -18,6 +18,7 @@ from covaria.request.model import IngestOptions
 
 CTF_FIELDS = tuple(entry.name for entry in fields(ContrastTransfer) if entry.default is MISSING)
 """What every image needs (cryoDRGN's columns); a B-factor and a scale may be there besides."""
+MOST_EXACT = 2**53
 MANY_NAMES = 10_000
 AGREEMENT = 1e-3
 """Two values for the same quantity agree when they differ by less than this fraction (files print few digits)."""
@@ -235,6 +236,14 @@ def not_finite(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """(N,) True where any entry of a row is NaN or infinite."""
     finite: NDArray[np.bool_] = np.isfinite(values.sum(axis=tuple(range(1, values.ndim))))
     return np.logical_not(finite)
+
+
+def whole_numbers(values: NDArray[Any]) -> NDArray[np.int64]:
+    """Numbers of a file as integers: -1 for what no integer is, or too large to be exact."""
+    if values.dtype.kind in "iub":
+        return values.astype(np.int64)
+    sensible = np.abs(np.nan_to_num(values, nan=np.inf)) < MOST_EXACT
+    return np.where(sensible, values, -1).astype(np.int64)
 
 
 def codes_of(names: NDArray[Any] | list[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:

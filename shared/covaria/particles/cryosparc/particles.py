@@ -15,7 +15,15 @@ from covaria.particles.bounds import ctf_checks
 from covaria.particles.columns import unknown_cryosparc, unknown_note
 from covaria.particles.cryosparc.alignments import read_poses
 from covaria.particles.cryosparc.table import CsTable
-from covaria.particles.metadata import Grouping, Metadata, RowCheck, codes_of, not_finite, without_neutral
+from covaria.particles.metadata import (
+    Grouping,
+    Metadata,
+    RowCheck,
+    codes_of,
+    not_finite,
+    whole_numbers,
+    without_neutral,
+)
 from covaria.particles.phases import of_beam_tilt
 
 CTF_COLUMNS = {
@@ -136,7 +144,7 @@ def _image_names(table: CsTable) -> tuple[tuple[str, ...], NDArray[np.int64], ND
     return (
         merged,
         stack,
-        index.astype(np.int64),
+        whole_numbers(index),
         RowCheck(empty, table.source, PATH, "the path is empty", "give the particles of an extraction"),
     )
 

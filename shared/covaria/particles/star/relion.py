@@ -21,6 +21,7 @@ from covaria.particles.metadata import (
     codes_of,
     not_finite,
     of_images,
+    whole_numbers,
     without_neutral,
 )  # fmt: skip
 from covaria.particles.rotations import matrices_from_euler
@@ -276,7 +277,7 @@ def _places(columns: dict[str, NDArray[Any]]) -> NDArray[np.float64] | None:
 
 
 def _whole(values: NDArray[np.float64] | None) -> NDArray[np.int64] | None:
-    return None if values is None else np.nan_to_num(values, nan=-1, posinf=-1, neginf=-1).astype(np.int64)
+    return None if values is None else whole_numbers(values)
 
 
 def _finite_check(values: NDArray[np.float64], source: Path, label: str) -> RowCheck:

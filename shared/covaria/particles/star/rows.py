@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from covaria.particles.metadata import RowCheck
 
+LEAST_NORM, MOST_NORM = 1e-9, 1e9
+
 
 def half_sets(
     subset: NDArray[np.float64] | None, source: Path, column: str
@@ -28,7 +30,7 @@ def norm_gain(
     """RELION divides an image by its norm correction and multiplies by the average; ours is the median."""
     if norm is None:
         return None, []
-    usable = np.isfinite(norm) & (norm > 0)
+    usable = (norm > LEAST_NORM) & (norm < MOST_NORM)
     check = RowCheck(
         ~usable, source, column, lambda row: f"a normalisation of {norm[row]:g}", "correct it, or remove the column"
     )
