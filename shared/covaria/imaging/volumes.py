@@ -85,13 +85,17 @@ def to_padded(volumes: Float[torch.Tensor, "channel d d d"]) -> Float[torch.Tens
     return out
 
 
-def completed(sums: Float[torch.Tensor, "m m h channel"], n_complex: int) -> Float[torch.Tensor, "m m h channel"]:
-    """What `backproject` summed over the listed pixels, completed to the sum over the whole plane: a new tensor.
+def completed(
+    sums: Float[torch.Tensor, "m m h channel"], n_complex: int, out: torch.Tensor | None = None
+) -> Float[torch.Tensor, "m m h channel"]:
+    """What `backproject` summed over the listed pixels, completed to the sum over the whole plane.
+
+    A new tensor, or `out`, which may be `sums`.
 
     A pixel's mate lands at the mirrored voxel: outside the half that is kept, but on the x = 0 plane it must be added.
     Batches carry sqrt(weight) in images and CTF, so a product counts a pixel twice: hence the half.
     """
-    whole = 0.5 * sums
+    whole = torch.mul(sums, 0.5, out=out)
     mate = torch.roll(torch.flip(whole[:, :, 0], (0, 1)), (1, 1), (0, 1))
     mate[..., n_complex : 2 * n_complex] *= -1
     whole[:, :, 0] += mate
@@ -108,8 +112,8 @@ def from_padded(half: Float[torch.Tensor, "m m d channels"]) -> Float[torch.Tens
     along_x = torch.cat([waves.real[side:] * twice, waves.imag[side:] * twice]) / (2.0 * side) ** 3
     out = torch.empty((count, side, side, side), device=half.device)
     for k in range(count):
-        planes = torch.complex(half[..., k], half[..., count + k]).view(2 * side, -1)
-        lines = torch.matmul(back, torch.matmul(back, planes).view(side, 2 * side, side))
+        planes = torch.view_as_complex(half[..., k::count].contiguous()).view(2 * side, -1)
+        lines = torch.bmm(back.expand(side, *back.shape), torch.matmul(back, planes).view(side, 2 * side, side))
         out[k] = torch.cat([lines.real, lines.imag], -1) @ along_x
     return out
 

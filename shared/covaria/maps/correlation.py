@@ -10,7 +10,7 @@ import scipy.fft
 from covaria.maps.fourier import shell_sum
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Complex, Float
 
 ONE_SEVENTH = 1.0 / 7.0
 
@@ -25,11 +25,18 @@ def fsc(
     """
     if a.shape != b.shape or a.ndim != 3 or len(set(a.shape)) != 1:
         raise ValueError(f"two cubic volumes of one size are needed, not {a.shape} and {b.shape}")
-    box = a.shape[0]
     first, second = (
         scipy.fft.rfftn(volume.astype(np.float32) if mask is None else (volume * mask).astype(np.float32), workers=-1)
         for volume in (a, b)
     )
+    return fsc_of_transforms(first, second)
+
+
+def fsc_of_transforms(
+    first: Complex[np.ndarray, "d d d//2+1"], second: Complex[np.ndarray, "d d d//2+1"]
+) -> Float[np.ndarray, " shell"]:
+    """`fsc` of two volumes whose unshifted rfft halves (D, D, D//2+1) are at hand."""
+    box = first.shape[0]
     cross = shell_sum(first.real * second.real + first.imag * second.imag, box)
     power = shell_sum(np.abs(first) ** 2, box) * shell_sum(np.abs(second) ** 2, box)
     curve: np.ndarray = np.divide(cross, np.sqrt(power), out=np.zeros(box // 2), where=power > 0)

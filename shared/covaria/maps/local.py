@@ -139,9 +139,13 @@ def spread(
 def apply_each_axis(
     field: Float[torch.Tensor, "*stack n n n"], matrix: Float[torch.Tensor, "m n"]
 ) -> Float[torch.Tensor, "*stack m m m"]:
-    """Apply (m, n) along the last three axes: (..., n, n, n) -> (..., m, m, m), as matrix products."""
+    """Apply (m, n) along the last three axes: (..., n, n, n) -> (..., m, m, m), as matrix products.
+
+    Batched ones, the matrix not repeated: `matmul` of a matrix and a stack turns the stack, which costs as much again.
+    """
     import torch
 
-    field = torch.matmul(matrix, torch.matmul(field, matrix.T))
-    flat = torch.matmul(matrix, field.flatten(-2))
-    return flat.reshape(*flat.shape[:-1], *field.shape[-2:])
+    m, n = matrix.shape
+    planes = (field.reshape(-1, n) @ matrix.T).view(-1, n, m)
+    planes = torch.bmm(matrix.expand(len(planes), m, n), planes).view(-1, n, m * m)
+    return torch.bmm(matrix.expand(len(planes), m, n), planes).view(*field.shape[:-3], m, m, m)

@@ -15,7 +15,7 @@ from covaria.maps.filtering import local_filter
 from covaria.maps.fourier import shell_indices
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Complex, Float, Int
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,14 @@ class State:
     choice: Choice
 
 
-def damped(maps: Float[torch.Tensor, "2 candidate d d d"]) -> Float[torch.Tensor, "2 candidate d d d"]:
-    """Each map's shells times what the two half-sets agree on: masked maps (2, K, D, D, D) -> the same shape."""
+def damped(maps: Float[torch.Tensor, "2 candidate d d d"]) -> Complex[torch.Tensor, "2 candidate d d d//2+1"]:
+    """Transforms whose shells are damped to what the two half-sets agree on, of masked maps (2, K, D, D, D)."""
     box = maps.shape[-1]
-    gains = torch.stack([shell_gain(maps[:, k]) for k in range(maps.shape[1])])
+    transforms: torch.Tensor = torch.fft.rfftn(maps, dim=(-3, -2, -1))
+    gains = torch.stack([shell_gain(transforms[:, k]) for k in range(maps.shape[1])])
     table = torch.cat([gains, torch.zeros_like(gains)], dim=1)
-    by_voxel = table[:, torch.as_tensor(shell_indices(box), device=maps.device)]
-    transforms = torch.fft.rfftn(maps, dim=(-3, -2, -1)) * by_voxel
-    result: torch.Tensor = torch.fft.irfftn(transforms, s=(box,) * 3, dim=(-3, -2, -1))
-    return result
+    transforms *= table[:, torch.as_tensor(shell_indices(box), device=maps.device)]
+    return transforms
 
 
 def assemble(

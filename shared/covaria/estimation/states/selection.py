@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from covaria.estimation.states.estimates import HeldOut
-from covaria.maps.correlation import fsc
+from covaria.maps.correlation import fsc_of_transforms
 from covaria.maps.filtering import at_positions, report_positions
 from covaria.maps.fourier import resized_transform
 from covaria.maps.local import Band, band_pass, radial_bands, spread, windowed_sums
@@ -56,13 +56,14 @@ class Choice:
         return np.stack([field.argmax(0).numpy().astype(np.int8) for field in at])
 
 
-def shell_gain(maps: Float[torch.Tensor, "2 d d d"]) -> Float[torch.Tensor, " d//2"]:
-    """How much of each shell two half-sets agree on, max(FSC, 0) smoothed over five shells: (2, D, D, D) -> (D//2,)."""
-    both = maps.cpu().numpy()
-    curve = fsc(both[0], both[1])
+def shell_gain(transforms: Complex[torch.Tensor, "2 d d d//2+1"]) -> Float[torch.Tensor, " d//2"]:
+    """How much of each shell two half-sets agree on, max(FSC, 0) smoothed over five shells: (2, D, D, D//2+1) ->
+    (D//2,)."""
+    both = transforms.cpu().numpy()
+    curve = fsc_of_transforms(both[0], both[1])
     kernel = np.ones(5)
     smooth = np.convolve(curve, kernel, "same") / np.convolve(np.ones(len(curve)), kernel, "same")
-    return torch.as_tensor(np.clip(smooth, 0, 1), dtype=torch.float32, device=maps.device)
+    return torch.as_tensor(np.clip(smooth, 0, 1), dtype=torch.float32, device=transforms.device)
 
 
 def whitened(
@@ -113,7 +114,7 @@ def pooled_evidence(
 
 
 def choose(
-    candidates: Float[torch.Tensor, "2 candidate d d d"],
+    transforms: Complex[torch.Tensor, "2 candidate d d d//2+1"],
     held: tuple[HeldOut, HeldOut],
     offset: Float[torch.Tensor, "d d d"],
     mask: Float[torch.Tensor, "d d d"],
@@ -121,13 +122,12 @@ def choose(
 ) -> Choice:
     """Combine the candidates of both half-sets by what the other half-set's images say.
 
-    candidates  (2, K, D, D, D) maps of the residual
+    transforms  (2, K, D, D, D//2+1) of the candidates' maps of the residual
     held        the smallest neighbourhood of half-set 0 and of half-set 1
     offset      (D, D, D) linear map of half-set 1 minus that of half-set 0, at the target
     mask        (D, D, D)
     prior       (1 + K,) loss of each candidate before any image is heard, "no residual" first
     """
-    transforms = torch.fft.rfftn(candidates, dim=(-3, -2, -1))
     shift = torch.fft.rfftn(offset)
     judges = (whitened(held[1], shift), whitened(held[0], -shift))
     judged = [(own * root, seen) for own, (root, seen) in zip(transforms, judges, strict=True)]

@@ -61,7 +61,7 @@ class RingSums(Sums):
         taken = self.rings[target]
         self.rings[target] = taken.new_empty(0)
         for ring in taken:
-            ring.copy_(completed(ring, 1))
+            completed(ring, 1, out=ring)
         return taken
 
     @override
