@@ -23,7 +23,9 @@ from covaria.gateway.callers import Caller, Tokens
 from covaria.gateway.metrics import MOST_NAMES, Names
 from covaria.gateway.service import Gateway
 from covaria.messages.control import Order
+from covaria.messages.envelope import Message
 from covaria.messages.job_event import JobEvent
+from covaria.operations.quotas import OverQuota
 from covaria.request.origin import Origin
 from covaria.settings import Settings
 from covaria.worker.dispatch import Dispatch
@@ -158,6 +160,22 @@ def test_what_is_refused_is_said_and_nothing_is_sent(site: MemorySite, served: t
     assert client.raw("POST", "/jobs", b"{")[0] == 422
     assert client.ask("GET", "/jobs/none")[0] == 404
     assert client.ask("DELETE", "/nowhere")[0] == 404
+
+
+def test_over_quota_is_429_with_the_numbers(
+    site: MemorySite, served: tuple[Gateway, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, client = served
+    asked: list[str] = []
+
+    def full(message: Message, settings: Settings) -> None:
+        asked.append(message.work.origin.visit)
+        raise OverQuota("visit 'cm1-2' has 3 jobs queued or running, of 3 allowed", hint="wait")
+
+    monkeypatch.setattr("covaria.gateway.desk.admit", full)
+    status, told = client.ask("POST", "/jobs", submission(site))
+    assert status == 429 and "3 allowed" in json.dumps(told) and asked == ["cm1-2"]
+    assert site.depths() == {}
 
 
 def test_a_body_that_does_not_say_its_size_is_bounded(served: tuple[Gateway, Client]) -> None:

@@ -14,6 +14,7 @@ from covaria.errors import CovariaError
 from covaria.messages.envelope import Message
 from covaria.messages.job_event import Rejection
 from covaria.operations.parameters import read_parameters
+from covaria.operations.quotas import admit
 from covaria.operations.submit import message_for
 from covaria.plain import printable
 from covaria.request.paths import refuse_outside
@@ -80,7 +81,12 @@ class RecipeSteps:
         try:
             message = self.message_of(delivery)
         except Exception as error:  # whatever a message holds, it goes to the facility's dead letters
-            self._refuse(delivery, error)
+            self._refuse(delivery, error, "schema")
+            return
+        try:
+            admit(message, self.settings)
+        except Exception as error:
+            self._refuse(delivery, error, "quota")
             return
         self.dispatch.begin(message)
         self.theirs.bus.ack(delivery)
@@ -98,7 +104,7 @@ class RecipeSteps:
             wanted.request, job_class=wanted.job_class, command_line=line, origin=wanted.origin, traceparent=trace
         )
 
-    def _refuse(self, delivery: Delivery, error: Exception) -> None:
+    def _refuse(self, delivery: Delivery, error: Exception, reason: str) -> None:
         text = error.message if isinstance(error, CovariaError) else f"{type(error).__name__}: {error}"
         log.error("step %.200r refused: %s", delivery.message_id, printable(text))
         self.metrics.deliveries.labels("refused").inc()
@@ -106,7 +112,7 @@ class RecipeSteps:
             Rejection(
                 message_id=printable(delivery.message_id[:200]),
                 queue=self.settings.zocalo_queue,
-                reason="schema",
+                reason=reason,
                 message=printable(text[:1000]),
                 sha256=hashlib.sha256(delivery.body).hexdigest(),
             )

@@ -17,16 +17,18 @@ from covaria.gateway.desk import Conflict, Desk, NoJob, NotYours
 from covaria.gateway.guard import App, Guard
 from covaria.gateway.models import Told
 from covaria.gateway.routes import TooMany, health_routes, jobs_routes, registration_routes, streams_routes
+from covaria.operations.quotas import OverQuota
 from covaria.plain import explain
 from covaria.request.paths import PathRefused
 from covaria.worker.health import Health
 
 STATUS: tuple[tuple[type[Exception], int], ...] = (
     (Unknown, 401), (NoJob, 404), (NotYours, 403), (Conflict, 409), (PathRefused, 403), (NotPermitted, 403),
+    (OverQuota, 429),
     (TooMany, 503), (BusError, 503), (RefusedOutput, 409), (MissingFile, 422), (InvalidInput, 422), (OSError, 503),
 )  # fmt: skip
 AGAIN_AFTER_S = 10
-ERRORS: dict[int | str, dict[str, Any]] = {code: {"model": Told} for code in (401, 403, 404, 409, 413, 422, 503)}
+ERRORS: dict[int | str, dict[str, Any]] = {code: {"model": Told} for code in (401, 403, 404, 409, 413, 422, 429, 503)}
 
 
 def make_app(desk: Desk, doors: Doors, health: Health) -> App:

@@ -21,6 +21,7 @@ from covaria.messages.work import JobClass
 from covaria.operations.announce import show_queued
 from covaria.operations.control import carry_out
 from covaria.operations.jobs_on_disk import view_job
+from covaria.operations.quotas import admit
 from covaria.operations.submit import check_before, message_for
 from covaria.request.model import Request
 from covaria.request.origin import Origin
@@ -68,7 +69,8 @@ class Desk:
     ) -> Taken:
         """Queue a job. The same job again is no new one.
 
-        Raises NotYours, PathRefused, MissingFile, RefusedOutput, NotPermitted, Conflict, BusError (nothing was sent).
+        Raises NotYours, PathRefused, MissingFile, RefusedOutput, NotPermitted, OverQuota, Conflict,
+        BusError (nothing was sent).
         """
         if not caller.may(origin):
             raise NotYours(f"visit {origin.visit!r} is not among yours", hint="name one of your visits in `origin`")
@@ -82,6 +84,7 @@ class Desk:
             return self._again(caller, known, message)
         check_before(message)
         refuse_unwritable(message.work.request.out)
+        admit(message, self.settings)
         self.clerk.ask(lambda dispatch: dispatch.begin(message))
         self.book.note_queued(queued(message))
         show_queued(message, self.settings)

@@ -17,6 +17,7 @@ from covaria.job.notice import notice
 from covaria.messages.envelope import Message
 from covaria.opening import Roots
 from covaria.operations.announce import announce
+from covaria.operations.quotas import hold_back
 from covaria.operations.watching.content import read_content
 from covaria.operations.watching.rules import Rule
 from covaria.operations.watching.watcher import STATES, Watcher
@@ -36,8 +37,12 @@ class Trigger:
     def __init__(self, settings: Settings, rules: Sequence[Rule], bus: Bus, *, every_s: float) -> None:
         roots = Roots.of(settings.roots)
         self.watchers = [
-            Watcher(rule, settings.spool, read=lambda options: read_content(options, roots)) for rule in rules
-        ]
+            Watcher(
+                rule, settings.spool, read=lambda options: read_content(options, roots),
+                admit=lambda message: hold_back(message, settings),
+            )
+            for rule in rules
+        ]  # fmt: skip
         self.settings, self.bus, self.every_s = settings, bus, every_s
         self.metrics = TriggerMetrics([rule.name for rule in rules])
         self.health = Health(settings.roots)

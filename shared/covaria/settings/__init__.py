@@ -174,6 +174,11 @@ class Settings(BaseSettings):
         description="Folder of the ledger of jobs, on a filesystem with file locks. `covaria exporter` keeps it; "
         "`list`, `reconcile` and `account` read it and need not walk through the roots; workers leave notices there.",
     )
+    quotas: Path | None = Field(
+        default=None,
+        description="YAML file of how much each proposal, visit, instrument, sample or submitter may have queued and "
+        "use (docs/operations.md, Quotas); asked by whatever sends a job. Needs the ledger.",
+    )
     walk_interval_s: Positive = Field(
         default=21600.0,
         description="How often `covaria exporter` walks through all roots to find what the ledger has missed, s.",

@@ -85,6 +85,7 @@ def submit(
     from covaria.job.notice import notice
     from covaria.operations.announce import announce
     from covaria.operations.out_template import fill, is_template
+    from covaria.operations.quotas import admit
     from covaria.operations.submit import check_before, message_for
     from covaria.settings import load_settings
     from covaria.tree.access import refuse_closed
@@ -104,6 +105,7 @@ def submit(
     )
     check_before(message)
     refuse_closed(message.work.request.out, settings.service_uid)
+    admit(message, settings)
     try:
         send(message)
     except (BrokerAway, Refused) as error:

@@ -168,6 +168,21 @@ class Ledger:
             (since, until),
         )
 
+    def used(self, by: str, owner: str, since: str) -> tuple[int, float, int]:
+        """(jobs that have not ended, GPU seconds and bytes on disk of jobs submitted since) of one owner.
+
+        By a word of WHOSE, or any other label of a job's metadata.
+        """
+        column = by if by in WHOSE else "json_extract(view, '$.origin.metadata.' || ?)"
+        label = () if by in WHOSE else (json.dumps(by),)
+        ((jobs, gpu_s, size),) = self._ask(
+            "SELECT coalesce(sum(current AND status IN ('queued', 'running', 'retrying')), 0), "
+            "coalesce(sum(CASE WHEN submitted_at >= ? THEN gpu_s END), 0), "
+            f"coalesce(sum(CASE WHEN submitted_at >= ? THEN bytes * current END), 0) FROM jobs WHERE {column} = ?",  # nosec B608
+            (since, since, *label, owner),
+        )
+        return int(jobs), float(gpu_s), int(size)
+
     def _ask(self, query: str, values: Sequence[object] = ()) -> list[Any]:
         with self._lock:
             return self._connection.execute(query, values).fetchall()

@@ -24,6 +24,7 @@ from covaria.errors import CovariaError, InvalidInput, MissingFile
 from covaria.messages.envelope import Message
 from covaria.operations.arrivals import Outbox
 from covaria.operations.jobs_on_disk import ENDED, view_job
+from covaria.operations.quotas import OverQuota
 from covaria.operations.submit import check_before, message_for
 from covaria.operations.watching.content import Content, Stamps, read_content
 from covaria.operations.watching.layouts import Standing, standing
@@ -73,6 +74,8 @@ class Watcher:
     spool: Path
     clock: Callable[[], float] = time.monotonic
     read: Callable[[IngestOptions], Content] = read_content
+    admit: Callable[[Message], None] = lambda message: None
+    """Raises OverQuota where the job must wait."""
     states: Counter[State] = field(default_factory=Counter)
     """How many sets were found in which state, by the last look."""
     _seen: dict[str, _Seen] = field(default_factory=dict)
@@ -188,6 +191,7 @@ class Watcher:
         arrival = Arrival(found, self._output(found, known), now, again and self.rule.again == "replace")
         message = self.message(arrival)
         check_before(message)
+        self.admit(message)
         self.outbox.put(message)
         if arrival.replaces:  # a version before that is not sent yet has no one left who wants it
             self.outbox.drop(known.job_id)
@@ -239,7 +243,7 @@ class Watcher:
     # ---- what is said and remembered
     def _refuse(self, found: Found, error: Exception) -> State:
         """What the system or a late file is to blame for is tried again; the rest waits for the set to change."""
-        if isinstance(error, OSError | MissingFile):
+        if isinstance(error, OSError | MissingFile | OverQuota):
             self._say(found, logging.WARNING, f"it is not taken yet: {error}")
             if (late := self._seen.get(found.relative)) is not None:
                 late.since, late.late = self.clock(), True
