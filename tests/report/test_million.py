@@ -1,4 +1,4 @@
-"""report.html of a million particles: below 15 MB, every figure drawn, in a time that a person waits."""
+"""report.html of a million particles: the moving part and one figure, below 15 MB, in a time that a person waits."""
 
 from __future__ import annotations
 
