@@ -37,18 +37,19 @@ OF_THE_RUN = re.compile(r".*(pipeline_result_dir|duration_seconds|input_args: ou
 PROGRAM = (sys.executable, "-c", "from covaria.cli import main; main()")
 
 
-def started(*arguments: str) -> subprocess.Popen[bytes]:
+def started(*arguments: str) -> subprocess.Popen[str]:
     """A command in a process group of its own: its stages' processes die with it."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(OURS)}
     return subprocess.Popen(
-        [*PROGRAM, *arguments], env=environment, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [*PROGRAM, *arguments], env=environment, start_new_session=True, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
 def done(*arguments: str) -> float:
     began = time.monotonic()
-    assert started(*arguments).wait(1800) == 0, arguments
+    process = started(*arguments)
+    assert (told := process.communicate(timeout=1800)[1]) is not None and process.returncode == 0, told
     return time.monotonic() - began
 
 
@@ -58,11 +59,12 @@ def killed(dice: random.Random, longest: float, *arguments: str) -> int:
     while kills < KILLS:
         process = started(*arguments)
         try:
-            assert process.wait(dice.uniform(1.0, 0.9 * longest)) == 0
+            told = process.communicate(timeout=dice.uniform(1.0, 0.9 * longest))[1]
+            assert process.returncode == 0, told
             return kills
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.communicate()
             kills += 1
     done(*arguments)
     return kills

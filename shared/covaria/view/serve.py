@@ -12,7 +12,7 @@ from covaria.view.access import Access, Gate
 from covaria.view.routes import Routes
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-LINGER_S = 3
+LINGER_S = 10
 """What a stopping server gives its answers: a stream sees at its next look that it is to end."""
 
 
