@@ -13,17 +13,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from covaria.errors import CovariaError, InvalidInput
-from covaria.messages.envelope import Message, first_problem
-from covaria.opening import Roots
+from covaria.messages.envelope import Message
 from covaria.operations.ledger.store import Ledger
+from covaria.operations.yaml_files import read_yaml
 from covaria.request.origin import Origin
 from covaria.settings import Settings
 
-MOST_BYTES = 1 << 20
 EVERYONE = "*"
 SUBMITTER = "submitter"
 Whose = Literal["proposal", "visit", "instrument", "sample", "submitter"]
@@ -70,19 +68,7 @@ class _Quotas(BaseModel):
 
 def read_quotas(path: Path) -> tuple[Quota, ...]:
     """The quotas of a file. Raises MissingFile, InvalidInput that names what is wrong."""
-    with Roots().open(path, most_bytes=MOST_BYTES, hint="a YAML file of quotas") as file:
-        body = file.read()
-    try:
-        document = yaml.safe_load(body)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        row = None if mark is None else mark.line + 1
-        problem = getattr(error, "problem", None) or "cannot be read"
-        raise InvalidInput(f"no valid YAML: {problem}", file=path, row=row, hint="quotas: and a list of them") from None
-    try:
-        return _Quotas.model_validate(document).quotas
-    except ValidationError as error:
-        raise InvalidInput(first_problem(error), file=path, hint="docs/operations.md, Quotas") from None
+    return read_yaml(path, _Quotas, of="quotas", chapter="Quotas").quotas
 
 
 def admit(message: Message, settings: Settings) -> None:

@@ -17,19 +17,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from covaria.errors import InvalidInput
 from covaria.messages.envelope import first_problem
 from covaria.messages.work import JobClass
-from covaria.opening import Roots
 from covaria.operations.watching.places import Found, Pattern, session_of
+from covaria.operations.yaml_files import read_yaml
 from covaria.request.model import NOT_OF_A_STREAM, Request
 from covaria.request.options import declared, option_of
 from covaria.request.origin import Origin
 
-MOST_BYTES = 2**20
 SAID_BY_PATH = ("root", "folder", "name", "stem", "parent", "session")
 """Words that every template may use: the rule's root and folder; of the set its path as one name, its name without
 suffix, the name of its folder, its EPU or SerialEM session."""
@@ -153,19 +151,7 @@ class _Rules(BaseModel):
 
 def read_rules(path: Path) -> tuple[Rule, ...]:
     """The rules of a file. Raises MissingFile, InvalidInput that names what is wrong."""
-    with Roots().open(path, most_bytes=MOST_BYTES, hint="a YAML file of rules") as file:
-        body = file.read()
-    try:
-        document = yaml.safe_load(body)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        row = None if mark is None else mark.line + 1
-        problem = getattr(error, "problem", None) or "cannot be read"
-        raise InvalidInput(f"no valid YAML: {problem}", file=path, row=row, hint="rules: and a list of them") from None
-    try:
-        return _Rules.model_validate(document).rules
-    except ValidationError as error:
-        raise InvalidInput(first_problem(error), file=path, hint="docs/operations.md, Triggers") from None
+    return read_yaml(path, _Rules, of="rules", chapter="Triggers").rules
 
 
 def _by_field(options: Mapping[str, Any]) -> dict[str, Any]:
