@@ -29,6 +29,7 @@ OF_THE_RUN = {
     "duration_seconds",
     "finished_at",
     "owner",
+    "preemptions",
     "started_at",
     "submitted_at",
     "worker",
@@ -115,6 +116,19 @@ def stop_asked(site: MemorySite) -> Play:
     return Play(turns=4, on_turn=ask)
 
 
+def live_comes(site: MemorySite) -> Play:
+    """A live job comes while the stage of the first runs."""
+    site.settings = site.settings.model_copy(update={"preempt_after_s": 0.5, "poll_interval_s": 0.1})
+    came: list[bool] = []
+
+    def come() -> None:
+        if not came:
+            came.append(True)
+            site.submit(site.message("urgent", route=WHOLE).in_class("live"))
+
+    return Play(turns=20, on_turn=come)
+
+
 SCENES = {
     "succeeded": Scene(submit),
     "last stage": Scene(partial(submit, route=("ingest",))),
@@ -124,6 +138,7 @@ SCENES = {
     "parked": Scene(submit, lambda site: Play(fails=Breakdown.of(InvalidInput("cannot be right"))), parks=True),
     "cancelled": Scene(submit_cancelled),
     "handed back": Scene(submit, stop_asked),
+    "made room": Scene(submit, live_comes),
     "deferred, next queue full": Scene(submit_with_next_queue_full),
     "deferred, another lives": Scene(submit_beside_a_living),
     "dies after publishing": Scene(submit, lambda site: Play(dies_after_publishing=True)),
@@ -175,7 +190,9 @@ def test_every_cut_ends_the_same(name: str, memory_site: MemorySite) -> None:
     wanted = end_state(undisturbed)
     assert bool(wanted["parked"]) == scene.parks
     assert wanted["waiting"] == {}
-    ends = {key for key in undisturbed.events() if not key.endswith((".started", ".retrying", ".handed_back"))}
+    ends = {
+        key for key in undisturbed.events() if not key.endswith((".started", ".retrying", ".handed_back", ".preempted"))
+    }
     for count in range(1, len(passed) + 1):
         site = opened(scene, _folder(root, f"cut{count}"))
         assert site.cut("ingest", count) == passed[:count]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from covaria_broker import BrokerServer
-from covaria_site import Site, open_site
+from covaria_site import Site, open_site, wait_until
 
 from covaria.worker.faults import CHILD_POINTS
 
@@ -53,8 +53,27 @@ def child_killed(point: str, site: Site) -> None:
     assert_one_result_one_effect(site)
 
 
+def killed_while_making_room(point: str, site: Site) -> None:
+    """Both messages come again; each job is done once, the bulk job from its kept step on."""
+    site.extra["COVARIA_PREEMPT_AFTER_S"] = "0.2"
+    site.submit(site.message(steps=3, until="go", until_step=1, route=("ingest", "reconstruction")))
+    doomed = site.worker("ingest", COVARIA_CRASH_AT=point)
+    wait_until(site.trail, what="a kept step")
+    site.submit(site.message("urgent", job_class="live"))
+    assert doomed.wait() == -signal.SIGKILL, doomed.text()
+    assert "stopping the stage: preempt" in doomed.text()
+    site.touch("go")
+    assert_one_result_one_effect(site)
+    assert site.trail("ingest", "urgent").count("published") == 1
+    assert [line.split()[0] for line in site.trail()] == ["step0", "step1", "step2", "published"]
+
+
 SCENES: dict[str, Callable[[Site], None]] = {
     **{point: partial(parent_killed, point) for point in ("started", "next_published", "retry_published")},
+    **{
+        f"making room, {point}": partial(killed_while_making_room, point)
+        for point in ("settled", "lease_released", "hand_back_published")
+    },
     **{point: partial(child_killed, point) for point in CHILD_POINTS},
 }
 

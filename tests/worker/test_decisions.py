@@ -54,7 +54,10 @@ breakdowns = st.sampled_from(
     ]
 )
 endings = st.builds(
-    Ending, st.none() | breakdowns, st.sampled_from(["", "cancel", "drain", "time_limit", "lease_lost"]), st.booleans()
+    Ending,
+    st.none() | breakdowns,
+    st.sampled_from(["", "cancel", "drain", "time_limit", "lease_lost", "preempt"]),
+    st.booleans(),
 )
 folders = st.builds(
     Folder, st.just(OUT), st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.booleans()
@@ -133,6 +136,24 @@ def test_every_failure_ends(attempts: int) -> None:
     assert decide(last).outcome is Outcome.PARKED
     facts = Facts(Ticket(attempt=attempts), 3, None, breakdown=Breakdown(("KeyError",)))
     assert decide(facts).outcome is (Outcome.RETRIED if attempts == 1 else Outcome.PARKED)
+
+
+@given(all_facts())
+def test_making_room_counts_itself_and_nothing_else(facts: Facts) -> None:
+    decision = decide(facts)
+    if decision.outcome is not Outcome.PREEMPTED:
+        assert not any(
+            effect.ticket.preemptions != facts.ticket.preemptions
+            for effect in decision.effects
+            if isinstance(effect, SendLater | SendBack)
+        )
+        return
+    assert facts.ending is not None
+    assert facts.ending.why == "preempt"
+    assert decision.failure is None
+    back = next(effect for effect in decision.effects if isinstance(effect, SendBack))
+    assert back.ticket == facts.ticket.preempted()
+    assert kinds(decision)[-4:] == [Release, SendBack, Tell, Ack]
 
 
 def test_the_way_of_a_job() -> None:

@@ -177,6 +177,28 @@ def test_sigterm_mid_job_resumes_elsewhere_without_redoing_steps(site: Site) -> 
     drain(second)
 
 
+def test_live_before_bulk_on_every_worker(site: Site) -> None:
+    """Two workers are busy with bulk: one live message takes the place of one of them; all resume and finish."""
+    site.extra["COVARIA_PREEMPT_AFTER_S"] = "0.2"
+    for name in ("first", "second"):
+        site.submit(site.message(name, steps=4, until="go", until_step=2))
+    workers = [site.worker(), site.worker()]
+    wait_until(lambda: all(len(site.trail(name=name)) >= 2 for name in ("first", "second")), what="two steps each")
+    site.submit(site.message("urgent", job_class="live"))
+    site.wait_done(name="urgent")
+    assert sum(worker.text().count("stopping the stage: preempt") for worker in workers) == 1
+    site.touch("go")
+    for name in ("first", "second"):
+        site.wait_done(name=name)
+        steps = [line.split()[0] for line in site.trail(name=name)]
+        assert steps == ["step0", "step1", "step2", "step3", "published"], "a finished step was done again"
+        assert site.delivery(name=name)["attempt"] == 1
+    site.wait_empty()
+    job = [json.loads(site.tree(name).job_json.read_text())["stages"]["ingest"] for name in ("first", "second")]
+    assert sum(stage["preemptions"] for stage in job) == 1
+    drain(*workers)
+
+
 def test_killed_worker_is_taken_over(site: Site) -> None:
     site.submit(site.message(steps=3, until="go", until_step=1))
     first = site.worker()

@@ -132,10 +132,12 @@ class Books:
         note = {"job_id": self.job_id, "message_id": identifier, "at": record.now()}
         write_book(self.tree, self.handover(stage), note)
 
-    def settle(self, stage: str, status: str, error: Mapping[str, str] | None) -> None:
+    def settle(self, stage: str, status: str, error: Mapping[str, str] | None, preemptions: int = 0) -> None:
         """Correct the stage's state where its process could not (killed, tried again). For the lease's holder."""
         state = record.read_stage_state(self.tree, stage) or {"stage": stage, "job_id": self.job_id}
         state = {**state, "status": status, "job_id": self.job_id}
+        if preemptions:
+            state["preemptions"] = preemptions
         if status != "running":
             state.setdefault("finished_at", record.now())
         if error is not None:

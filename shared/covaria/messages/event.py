@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,8 +14,8 @@ from covaria.messages.work import JobId
 from covaria.request.origin import Origin
 from covaria.request.stages import StageName
 
-EventState = Literal["started", "succeeded", "retrying", "parked", "cancelled", "handed_back"]
-EVENT_STATES: tuple[EventState, ...] = ("started", "succeeded", "retrying", "parked", "cancelled", "handed_back")
+EventState = Literal["started", "succeeded", "retrying", "parked", "cancelled", "handed_back", "preempted"]
+EVENT_STATES: tuple[EventState, ...] = get_args(EventState)
 
 
 class Event(BaseModel):

@@ -16,6 +16,7 @@ ATTEMPT = "covaria-attempt"
 SEQUENCE = "covaria-sequence"
 FIRST_QUEUED = "covaria-first-queued"
 MEMORY_SCALE = "covaria-memory-scale"
+PREEMPTIONS = "covaria-preemptions"
 LAST_ERROR = "covaria-last-error"
 REASON = "covaria-reason"
 HOST = "covaria-host"
@@ -36,6 +37,8 @@ class Ticket:
     memory_scale: float = 1.0
     """Part of the memory budget to use: halved after memory ran out."""
     last_error: str = ""
+    preemptions: int = 0
+    """How often this stage has made room for live work."""
 
     def headers(self) -> dict[str, str | int | float]:
         """As AMQP headers."""
@@ -45,6 +48,8 @@ class Ticket:
             FIRST_QUEUED: self.first_queued,
             MEMORY_SCALE: str(self.memory_scale),
         }
+        if self.preemptions:
+            found[PREEMPTIONS] = self.preemptions
         if self.last_error:
             found[LAST_ERROR] = printable(self.last_error[:MAX_ERROR])
         return found
@@ -59,6 +64,10 @@ class Ticket:
     def unchanged(self) -> Ticket:
         """The same attempt, sent once more."""
         return replace(self, sequence=self.sequence + 1)
+
+    def preempted(self) -> Ticket:
+        """The same attempt, once live work has had its place."""
+        return replace(self.unchanged(), preemptions=self.preemptions + 1)
 
     def waited_s(self) -> float:
         """Seconds since the stage was first asked for; 0 where that is unknown."""
@@ -82,6 +91,7 @@ def read_ticket(headers: Mapping[str, object]) -> Ticket:
         first_queued=_text(headers.get(FIRST_QUEUED), 64),
         memory_scale=_scale(headers.get(MEMORY_SCALE)),
         last_error=_text(headers.get(LAST_ERROR), MAX_ERROR),
+        preemptions=_count(headers.get(PREEMPTIONS), 0),
     )
 
 

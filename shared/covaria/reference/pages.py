@@ -14,7 +14,7 @@ from covaria.messages.control import ACTIONS, order_type
 from covaria.messages.envelope import MAX_BYTES, new_message, seal
 from covaria.messages.event import EVENT_STATES
 from covaria.messages.job_event import JOB_STATES, REJECTED_KEY
-from covaria.messages.ticket import ATTEMPT, FIRST_QUEUED, HOST, LAST_ERROR, MEMORY_SCALE, REASON, SEQUENCE
+from covaria.messages.ticket import ATTEMPT, FIRST_QUEUED, HOST, LAST_ERROR, MEMORY_SCALE, PREEMPTIONS, REASON, SEQUENCE
 from covaria.messages.work import Work
 from covaria.request.model import IngestOptions, Request
 from covaria.settings import PREFIX, SECRETS_DIR, Settings
@@ -42,6 +42,7 @@ HEADERS = (
     (SEQUENCE, "counts copies of the message for any cause: retry, waiting for a lease, handing back"),
     (FIRST_QUEUED, "when the stage was first asked for"),
     (MEMORY_SCALE, "part of the memory budget to use; halved after memory ran out"),
+    (PREEMPTIONS, "how often this stage has made room for live work"),
     (LAST_ERROR, "why the last attempt failed"),
     (REASON, "parked messages: the failure class, or size, envelope, version, schema, path"),
     (HOST, "parked messages: the worker that parked it"),

@@ -43,6 +43,7 @@ def run_stage(name: str, job: Job, context: StageContext) -> None:
         "status": "running",
         "started_at": record.now(),
         "device": context.device,
+        "preemptions": (record.read_stage_state(tree, name) or {}).get("preemptions", 0),
         "files": (record.read_former_state(tree, name) or {}).get("files", {}),
     }
     kept = _files_kept(tree, name, job.request)

@@ -39,7 +39,7 @@ LEFT_OUT = (
 SENSITIVE = re.compile(r".*(umap_embedding|chosen_bandwidth|share_in_mask|shares_by_band|all_densities|roughness).*")
 ABOUT_THE_RUN = re.compile(
     r"job_id|.*_at|seconds|images_per_second|peak_memory_bytes|environment|command.*|hostname|out|fingerprint|source"
-    r"|covaria_version|particles|started|finished|.*path.*|size_bytes|bytes|files|outputs"
+    r"|covaria_version|particles|preemptions|started|finished|.*path.*|size_bytes|bytes|files|outputs"
 )
 
 

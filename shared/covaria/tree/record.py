@@ -37,7 +37,7 @@ MAX_LOG = 1 << 28
 COMMANDS = {"ingest": "ingest", "reconstruction": "reconstruct", "density": "density", "analysis": "analyze"}
 """Which command makes a stage by itself."""
 STAGE_KEYS = (
-    "status", "started_at", "finished_at", "seconds", "images_per_second", "peak_memory_bytes", "device",
+    "status", "started_at", "finished_at", "seconds", "images_per_second", "peak_memory_bytes", "device", "preemptions",
 )  # fmt: skip
 
 

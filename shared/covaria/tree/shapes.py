@@ -92,6 +92,8 @@ class StageShape(Shape):
     seconds: float | None = None
     images_per_second: float | None = None
     peak_memory_bytes: Count | None = None
+    preemptions: Count = 0
+    """How often it has made room for live work."""
     device: Word | None = None
     environment: dict[str, Any] = Field(default_factory=dict)
     error: ErrorShape | None = None

@@ -97,6 +97,8 @@ def _after_stage(facts: Facts, folder: Folder, ending: Ending) -> Decision:
         return _cancelled(facts)
     if ending.why == "time_limit":
         return _failed(facts, breakdown, "time_limit")
+    if ending.why == "preempt":
+        return _make_room(facts)
     if ending.why == "drain" or "Interrupted" in breakdown.types:
         return _hand_back(facts)
     return _failed(facts, breakdown)
@@ -149,6 +151,15 @@ def _hand_back(facts: Facts) -> Decision:
     books = _by_the_holder(facts, Settle("queued"), Note("handed_back"))
     effects = (*books, Release(), SendBack(facts.ticket.unchanged()), Tell("handed_back"), Ack())
     return Decision(effects, Outcome.HANDED_BACK)
+
+
+def _make_room(facts: Facts) -> Decision:
+    """Live work waits: the job goes back to its queue, and only the count of this is other than before."""
+    ticket = facts.ticket.preempted()
+    books = _by_the_holder(facts, Settle("queued", preemptions=ticket.preemptions), Note("preempted"))
+    effects = (*books, Release(), SendBack(ticket), Tell("preempted", message="live work waits"), Ack())
+    why = f"handed back for live work, for the {ticket.preemptions}. time; it resumes later"
+    return Decision(effects, Outcome.PREEMPTED, why=why)
 
 
 def _by_the_holder(facts: Facts, *books: Effect) -> tuple[Effect, ...]:

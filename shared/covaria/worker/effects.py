@@ -29,6 +29,8 @@ class Outcome(Enum):
     CANCELLED = "cancelled"
     HANDED_BACK = "handed_back"
     """We were asked to stop; it waits in its queue for another worker."""
+    PREEMPTED = "preempted"
+    """Bulk that made room for live work; it waits in its queue and resumes."""
     DEFERRED = "deferred"
     """Another worker lives in the folder, or the next queue is full: looked at again later."""
     LOST = "lost"
@@ -68,6 +70,8 @@ class Settle(Effect):
 
     status: str
     error: Mapping[str, str] | None = None
+    preemptions: int = 0
+    """How often the stage has made room for live work; 0: as it is noted."""
     point = "settled"
     best_effort = True
 

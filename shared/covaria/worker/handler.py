@@ -28,6 +28,7 @@ from covaria.worker.faults import Faults
 from covaria.worker.interpreter import Attempt
 from covaria.worker.leasing import Sightings
 from covaria.worker.link import Link
+from covaria.worker.live_first import LiveFirst
 from covaria.worker.metrics import Metrics
 from covaria.worker.owed import Ledger
 from covaria.worker.patience import Disk, beside
@@ -61,6 +62,9 @@ class Handler:
     """Whose queues we ask."""
     tell_span: Tell = to_nobody
 
+    def __post_init__(self) -> None:
+        self.live_first = LiveFirst(self.stage, self.classes, self.settings, self.link, self.clock)
+
     def handle(self, delivery: Delivery) -> None:
         """Deal with one delivery and settle it. Raises BusError when the broker fails: the delivery comes again."""
         job_class = delivery.queue.rpartition(".")[2]
@@ -75,6 +79,7 @@ class Handler:
             self.dispatch.bus.reject(delivery)
             outcome = Outcome.PARKED
         self.metrics.jobs_finished.labels(self.stage, job_class, outcome.label).inc()
+        self.metrics.preemptions.labels(self.stage).inc(outcome is Outcome.PREEMPTED)
 
     def work_waits(self) -> bool:
         """Whether other messages wait in the queues that we ask; what cannot be asked now holds none."""

@@ -194,8 +194,8 @@ class Attempt(Settling):
                 self._take_lease()
             case Claim():
                 self._beside(self._claim)
-            case Settle(status, error):
-                self._beside(lambda: self.books.settle(self.stage, status, error))
+            case Settle(status, error, preemptions):
+                self._beside(lambda: self.books.settle(self.stage, status, error, preemptions))
             case Note():
                 self._beside(lambda: self._note(effect))
             case NoteHandover():
@@ -283,9 +283,10 @@ class Attempt(Settling):
     def _watch(self) -> None:
         assert self.keeper is not None
         assert self.process is not None
+        make_room = self.handler.live_first.watcher(self.job_class, self.ticket.preemptions)
         supervisor = Supervisor(
             self.handler.link, self.delivery, self.tree, self.stage, self.keeper, self.settings, self.metrics,
-            self.handler.draining, self.clock,
+            self.handler.draining, self.clock, make_room,
         )  # fmt: skip
         progress = ProgressBook(self.books, self.stage, self.metrics, self.clock)
         self.metrics.job_in_progress.labels(self.stage).set(1)

@@ -79,6 +79,9 @@ class Metrics(Registry):
             "Deliveries that the broker took back while the stage ran (consumer_timeout, restart).",
             "stage",
         )
+        self.preemptions = counter(
+            "preemptions_total", "Bulk stages that made room for a live message; they resume later.", "stage"
+        )
         self.lease_takeovers = counter("lease_takeovers_total", "Leases taken over from a dead worker.", "stage")
         self.messages_published = counter(
             "messages_published_total", "Publishes; result is confirmed, unroutable, refused or error.", "result"
@@ -107,7 +110,7 @@ class Metrics(Registry):
             self.job_failures.labels(stage, failure)
         for label in CONFIRMED if stage == "reconstruction" else ():
             self.reconstructions.labels(label)
-        for counter in (self.deliveries_lost, self.lease_takeovers, self.images_processed):
+        for counter in (self.deliveries_lost, self.lease_takeovers, self.preemptions, self.images_processed):
             counter.labels(stage)
         self.job_in_progress.labels(stage).set(0)
 

@@ -119,10 +119,10 @@ class Service:
         last_message = self.clock.monotonic()
         while not self.terms:
             self._look_at_disks()
-            delivery = self._ask() if self._device_computes() and self.link.ensure() else None
+            delivery = self._next()
             if delivery is not None:
                 self._handle(delivery)
-                handled += 1
+                handled += not self.handler.live_first.holds_one  # what made room for another does not count
                 last_message = self.clock.monotonic()
                 if self.max_jobs is not None and handled >= self.max_jobs:
                     return
@@ -135,6 +135,13 @@ class Service:
     def _pause(self, idle_s: float) -> float:
         """Until the queues are asked again: short after a message, for the next one of a job comes soon."""
         return min(self.settings.poll_interval_s, max(SHORTEST_PAUSE_S, idle_s * PAUSE_OF_IDLE))
+
+    def _next(self) -> Delivery | None:
+        """What to work on now, if anything: first what was taken while a stage ran."""
+        if self._device_computes() and self.link.ensure():
+            return self.handler.live_first.next() or self._ask()
+        self.handler.live_first.let_go()
+        return None
 
     def _ask(self) -> Delivery | None:
         """The next message, live before bulk."""

@@ -26,7 +26,12 @@ FIRST_TURN_S = 0.02
 """Turns grow from this to TURN_S, so that a short stage is not held up."""
 CANCEL_POLL_S = 1.0
 
-Why = Literal["cancel", "drain", "time_limit", "lease_lost", ""]
+Why = Literal["cancel", "drain", "time_limit", "lease_lost", "preempt", ""]
+
+
+def never(ran_s: float) -> bool:
+    """A stage that makes room for nobody."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,8 @@ class Supervisor:
     draining: Callable[[], int]
     """How often SIGTERM has come; the second ends the stage at once."""
     clock: Clock
+    make_room: Callable[[float], bool] = never
+    """Whether a stage that has run so many seconds is to make room for live work; asked until it says yes."""
     _looking: Background = field(default_factory=Background)
     _cancelled: bool = False
 
@@ -81,6 +88,8 @@ class Supervisor:
             look_for_cancel = now - cancel_checked >= CANCEL_POLL_S
             cancel_checked = now if look_for_cancel else cancel_checked
             reason = self._reason(now - began, look_for_cancel=look_for_cancel)
+            if not why and not reason and process.running and self.make_room(now - began):
+                reason = "preempt"
             if reason and not why:
                 why, kill_at = reason, now + (0.0 if reason == "lease_lost" else self.settings.grace_s)
                 log.info("stopping the stage: %s", why)
