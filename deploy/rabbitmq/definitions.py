@@ -36,7 +36,8 @@ def users_and_rights() -> dict[str, dict[str, str]]:
 def make_definitions(secrets: Path) -> dict[str, object]:
     """Topology, users, permissions. Raises FileNotFoundError or ValueError where a password is missing or empty."""
     settings = load_settings()
-    document = definitions(build_topology(settings.retry_delays_s, settings.event_listeners), VHOST)
+    topology = build_topology(settings.retry_delays_s, settings.event_listeners, settings.pools)
+    document = definitions(topology, VHOST)
     users, rights = [], []
     for user, right in users_and_rights().items():
         password = (secrets / f"{user}_password").read_text().strip()

@@ -117,7 +117,7 @@ def test_exporter_tells_of_jobs_and_queues(site: Site) -> None:
     submit(site, "b", "--only-mean", "--class", "live")
     text = site.command("exporter", "--once").stdout
     assert 'covaria_jobs{stage="ingest",state="queued"} 2.0' in text
-    assert 'covaria_queue_messages_ready{class="live",stage="ingest"} 1.0' in text
+    assert 'covaria_queue_messages_ready{class="live",pool="",stage="ingest"} 1.0' in text
     assert "covaria_parking_messages 0.0" in text
     assert "covaria_broker_connected 1.0" in text
     away = site.command("exporter", "--once", COVARIA_BROKER_URL=f"amqp://x:y@127.0.0.1:{free_port()}/").stdout

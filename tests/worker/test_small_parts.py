@@ -117,6 +117,7 @@ def test_metrics_of_the_design_exist() -> None:
         "tier",
         "confirmed",
         "rule",
+        "pool",
     }
     assert "succeeded" in OUTCOMES
 

@@ -15,7 +15,7 @@ from covaria.messages.envelope import Message
 from covaria.messages.job_event import Rejection
 from covaria.operations.parameters import read_parameters
 from covaria.operations.quotas import admit
-from covaria.operations.submit import message_for
+from covaria.operations.submit import message_for, refuse_unknown_pool
 from covaria.plain import printable
 from covaria.request.paths import refuse_outside
 from covaria.settings import Settings
@@ -34,7 +34,7 @@ class RecipeSteps:
     def __init__(self, settings: Settings, theirs: Bus, ours: Bus, clock: Clock | None = None) -> None:
         self.settings, clock = settings, clock or Clock()
         self.metrics, self.health = AdapterMetrics(), Health(settings.roots)
-        topology = build_topology(settings.retry_delays_s)
+        topology = build_topology(settings.retry_delays_s, pools=settings.pools)
         nothing = Topology((), (), (), ())
         used = Topology(topology.exchanges, (), (), topology.tiers)
         self.theirs = Link(theirs, nothing, self.health, self.metrics, Backoff(), clock)
@@ -100,9 +100,11 @@ class RecipeSteps:
         refuse_outside(wanted.request, self.settings.roots)
         trace = str(delivery.headers.get("traceparent") or "")[:128]
         line = f"recipe step in {self.settings.zocalo_queue}"
+        refuse_unknown_pool(wanted.pool, self.settings.pools)
         return message_for(
-            wanted.request, job_class=wanted.job_class, command_line=line, origin=wanted.origin, traceparent=trace
-        )
+            wanted.request, job_class=wanted.job_class, pool=wanted.pool, command_line=line, origin=wanted.origin,
+            traceparent=trace,
+        )  # fmt: skip
 
     def _refuse(self, delivery: Delivery, error: Exception, reason: str) -> None:
         text = error.message if isinstance(error, CovariaError) else f"{type(error).__name__}: {error}"

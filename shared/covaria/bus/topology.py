@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from covaria.bus.pools import Pool, pool_for, read_pools
 from covaria.request.stages import STAGES
 
 JOBS = "covaria.jobs"
@@ -76,6 +77,11 @@ class Topology:
     bindings: tuple[Binding, ...]
     tiers: tuple[str, ...]
     """Names of the retry exchanges (and of their queues), shortest delay first."""
+    pools: tuple[Pool, ...] = ()
+
+    def key(self, stage: str, job_class: str, asked: str = "", images_gb: float | None = None) -> str:
+        """Routing key of a job's message for a stage, by the pool that it names or its size."""
+        return job_key(stage, job_class, pool_for(self.pools, stage, asked, images_gb))
 
     def queue(self, name: str) -> Queue:
         """The queue of that name; LookupError when the table has none."""
@@ -84,21 +90,21 @@ class Topology:
                 return queue
         raise LookupError(f"no queue {name!r} in the topology")
 
-    def part(self, stage: str, classes: tuple[str, ...]) -> Topology:
+    def part(self, stage: str, classes: tuple[str, ...], pool: str = "") -> Topology:
         """What a worker of `stage` uses: its queues, and every exchange; the queues of others are not its business."""
-        names = {job_queue(stage, job_class) for job_class in classes}
+        names = {job_queue(stage, job_class, pool) for job_class in classes}
         queues = tuple(queue for queue in self.queues if queue.name in names)
         return Topology(self.exchanges, queues, (), self.tiers)
 
 
-def job_key(stage: str, job_class: str) -> str:
-    """Routing key of a stage's messages."""
-    return f"{stage}.{job_class}"
+def job_key(stage: str, job_class: str, pool: str = "") -> str:
+    """Routing key of a stage's messages; without a pool, of its common queues."""
+    return f"{stage}.{job_class}.{pool}" if pool else f"{stage}.{job_class}"
 
 
-def job_queue(stage: str, job_class: str) -> str:
-    """Queue of a stage and class."""
-    return f"covaria.{stage}.{job_class}"
+def job_queue(stage: str, job_class: str, pool: str = "") -> str:
+    """Queue of a stage, class and pool."""
+    return f"covaria.{job_key(stage, job_class, pool)}"
 
 
 def listener_queue(name: str) -> str:
@@ -116,9 +122,12 @@ def delay_name(seconds: float) -> str:
     return f"{milliseconds}ms"
 
 
-def build_topology(retry_delays_s: tuple[float, ...], listeners: tuple[str, ...] = ()) -> Topology:
-    """The table, for the given retry delays (s, rising) and names of those who keep the events about whole jobs."""
-    exchanges = [Exchange(JOBS, "topic", "Work. Key: <stage>.<class>.")]
+def build_topology(
+    retry_delays_s: tuple[float, ...], listeners: tuple[str, ...] = (), pools: tuple[str, ...] = ()
+) -> Topology:
+    """The table, for the given retry delays (s, rising), names of those who keep the events about whole jobs, and pools
+    as COVARIA_POOLS has them."""
+    exchanges = [Exchange(JOBS, "topic", "Work. Key: <stage>.<class>, of a pool <stage>.<class>.<pool>.")]
     queues = []
     bindings = []
     safe: dict[str, str | int] = {
@@ -126,12 +135,14 @@ def build_topology(retry_delays_s: tuple[float, ...], listeners: tuple[str, ...]
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",
     }
-    for stage in STAGES:
+    own = read_pools(pools)
+    for stage, pool in [*((stage, "") for stage in STAGES), *((pool.stage, pool.name) for pool in own)]:
         for job_class in CLASSES:
-            name = job_queue(stage, job_class)
+            name = job_queue(stage, job_class, pool)
             arguments = {**safe, "x-dead-letter-exchange": DEAD, "x-delivery-limit": DELIVERY_LIMIT}
-            queues.append(Queue(name, MappingProxyType(arguments), f"Requests for {stage}, {job_class}."))
-            bindings.append(Binding(JOBS, name, job_key(stage, job_class)))
+            whose = f"{job_class}, pool {pool}" if pool else job_class
+            queues.append(Queue(name, MappingProxyType(arguments), f"Requests for {stage}, {whose}."))
+            bindings.append(Binding(JOBS, name, job_key(stage, job_class, pool)))
     tiers = []
     for delay in retry_delays_s:
         name = f"{RETRY}.{delay_name(delay)}"
@@ -157,7 +168,7 @@ def build_topology(retry_delays_s: tuple[float, ...], listeners: tuple[str, ...]
         queues.append(Queue(listener_queue(listener), kept, f"Events about whole jobs, kept for {listener}."))
         bindings += [Binding(EVENTS, listener_queue(listener), key) for key in LISTENED_TO]
         bindings += [Binding(DEAD, listener_queue(listener), "#")] if listener == GATEWAY else []
-    return Topology(tuple(exchanges), tuple(queues), tuple(bindings), tuple(tiers))
+    return Topology(tuple(exchanges), tuple(queues), tuple(bindings), tuple(tiers), own)
 
 
 def definitions(topology: Topology, vhost: str = "covaria") -> dict[str, object]:
@@ -215,6 +226,6 @@ def permissions(stage: str | None = None) -> dict[str, dict[str, str]]:
             "write": r"^covaria\.(jobs|events|control)$",
             "read": r"^covaria\.(control|listen\..*)$",
         },
-        "worker": {"configure": "^$", "write": write, "read": rf"^covaria\.{stages}\.(live|bulk)$"},
+        "worker": {"configure": "^$", "write": write, "read": rf"^covaria\.{stages}\.(live|bulk)(\..+)?$"},
         "monitor": {"configure": "^$", "write": "^$", "read": r"^covaria\..*$"},
     }

@@ -52,7 +52,7 @@ class Clerk:
     ) -> None:
         self.settings, self.book, self.metrics = settings, book, metrics
         self.queue = listener_queue(GATEWAY)
-        topology = build_topology(settings.retry_delays_s, (GATEWAY,))
+        topology = build_topology(settings.retry_delays_s, (GATEWAY,), settings.pools)
         ours = tuple(found for found in topology.queues if found.name in (CONTROL, self.queue))
         self.dispatch = Dispatch(bus, topology)
         used = Topology(topology.exchanges, ours, (), topology.tiers)

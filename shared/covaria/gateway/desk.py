@@ -22,7 +22,7 @@ from covaria.operations.announce import show_queued
 from covaria.operations.control import carry_out
 from covaria.operations.jobs_on_disk import view_job
 from covaria.operations.quotas import admit
-from covaria.operations.submit import check_before, message_for
+from covaria.operations.submit import check_before, message_for, refuse_unknown_pool
 from covaria.request.model import Request
 from covaria.request.origin import Origin
 from covaria.request.paths import refuse_outside, refuse_path_outside
@@ -65,19 +65,21 @@ class Desk:
     """Whether the server stops: streams end then."""
 
     def take(
-        self, caller: Caller, request: Request, origin: Origin, job_class: JobClass, job_id: str | None, trace: str
-    ) -> Taken:
+        self, caller: Caller, request: Request, origin: Origin, job_class: JobClass, job_id: str | None, trace: str,
+        pool: str = "",
+    ) -> Taken:  # fmt: skip
         """Queue a job. The same job again is no new one.
 
-        Raises NotYours, PathRefused, MissingFile, RefusedOutput, NotPermitted, OverQuota, Conflict,
+        Raises NotYours, InvalidInput, PathRefused, MissingFile, RefusedOutput, NotPermitted, OverQuota, Conflict,
         BusError (nothing was sent).
         """
         if not caller.may(origin):
             raise NotYours(f"visit {origin.visit!r} is not among yours", hint="name one of your visits in `origin`")
         refuse_outside(request, self.settings.roots)
+        refuse_unknown_pool(pool, self.settings.pools)
         line = f"covaria gateway, asked by {caller.name}"
         message = message_for(
-            request, job_class=job_class, command_line=line, job_id=job_id, origin=origin, traceparent=trace
+            request, job_class=job_class, pool=pool, command_line=line, job_id=job_id, origin=origin, traceparent=trace
         )
         known = self.book.job(message.job_id)
         if known is not None:

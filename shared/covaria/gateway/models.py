@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from covaria.gateway.book import Entry
-from covaria.messages.work import JobClass, JobId
+from covaria.messages.work import JobClass, JobId, PoolName
 from covaria.request.model import Request
 from covaria.request.options import Option, Output
 from covaria.request.origin import Origin
@@ -26,6 +26,8 @@ class Submission(BaseModel):
 
     request: Asked
     job_class: JobClass = "bulk"
+    pool: PoolName = ""
+    """Which workers (COVARIA_POOLS); unset: by the size of the images."""
     origin: Origin = Origin()
     job_id: JobId | None = None
     """The caller's own id; by default a hash of inputs, options and OUT: the same submission twice is one job."""

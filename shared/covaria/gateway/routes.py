@@ -69,7 +69,7 @@ def jobs_routes(desk: Desk) -> APIRouter:
             out = fill(template, asked.request.ingest.particles, asked.origin, desk.settings.roots)
         whole = model.Request.model_validate({**asked.request.model_dump(mode="json"), "out": str(out)})
         trace = trace_of(request.headers.get("traceparent", ""))
-        taken = desk.take(caller, whole, asked.origin, asked.job_class, asked.job_id, trace)
+        taken = desk.take(caller, whole, asked.origin, asked.job_class, asked.job_id, trace, asked.pool)
         found = Job.of(taken.entry)
         headers = {"location": f"/jobs/{found.job_id}"}
         return JSONResponse(found.model_dump(mode="json"), 202 if taken.new else 200, headers)
@@ -146,7 +146,7 @@ def registration_routes(desk: Desk) -> APIRouter:
         """A processing job as Murfey's instrument clients register one; its recipe is `em-covaria`."""
         wanted = wanted_of(visit_name, session_id, asked, desk.settings)
         trace = trace_of(request.headers.get("traceparent", ""))
-        desk.take(caller, wanted.request, wanted.origin, wanted.job_class, None, trace)
+        desk.take(caller, wanted.request, wanted.origin, wanted.job_class, None, trace, wanted.pool)
         return asked
 
     return router

@@ -11,6 +11,7 @@ from covaria.request.origin import Origin
 from covaria.request.stages import STAGES, StageName
 
 JobClass = Literal["live", "bulk"]
+PoolName = Annotated[str, Field(pattern=r"^([a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?)?$")]
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
@@ -25,6 +26,10 @@ class Work(BaseModel):
     """The stages that are left, this one first, in the order of the data."""
     job_class: JobClass = "bulk"
     """live goes before bulk: data of a running session."""
+    pool: PoolName = ""
+    """Which workers: a kind of GPU, say. A stage without a pool of that name takes the job in its common queues."""
+    images_gb: Annotated[float, Field(ge=0)] | None = None
+    """What the images take in memory, GB; known after ingest. Where no pool is named, it decides."""
     origin: Origin = Origin()
     """Whose it is: it comes back in every event."""
     command_line: Annotated[str, Field(max_length=8192)] = ""

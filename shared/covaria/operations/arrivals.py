@@ -33,12 +33,12 @@ class Outbox:
         """Let go of a job that is not sent yet. Raises OSError."""
         (self.folder / f"{job_id}.json").unlink(missing_ok=True)
 
-    def send(self, bus: Bus, retry_delays_s: tuple[float, ...]) -> int:
+    def send(self, bus: Bus, retry_delays_s: tuple[float, ...], pools: tuple[str, ...] = ()) -> int:
         """Send what waits, oldest first; returns how many are safe now. What is no message is set aside.
 
         Raises BrokerAway, Refused and their kin.
         """
-        dispatch = Dispatch(bus, build_topology(retry_delays_s))
+        dispatch = Dispatch(bus, build_topology(retry_delays_s, pools=pools))
         sent = 0
         for path in self.waiting():
             try:

@@ -81,7 +81,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
     if release and tuple(int(part) for part in release.split(".")[:2] if part.isdigit()) < (3, 10):
         yield Finding("FAIL", "broker version", release, "quorum queues need RabbitMQ 3.10 or later for time limits")
     try:
-        bus.check(build_topology(settings.retry_delays_s, settings.event_listeners))
+        bus.check(build_topology(settings.retry_delays_s, settings.event_listeners, settings.pools))
         yield Finding("ok", "topology", "every exchange and queue is there")
         parked = bus.depth(PARKING)
         hint = "covaria parking list" if parked else ""

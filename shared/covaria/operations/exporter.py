@@ -14,11 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 
 from prometheus_client import generate_latest
 
 from covaria.bus.model import BusError
+from covaria.bus.pools import Pool
 from covaria.bus.rabbit import RabbitBus
 from covaria.bus.topology import CLASSES, PARKING, RETRY, build_topology, job_queue
 from covaria.operations.ledger.keeper import Keeper
@@ -143,10 +145,12 @@ class Exporter:
             if not bus.is_open:
                 bus.open()
             bus.tick(0)
-            for stage in STAGES:
-                for job_class in CLASSES:
-                    metrics.queue_messages.labels(stage, job_class).set(bus.depth(job_queue(stage, job_class)))
-            for tier in build_topology(self.settings.retry_delays_s).tiers:
+            topology = build_topology(self.settings.retry_delays_s, pools=self.settings.pools)
+            common = [Pool(stage, "") for stage in STAGES]
+            for pool, job_class in product([*common, *topology.pools], CLASSES):
+                depth = bus.depth(job_queue(pool.stage, job_class, pool.name))
+                metrics.queue_messages.labels(pool.stage, job_class, pool.name).set(depth)
+            for tier in topology.tiers:
                 metrics.retry_messages.labels(tier=tier.removeprefix(f"{RETRY}.")).set(bus.depth(tier))
             self._look_at_parking(bus.depth(PARKING))
             metrics.broker_connected.set(1)

@@ -14,6 +14,7 @@ from typing import Any
 from covaria.errors import CovariaError, InvalidInput
 from covaria.job.books import Books, cancel_note, submitted_message
 from covaria.job.lease import LeaseState, latest
+from covaria.job.size import sized
 from covaria.messages.envelope import Message
 from covaria.request.stages import STAGES
 from covaria.tree import Tree, atomic, record
@@ -106,7 +107,7 @@ def message_to_resume(out: Path) -> Message | None:
         return None
     route = tuple(stage for stage in STAGES if stage in left)
     work = message.work.model_copy(update={"route": route})
-    return replace(message, work=work, data={**message.data, "route": list(route)})
+    return sized(replace(message, work=work, data={**message.data, "route": list(route)}))
 
 
 def clear_failure(out: Path) -> None:

@@ -7,7 +7,7 @@ what identifies it in the other system (dcid, program_id, ...) comes back in eve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,7 +28,7 @@ IDENTIFIERS = (
     "guid", "recipe_ID", "dcid", "dcg_id", "program_id", "autoproc_program_id", "processing_job_id", "session_id",
     "tag", "picker_id", "particle_classification_group_id",
 )  # fmt: skip
-PARTICLES, OUT, CLASS, METADATA = "particles", "out", "job_class", "metadata."
+PARTICLES, OUT, CLASS, POOL, METADATA = "particles", "out", "job_class", "pool", "metadata."
 MOST = 200
 
 
@@ -39,6 +39,7 @@ class Wanted:
     request: Request
     origin: Origin
     job_class: JobClass
+    pool: str = ""
 
 
 def read_parameters(given: Mapping[str, Any], template: str, roots: Sequence[Path]) -> Wanted:
@@ -47,11 +48,14 @@ def read_parameters(given: Mapping[str, Any], template: str, roots: Sequence[Pat
         raise InvalidInput(f"{len(given)} parameters, at most {MOST} are read", hint="send what Covaria needs")
     options, origin, labels, job_class = _options(), dict[str, Any](), dict[str, str](), "bulk"
     document: dict[str, Any] = {}
+    pool = ""
     for name, value in given.items():
         if value in (None, "", "None"):
             continue
         if name == CLASS:
             job_class = str(value)
+        elif name == POOL:
+            pool = _word(name, value)
         elif name in ORIGIN:
             origin[ORIGIN[name]] = _word(name, value)
         elif name in IDENTIFIERS or name.startswith(METADATA):
@@ -63,7 +67,7 @@ def read_parameters(given: Mapping[str, Any], template: str, roots: Sequence[Pat
                 f"no parameter {printable(str(name)[:64])!r}",
                 hint=f"an option of docs/options.md, {', '.join(ORIGIN)}, {', '.join(IDENTIFIERS)}, or {METADATA}NAME",
             )
-    return _whole(document, {**origin, "metadata": labels}, job_class, template, roots)
+    return replace(_whole(document, {**origin, "metadata": labels}, job_class, template, roots), pool=pool)
 
 
 def _whole(

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from covaria.bus.model import Bus, Delivery, death_reason
-from covaria.bus.topology import PARKING, build_topology
+from covaria.bus.topology import PARKING, build_topology, job_key
 from covaria.errors import InvalidInput
 from covaria.messages.envelope import BadMessage, unseal
 from covaria.messages.ticket import HOST, LAST_ERROR, REASON
@@ -103,7 +103,8 @@ def replay(bus: Bus, wanted: Wanted) -> list[str]:
             bus.hand_back(parked.delivery)
             lines.append(f"kept {parked.message_id or '(no id)'}: {error.message}")
             continue
-        identifier = dispatch.submit(message)
+        common = job_key(message.stage, message.work.job_class)
+        identifier = dispatch.submit(message, key=parked.key if parked.key.startswith(f"{common}.") else common)
         bus.ack(parked.delivery)
         lines.append(f"sent {identifier}")
     return lines

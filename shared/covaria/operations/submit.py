@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 
-from covaria.errors import MissingFile, RefusedOutput
+from covaria.bus.pools import read_pools
+from covaria.errors import InvalidInput, MissingFile, RefusedOutput
 from covaria.messages.envelope import Message, new_message
 from covaria.messages.work import JobClass, Work
+from covaria.plain import printable
 from covaria.request.identity import job_identity
 from covaria.request.model import Request
 from covaria.request.origin import Origin
@@ -19,6 +22,7 @@ def message_for(
     request: Request,
     *,
     job_class: JobClass = "bulk",
+    pool: str = "",
     command_line: str = "",
     job_id: str | None = None,
     origin: Origin | None = None,
@@ -32,9 +36,17 @@ def message_for(
     if job_id is None:
         job_id = job_identity(request) + (f"-{secrets.token_hex(3)}" if request.overwrite else "")
     route = planned_stages(request)
-    facts = {"job_class": job_class, "command_line": command_line, "origin": origin or Origin()}
+    facts = {"job_class": job_class, "pool": pool, "command_line": command_line, "origin": origin or Origin()}
     work = Work.model_validate({"request": request, "route": route, **facts})
     return new_message(job_id, work, traceparent)
+
+
+def refuse_unknown_pool(pool: str, pools: Sequence[str]) -> None:
+    """Raise InvalidInput for a pool that no stage has."""
+    known = {found.name for found in read_pools(pools)}
+    if pool and pool not in known:
+        names = ", ".join(sorted(known)) or "none are set"
+        raise InvalidInput(f"no pool is called {printable(pool[:64])!r}", hint=f"COVARIA_POOLS names them: {names}")
 
 
 def check_before(message: Message) -> None:

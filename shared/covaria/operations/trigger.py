@@ -89,7 +89,7 @@ class Trigger:
                 self.bus.open()
             except BusError as error:
                 log.warning("%s", error)
-        self.watchers[0].send(self.bus, self.settings.retry_delays_s)
+        self.watchers[0].send(self.bus, self.settings.retry_delays_s, self.settings.pools)
         waiting = outbox.waiting()
         self.metrics.outbox.set(len(waiting))
         self.metrics.oldest_unsent.set(max(time.time() - waiting[0].lstat().st_mtime, 0.0) if waiting else 0.0)

@@ -16,6 +16,7 @@ from covaria.settings.url import read_broker_url, redact_url
 
 PREFIX = "COVARIA_"
 
+POOL = r"^(ingest|reconstruction|density|analysis)\.[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?(:\d{1,9}(\.\d{1,3})?)?$"
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -64,6 +65,12 @@ class Settings(BaseSettings):
         description="Who keeps the events about whole jobs in a queue `covaria.listen.<name>`, separated by commas: "
         "gateway, ispyb, webhook; part of the topology, for `covaria broker declare`.",
     )
+    pools: Annotated[tuple[Annotated[str, Field(pattern=POOL)], ...], NoDecode] = Field(
+        default=(),
+        description="Pools of workers with queues of their own, separated by commas: reconstruction.h100, or "
+        "reconstruction.large:20, which also takes jobs whose images take 20 GB or more; part of the topology.",
+    )
+    pool: str = Field(default="", description="The pool that a worker is of; of none when unset: the common queues.")
     roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(),
         description="Folders, separated by ':', beneath which every path of a job must lie, links resolved. "
@@ -215,7 +222,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"root {str(root)!r} is not an absolute path")
         return value
 
-    @field_validator("out_acl", "event_listeners", mode="before")
+    @field_validator("out_acl", "event_listeners", "pools", mode="before")
     @classmethod
     def _split_words(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -10,7 +10,7 @@ import os
 import socket
 
 from covaria.bus.model import BrokerAway, Bus, BusError, Delivery, DeliveryLost, HeaderValue, Outgoing
-from covaria.bus.topology import CONTROL, DEAD, EVENTS, JOBS, Topology, job_key
+from covaria.bus.topology import CONTROL, DEAD, EVENTS, JOBS, Topology
 from covaria.messages.control import Order, seal_order
 from covaria.messages.envelope import Message, message_id, seal
 from covaria.messages.event import Event, event_type, seal_event
@@ -29,11 +29,12 @@ class Dispatch:
     def __init__(self, bus: Bus, topology: Topology) -> None:
         self.bus, self.topology = bus, topology
 
-    def submit(self, message: Message, ticket: Ticket | None = None) -> str:
-        """Queue a message for its stage; returns its id. Raises BusError."""
+    def submit(self, message: Message, ticket: Ticket | None = None, *, key: str = "") -> str:
+        """Queue a message for its stage, by `key` where its queue is known; returns its id. Raises BusError."""
         ticket = ticket or new_ticket()
         identifier = message_id(message, ticket.attempt, ticket.sequence)
-        key = job_key(message.stage, message.work.job_class)
+        work = message.work
+        key = key or self.topology.key(message.stage, work.job_class, work.pool, work.images_gb)
         self.bus.publish(Outgoing(JOBS, key, seal(message, identifier), identifier, ticket.headers()))
         return identifier
 

@@ -67,7 +67,7 @@ class Handler:
 
     def handle(self, delivery: Delivery) -> None:
         """Deal with one delivery and settle it. Raises BusError when the broker fails: the delivery comes again."""
-        job_class = delivery.queue.rpartition(".")[2]
+        job_class = delivery.queue.split(".")[2]
         self.metrics.jobs_received.labels(self.stage, job_class).inc()
         self.faults.passing("received")
         try:
@@ -84,7 +84,8 @@ class Handler:
     def work_waits(self) -> bool:
         """Whether other messages wait in the queues that we ask; what cannot be asked now holds none."""
         try:
-            return any(self.dispatch.bus.depth(job_queue(self.stage, job_class)) > 0 for job_class in self.classes)
+            queues = (job_queue(self.stage, job_class, self.settings.pool) for job_class in self.classes)
+            return any(self.dispatch.bus.depth(queue) > 0 for queue in queues)
         except BusError as error:
             log.info("whether other work waits is not known: %s", error)
             return False

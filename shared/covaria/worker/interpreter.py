@@ -17,6 +17,7 @@ from covaria.bus.model import BusError, Refused
 from covaria.findings import Findings
 from covaria.job.books import Books
 from covaria.job.lease import LeaseKeeper, LeaseLost, is_valid
+from covaria.job.size import sized
 from covaria.messages.envelope import Message, message_id
 from covaria.messages.job_event import MOST_RESULTS, Result
 from covaria.request.paths import input_files
@@ -208,7 +209,7 @@ class Attempt(Settling):
             case Watch():
                 self._watch()
             case SubmitNext():
-                self._submit_next()
+                self.dispatch.submit(self._beside(self._next_message))
             case SendLater(tier, ticket):
                 self._need_delivery()
                 self.dispatch.send_later(self.delivery, self.message, ticket, tier)
@@ -218,10 +219,9 @@ class Attempt(Settling):
             case _:
                 super().do(effect)
 
-    def _submit_next(self) -> None:
+    def _next_message(self) -> Message:
         assert self.onward is not None
-        job_class = self._beside(lambda: self.books.job_class(self.message.work.job_class))
-        self.dispatch.submit(self.onward.in_class(job_class))
+        return sized(self.onward.in_class(self.books.job_class(self.message.work.job_class)))
 
     def _claim(self) -> None:
         with reading(self.books):
@@ -289,7 +289,7 @@ class Attempt(Settling):
             self.handler.draining, self.clock, make_room,
         )  # fmt: skip
         progress = ProgressBook(self.books, self.stage, self.metrics, self.clock)
-        self.metrics.job_in_progress.labels(self.stage).set(1)
+        self.metrics.job_in_progress.labels(self.stage, self.settings.pool).set(1)
         try:
             self.ending = supervisor.watch(self.process, progress)
         except Exception:

@@ -27,7 +27,7 @@ class LiveFirst:
     """The live queue of a worker, and the message of it that the worker has taken while busy."""
 
     def __init__(self, stage: str, classes: Sequence[str], settings: Settings, link: Link, clock: Clock) -> None:
-        self._queue = job_queue(stage, LIVE) if LIVE in classes else ""
+        self._queue = job_queue(stage, LIVE, settings.pool) if LIVE in classes else ""
         self._settings, self._link, self._clock = settings, link, clock
         self._taken: Delivery | None = None
 

@@ -59,8 +59,9 @@ class Registry:
 class Metrics(Registry):
     """The metrics of one worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: str = "") -> None:
         super().__init__()
+        self.pool = pool
         self.common()
         self._jobs()
         self._progress()
@@ -70,6 +71,7 @@ class Metrics(Registry):
             "worker_last_poll_timestamp_seconds",
             "When the worker last looked after its queues: asked them, or was busy with a job of theirs (Unix time).",
             "stage",
+            "pool",
         )
         self.quarantined = gauge(
             "quarantined", "1 while the worker takes no jobs because its device does not compute.", "stage"
@@ -112,7 +114,7 @@ class Metrics(Registry):
             self.reconstructions.labels(label)
         for counter in (self.deliveries_lost, self.lease_takeovers, self.preemptions, self.images_processed):
             counter.labels(stage)
-        self.job_in_progress.labels(stage).set(0)
+        self.job_in_progress.labels(stage, self.pool).set(0)
 
     def count_findings(self, stage: str, found: Findings) -> None:
         """What a reconstruction found."""
@@ -126,7 +128,8 @@ class Metrics(Registry):
 
     def at_rest(self, stage: str) -> None:
         """No stage runs: what was shown of one that did is over."""
-        for gauge in (self.job_in_progress, self.job_progress, self.images_per_second):
+        self.job_in_progress.labels(stage, self.pool).set(0)
+        for gauge in (self.job_progress, self.images_per_second):
             gauge.labels(stage).set(0)
         self.gpu_memory_used.labels("0").set(0)
 
@@ -170,7 +173,7 @@ class Metrics(Registry):
         self.stage_step_duration = self.histogram(
             "stage_step_duration_seconds", "Running time of one step of a stage.", ("stage", "step"), DURATION_BUCKETS
         )
-        self.job_in_progress = gauge("job_in_progress", "1 while a stage runs.", "stage")
+        self.job_in_progress = gauge("job_in_progress", "1 while a stage runs.", "stage", "pool")
         self.job_progress = gauge("job_progress_ratio", "Done part of the running step, 0 to 1.", "stage")
         self.job_last_progress = gauge(
             "job_last_progress_timestamp_seconds", "When the running stage last reported (Unix time).", "stage"
@@ -200,7 +203,7 @@ class ExporterMetrics(Registry):
         self.result_seconds = self.histogram(
             "result_seconds", "From the submission of a job that succeeded to its result.", ("class",), RESULT_BUCKETS
         )
-        self.queue_messages = gauge("queue_messages_ready", "Messages waiting in a queue.", "stage", "class")
+        self.queue_messages = gauge("queue_messages_ready", "Messages waiting in a queue.", "stage", "class", "pool")
         self.retry_messages = gauge("retry_messages", "Messages waiting in a retry tier.", "tier")
         self.parking_messages = gauge("parking_messages", "Parked messages.")
         self.last_scan = gauge("exporter_last_scan_timestamp_seconds", "When job states were last read (Unix time).")

@@ -7,13 +7,16 @@ import os
 import shutil
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from types import FrameType
 
 from covaria.bus.backoff import Backoff
 from covaria.bus.model import BrokerAway, Bus, BusError, Delivery
+from covaria.bus.pools import Pool
 from covaria.bus.rabbit import RabbitBus
 from covaria.bus.topology import CLASSES, build_topology, job_queue
 from covaria.errors import InvalidInput
+from covaria.plain import printable
 from covaria.request.stages import STAGES, WITHOUT_DEVICE
 from covaria.settings import Settings
 from covaria.tree.access import read_entry
@@ -62,12 +65,17 @@ class Service:
         self.stage, self.settings = stage, settings
         self.classes = [job_class for job_class in CLASSES if job_class in classes]
         self.max_jobs, self.idle_exit_s = max_jobs, idle_exit_s
-        self.metrics = Metrics()
+        self.metrics = Metrics(settings.pool)
         self.metrics.start_at_zero(stage, self.classes)
         self.health = Health(settings.roots, settings.device)
-        topology = build_topology(settings.retry_delays_s)
+        topology = build_topology(settings.retry_delays_s, pools=settings.pools)
+        if settings.pool and Pool(stage, settings.pool) not in {replace(pool, from_gb=None) for pool in topology.pools}:
+            raise InvalidInput(
+                f"COVARIA_POOL: {stage} has no pool {printable(settings.pool)!r}",
+                hint=f"COVARIA_POOLS names them: {', '.join(settings.pools) or 'none are set'}",
+            )
         self.bus = bus or RabbitBus(settings, lambda result: self.metrics.messages_published.labels(result).inc())
-        part = topology.part(stage, tuple(self.classes))
+        part = topology.part(stage, tuple(self.classes), settings.pool)
         self.clock = clock or Clock()
         self.link = Link(self.bus, part, self.health, self.metrics, Backoff(), self.clock)
         dispatch = Dispatch(self.bus, topology)
@@ -98,7 +106,8 @@ class Service:
         before = {number: signal.signal(number, self._asked) for number in (signal.SIGTERM, signal.SIGINT)}
         if self.settings.umask:
             os.umask(int(self.settings.umask, 8))
-        log.info("%s worker for %s, http port %d", self.stage, "+".join(self.classes), server.port)
+        pool = f", pool {self.settings.pool}" if self.settings.pool else ""
+        log.info("%s worker for %s%s, http port %d", self.stage, "+".join(self.classes), pool, server.port)
         log.info("settings: %s", self.settings.redacted())
         self.nursery.start()
         try:
@@ -147,7 +156,7 @@ class Service:
         """The next message, live before bulk."""
         try:
             for job_class in self.classes:
-                delivery = self.bus.get(job_queue(self.stage, job_class))
+                delivery = self.bus.get(job_queue(self.stage, job_class, self.settings.pool))
                 if delivery is not None:
                     return delivery
         except BusError as error:
@@ -158,7 +167,7 @@ class Service:
             self.link.lost(BrokerAway(f"cannot read what the broker sends: {type(error).__name__}"))
             return None
         finally:
-            self.metrics.worker_last_poll.labels(stage=self.stage).set_to_current_time()
+            self.metrics.worker_last_poll.labels(stage=self.stage, pool=self.settings.pool).set_to_current_time()
         return None
 
     def _handle(self, delivery: Delivery) -> None:

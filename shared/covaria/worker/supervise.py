@@ -77,7 +77,7 @@ class Supervisor:
             self.link.ensure()
             self.link.tick(turn)
             turn = min(turn * 1.5, TURN_S)
-            self.metrics.worker_last_poll.labels(stage=self.stage).set_to_current_time()
+            self.metrics.worker_last_poll.labels(stage=self.stage, pool=self.settings.pool).set_to_current_time()
             for report in process.reports():
                 progress.take(report)
             if not lost and not self.link.bus.holds(self.delivery):

@@ -42,7 +42,7 @@ def declare() -> None:
     settings, bus = _open()
     from covaria.bus.topology import build_topology
 
-    topology = build_topology(settings.retry_delays_s, settings.event_listeners)
+    topology = build_topology(settings.retry_delays_s, settings.event_listeners, settings.pools)
     bus.declare(topology)
     bus.close()
     say(f"{len(topology.exchanges)} exchanges, {len(topology.queues)} queues, {len(topology.bindings)} bindings")
@@ -58,7 +58,7 @@ def definitions(
     from covaria.settings import load_settings
 
     settings = load_settings()
-    topology = build_topology(settings.retry_delays_s, settings.event_listeners)
+    topology = build_topology(settings.retry_delays_s, settings.event_listeners, settings.pools)
     text = json.dumps(make(topology, vhost), indent=2) + "\n"
     if output is None:
         say(text, nl=False)
@@ -74,7 +74,7 @@ def broker_status() -> None:
     settings, bus = _open()
     say(f"RabbitMQ {bus.server_version} at {settings.redacted()['broker_url']}")
     missing = False
-    for queue in build_topology(settings.retry_delays_s, settings.event_listeners).queues:
+    for queue in build_topology(settings.retry_delays_s, settings.event_listeners, settings.pools).queues:
         try:
             say(f"{bus.depth(queue.name):8}  {queue.name}")
         except TopologyMissing:

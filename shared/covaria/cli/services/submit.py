@@ -42,6 +42,13 @@ class JobClassChoice(StrEnum):
 JobClass = Annotated[JobClassChoice, typer.Option("--class", help="live goes before bulk.", rich_help_panel=SERVICES)]
 
 
+Pool = Annotated[
+    str, typer.Option(help="Workers of this pool (COVARIA_POOLS); by default, by size.", rich_help_panel=SERVICES)
+]
+CorrelationId = Annotated[str, typer.Option(help="Your own id of this job, for its events.", rich_help_panel=SERVICES)]
+Trace = Annotated[
+    str, typer.Option(envvar="TRACEPARENT", help="W3C trace context, passed through.", rich_help_panel=SERVICES)
+]
 Whose = Annotated[str, typer.Option(help="Whose the job is; comes back in every event.", rich_help_panel=SERVICES)]
 Labels = Annotated[
     list[str] | None,
@@ -61,13 +68,10 @@ def submit(
     *, options: Chosen,
     config: o.Config = None,
     job_class: JobClass = JobClassChoice.bulk,
+    pool: Pool = "",
     proposal: Whose = "", visit: Whose = "", instrument: Whose = "", sample: Whose = "", metadata: Labels = None,
-    correlation_id: Annotated[
-        str, typer.Option(help="Your own id of this job, for its events.", rich_help_panel=SERVICES)
-    ] = "",
-    traceparent: Annotated[
-        str, typer.Option(envvar="TRACEPARENT", help="W3C trace context, passed through.", rich_help_panel=SERVICES)
-    ] = "",
+    correlation_id: CorrelationId = "",
+    traceparent: Trace = "",
     job_id: Annotated[
         str | None, typer.Option(help="Your own id (default: a hash of inputs, options and OUT).",
                                  rich_help_panel=SERVICES),
@@ -86,7 +90,7 @@ def submit(
     from covaria.operations.announce import announce
     from covaria.operations.out_template import fill, is_template
     from covaria.operations.quotas import admit
-    from covaria.operations.submit import check_before, message_for
+    from covaria.operations.submit import check_before, message_for, refuse_unknown_pool
     from covaria.settings import load_settings
     from covaria.tree.access import refuse_closed
 
@@ -94,6 +98,7 @@ def submit(
     origin = origin_of(
         metadata, proposal=proposal, visit=visit, instrument=instrument, sample=sample, correlation_id=correlation_id
     )
+    refuse_unknown_pool(pool, settings.pools)
     out = options.values["out"]
     if is_template(str(out)):
         out = fill(str(out), options.values["ingest.particles"].absolute(), origin, settings.roots)
@@ -101,8 +106,9 @@ def submit(
     look_at_inputs(request, options.flags)
     line = shlex.join(["covaria", *sys.argv[1:]])
     message = message_for(
-        request, job_class=job_class.value, command_line=line, job_id=job_id, origin=origin, traceparent=traceparent
-    )
+        request, job_class=job_class.value, pool=pool, command_line=line, job_id=job_id, origin=origin,
+        traceparent=traceparent,
+    )  # fmt: skip
     check_before(message)
     refuse_closed(message.work.request.out, settings.service_uid)
     admit(message, settings)
@@ -152,7 +158,7 @@ def dispatching() -> Iterator[Dispatch]:
     bus = RabbitBus(settings)
     bus.open()
     try:
-        yield Dispatch(bus, build_topology(settings.retry_delays_s))
+        yield Dispatch(bus, build_topology(settings.retry_delays_s, pools=settings.pools))
     finally:
         bus.close()
 

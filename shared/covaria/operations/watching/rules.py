@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from covaria.errors import InvalidInput
 from covaria.messages.envelope import first_problem
-from covaria.messages.work import JobClass
+from covaria.messages.work import JobClass, PoolName
 from covaria.operations.watching.places import Found, Pattern, session_of
 from covaria.operations.yaml_files import read_yaml
 from covaria.request.model import NOT_OF_A_STREAM, Request
@@ -49,6 +49,7 @@ class Rule(BaseModel):
     """The output folder: a template."""
     root: Path | None = None
     job_class: JobClass = Field(default="live", alias="class")
+    pool: PoolName = ""
     origin: dict[str, str] = Field(default_factory=dict)
     """Whose the jobs are: templates. Words of the pattern called proposal, visit, instrument, sample count too."""
     metadata: dict[str, str] = Field(default_factory=dict)

@@ -114,14 +114,14 @@ class Watcher:
         """Whether nothing is settling and nothing waits to be sent."""
         return not self.states["settling"] and not self.outbox.waiting()
 
-    def send(self, bus: Bus, retry_delays_s: tuple[float, ...]) -> int:
+    def send(self, bus: Bus, retry_delays_s: tuple[float, ...], pools: tuple[str, ...] = ()) -> int:
         """Send what waits in the outbox; a broker that is away, full or not set up is for later."""
         try:
             if not self.outbox.waiting():
                 return 0
             if not bus.is_open:
                 bus.open()
-            return self.outbox.send(bus, retry_delays_s)
+            return self.outbox.send(bus, retry_delays_s, pools)
         except (BusError, OSError) as error:
             log.warning("jobs wait in %s: %s", self.outbox.folder, error)
             return 0
@@ -217,7 +217,7 @@ class Watcher:
         )
         line = f"covaria submit {shlex.quote(str(found.path))} -o {shlex.quote(str(arrival.out))}"
         return message_for(
-            request, job_class=rule.job_class, command_line=line, job_id=job_identity(request),
+            request, job_class=rule.job_class, pool=rule.pool, command_line=line, job_id=job_identity(request),
             origin=rule.whose(rule.words(found)),
         )  # fmt: skip
 
