@@ -1,4 +1,4 @@
-# make demo | test | lint | page | notebook | bench | accuracy | soak | attack | stack-smoke | cluster | requirements | audit | clean
+# make demo | test | lint | page | notebook | bench | accuracy | soak | attack | slurm | stack-smoke | cluster | requirements | audit | clean
 #
 # PYTHON       the interpreter that makes .venv (3.11 or newer)
 # TORCH_INDEX  where torch comes from; empty: pip's own index. For a CPU-only or a CUDA build: the
@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 QUIET := --quiet --root-user-action=ignore --progress-bar off
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint page notebook format bench accuracy soak attack stack-smoke cluster requirements audit clean rabbitmq
+.PHONY: help demo test lint page notebook format bench accuracy soak attack slurm stack-smoke cluster requirements audit clean rabbitmq
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -79,6 +79,10 @@ soak: $(VENV)/installed rabbitmq
 
 attack: $(VENV)/installed rabbitmq
 	$(BIN)/python -m pytest tests/hostile --timeout 3600 $(PYTEST)
+
+# needs Debian's slurm-wlm, and root; without them its tests say so
+slurm: $(VENV)/installed rabbitmq
+	$(BIN)/python -m pytest -m slow tests/slurm $(PYTEST)
 
 stack-smoke: $(VENV)/installed
 	deploy/smoke

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIG = """
 ClusterName=two
 SlurmctldHost={host}(127.0.0.1)
@@ -81,3 +84,62 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
 def said(*words: str, environment: dict[str, str]) -> str:
     """What one of Slurm's commands answers."""
     return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60).stdout
+
+
+class Cluster:
+    """Its commands, in a folder."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder, self.environment = folder, environment
+
+    def covaria(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["covaria", *words], cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
+
+    def queued(self, *words: str) -> str:
+        done = self.covaria("sbatch", "--cpus", "1", "--mem-gb", "1", *words)
+        assert done.returncode == 0, done.stderr
+        found = re.search(r"Slurm job (\d+)", done.stdout)
+        assert found
+        return found.group(1)
+
+    def said(self, *words: str) -> str:
+        return said(*words, environment=self.environment)
+
+    def state(self, job: str) -> str:
+        found = re.search(r"JobState=(\w+)", self.said("scontrol", "show", "job", job))
+        return found.group(1) if found else ""
+
+    def at_once(self, job: str) -> None:
+        """Slurm lets a job that it queued again wait for two minutes; not here."""
+        self.until(lambda: self.state(job) == "PENDING", job, 60)
+        self.said("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+    def words(self, job: str) -> str:
+        log = self.folder / f"slurm-{job}.out"
+        return log.read_text() if log.exists() else ""
+
+    def until(self, true: Callable[[], bool], job: str, patience_s: float = 240) -> None:
+        end = time.monotonic() + patience_s
+        while not true():
+            assert time.monotonic() < end, (self.state(job), self.words(job)[-3000:])
+            time.sleep(0.1)
+
+    def ended(self, job: str) -> str:
+        over = ("COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT")
+        self.until(lambda: self.state(job) in over, job)
+        return self.state(job)
+
+
+@contextmanager
+def with_covaria(folder: Path) -> Iterator[Cluster]:
+    """A cluster whose nodes have this checkout's `covaria` on their PATH."""
+    program = folder / "bin" / "covaria"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -c "from covaria.cli import main; main()" "$@"\n')
+    program.chmod(0o755)
+    with running(folder / "slurm") as environment:
+        path = f"{REPOSITORY / 'shared'}:{REPOSITORY / 'services'}"
+        environment |= {"PATH": f"{program.parent}:{environment['PATH']}", "PYTHONPATH": path}
+        yield Cluster(folder, environment)
