@@ -1,4 +1,4 @@
-"""sbatch, squeue and scontrol as far as Covaria calls them: jobs are processes of this machine, kept in a folder.
+"""sbatch, squeue, sinfo and scontrol as far as Covaria calls them: jobs are processes, kept in a folder.
 
 `fake_slurm.install(folder)` writes the commands there; put it on PATH. A job runs at once where `most` are not running.
 """
@@ -16,7 +16,7 @@ HERE = Path({folder!r})
 BOOK = HERE / "jobs.json"
 jobs = json.loads(BOOK.read_text()) if BOOK.exists() else []
 name, words = Path(sys.argv[0]).name, sys.argv[1:]
-options = dict(re.match("--([a-z-]+)(?:=(.*))?$", word).groups() for word in words if word.startswith("--"))
+options = dict(re.match("--([A-Za-z-]+)(?:=(.*))?$", word).groups() for word in words if word.startswith("--"))
 if name == "sbatch":
     if options.get("partition", "main") != "main":
         sys.exit("sbatch: error: invalid partition specified: " + options["partition"])
@@ -37,8 +37,12 @@ if name == "sbatch":
     print(number)
 elif name == "squeue":
     for job in jobs:
-        if job["name"] == options["name"] and job["state"] in ("PENDING", "RUNNING"):
-            print(job["state"], job["reason"] if job["state"] == "PENDING" else "None")
+        if job["name"] == options["name"]:
+            reason = job["reason"] if job["state"] == "PENDING" else "None"
+            nodes = "n1" if job["state"] == "RUNNING" else ""
+            print(job["number"], job["state"], "2030-01-01T00:00:00", nodes, reason, sep="|")
+elif name == "sinfo":
+    print("n1", (HERE / "n1").read_text() if (HERE / "n1").exists() else "mixed")
 elif name == "scontrol":
     (HERE / "requeued").write_text(" ".join(words))
 """
@@ -47,7 +51,7 @@ elif name == "scontrol":
 def install(folder: Path) -> Path:
     """The commands in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("sbatch", "squeue", "scontrol"):
+    for name in ("sbatch", "squeue", "sinfo", "scontrol"):
         path = folder / name
         path.write_text(PROGRAM.format(python=sys.executable, folder=str(folder)))
         path.chmod(path.stat().st_mode | stat.S_IXUSR)

@@ -81,9 +81,14 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
             daemon.wait(30)
 
 
+def called(*words: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """One of Slurm's commands."""
+    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
 def said(*words: str, environment: dict[str, str]) -> str:
     """What one of Slurm's commands answers."""
-    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60).stdout
+    return called(*words, environment=environment).stdout
 
 
 class Cluster:
@@ -112,8 +117,12 @@ class Cluster:
         return found.group(1) if found else ""
 
     def at_once(self, job: str) -> None:
-        """Slurm lets a job that it queued again wait for two minutes; not here."""
+        """Slurm lets a job that it queued again wait for two minutes; here two seconds.
+
+        Sooner it takes the credential of the new start for that of the old one, which it revoked.
+        """
         self.until(lambda: self.state(job) == "PENDING", job, 60)
+        time.sleep(2)
         self.said("scontrol", "update", f"JobId={job}", "StartTime=now")
 
     def words(self, job: str) -> str:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fake_slurm
@@ -71,7 +72,14 @@ def test_a_job_for_each_message_that_nobody_holds(cluster: Path, tmp_path: Path)
     assert found.step() == ["1", "2", "3"]
     assert found.step() == [], "those that wait will take them"
     options = jobs(cluster)[0]["options"]
-    for option in ("--partition=main", "--gpus-per-node=2", "--mem=64G", "--time=0-12:00:00", "--requeue", "--qos=a"):
+    for option in (
+        "--partition=main",
+        "--gpus-per-node=2",
+        "--mem=64G",
+        "--time=0-12:00:00",
+        "--no-requeue",
+        "--qos=a",
+    ):
         assert option in options
     script = (cluster / "1.sh").read_text()
     assert f"apptainer exec --nv --bind /data {tmp_path}/covaria.sif covaria worker density --class both" in script
@@ -103,6 +111,56 @@ def test_a_fault_is_said_once_and_the_next_look_goes_on(
     assert len(jobs(cluster)) == 1
 
 
+def become(cluster: Path, state: str) -> None:
+    book = [job | {"state": state} for job in jobs(cluster)]
+    (cluster / "jobs.json").write_text(json.dumps(book))
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [("NODE_FAIL", "lost its node (n1 down*)"), ("PREEMPTED", "was preempted"), ("TIMEOUT", "more with --time"),
+     ("OUT_OF_MEMORY", "more with --mem-gb"), ("FAILED", "read its log"), ("PENDING", "waits until 2030")],
+)  # fmt: skip
+def test_what_becomes_of_a_job_is_told_at_the_next_look(
+    cluster: Path, caplog: pytest.LogCaptureFixture, state: str, told: str
+) -> None:
+    found = launcher(1)
+    found.step()
+    found.step()
+    assert not caplog.records
+    found.bus.get("covaria.density.bulk")  # by the job's worker
+    if state == "NODE_FAIL":
+        (cluster / "n1").write_text("down*")
+    become(cluster, state)
+    for _ in range(2):
+        found.step()
+    assert [record.getMessage().startswith("Slurm job 1 ") for record in caplog.records] == [True]
+    assert told in caplog.records[0].getMessage()
+
+
+def test_a_node_that_does_not_answer_is_told_before_slurm_gives_it_up(
+    cluster: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = launcher(1)
+    found.step()
+    (cluster / "n1").write_text("allocated*")
+    for _ in range(3):
+        found.step()
+    (record,) = caplog.records
+    assert record.getMessage().startswith("n1 allocated*: no answer") and "SlurmdTimeout" in record.getMessage()
+
+
+def test_one_run_is_followed_to_its_end(cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    states = iter(["PENDING", "RUNNING", "PENDING", "RUNNING", "COMPLETED"])
+    clock = SimpleNamespace(sleep=lambda seconds: become(cluster, next(states)))
+    monkeypatch.setattr("covaria.cli.services.slurm.time", clock)
+    words = ["sbatch", "--follow", "density", "out", "--density-dim", "2"]
+    done = CliRunner().invoke(covaria.cli.application(), words)
+    assert done.exit_code == 0, done.output
+    assert "Slurm job 1 was taken off n1 mixed" in done.output and "Slurm job 1 is done" in done.output
+
+
 def test_jobs_that_end_at_once_are_not_queued_for_ever(cluster: Path) -> None:
     found, refused = launcher(2), []
     for _ in range(30):
@@ -110,8 +168,7 @@ def test_jobs_that_end_at_once_are_not_queued_for_ever(cluster: Path) -> None:
             found.step()
         except SlurmRefused as error:
             refused.append(str(error))
-        book = [job | {"state": "FAILED"} for job in jobs(cluster)]
-        (cluster / "jobs.json").write_text(json.dumps(book))
+        become(cluster, "FAILED")
     assert "without taking a message" in refused[0]
     assert 6 <= len(jobs(cluster)) <= 10, "three times two, and now and then a trial"
 

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import real_slurm
 from real_slurm import Cluster
 
 from covaria.maps import read_volume
+from covaria.operations.slurm import Slurm
+from covaria.operations.slurm_news import News
 from covaria.tree import Tree
 
 pytestmark = pytest.mark.slow
@@ -52,7 +55,14 @@ def test_two_nodes_find_what_one_finds_after_a_rank_was_lost(nodes: Cluster) -> 
 def test_a_lost_node_and_a_preemption_start_the_job_again(nodes: Cluster) -> None:
     job = nodes.queued("--nodes", "2", *ASKED, "lost")
     nodes.until(lambda: bool(followers("lost")), job)
+    name = nodes.said("squeue", "--noheader", f"--job={job}", "--format=%j").strip()
+    slurm, told = Slurm(lambda words, text: real_slurm.called(*words, environment=nodes.environment)), []
+    news = News(slurm, name)
+    assert news.of(slurm.jobs(name)) == []
     nodes.said("scontrol", "update", "NodeName=n2", "State=DOWN", "Reason=lost")
+    nodes.until(lambda: bool(told.extend(news.of(slurm.jobs(name))) or told), job, patience_s=60)
+    assert re.match(rf"Slurm job {job} was taken off n1 .*, n2 .* waits until 20.* last checkpoint", told[0])
+    assert "asked to stop" in nodes.words(job)
     nodes.at_once(job)
     nodes.said("scontrol", "update", "NodeName=n2", "State=RESUME")
     nodes.until(lambda: "started again (1)" in nodes.words(job), job)

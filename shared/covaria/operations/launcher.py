@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from covaria.bus.model import Bus, BusError
 from covaria.bus.topology import job_queue
 from covaria.errors import CovariaError
-from covaria.operations.slurm import Resources, Slurm, SlurmRefused
+from covaria.operations.slurm import LOG, Resources, Slurm, SlurmRefused
+from covaria.operations.slurm_news import ENDED, News
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +32,16 @@ class Launcher:
     jobs_each: int = 1
     """Messages that one job deals with before it ends."""
     idle_exit_s: float = 60.0
-    log_file: str = "slurm-%j.out"
+    log_file: str = LOG
     slurm: Slurm = field(default_factory=Slurm)
     _said: str = ""
     _added: bool = False
     _ready: int = 0
     _fruitless: int = 0
     """Looks in a row that found all our jobs gone and no message taken."""
+
+    def __post_init__(self) -> None:
+        self._news = News(self.slurm, self.name)
 
     @property
     def name(self) -> str:
@@ -53,14 +57,20 @@ class Launcher:
     def step(self) -> list[str]:
         """Look once; the numbers of the jobs that were queued. Raises BusError, SlurmRefused."""
         ready = sum(self.bus.depth(job_queue(self.stage, job_class)) for job_class in self.classes)
-        if not ready:
+        if not ready and not self._news.alive:
             return []
         jobs = self.slurm.jobs(self.name)
+        for line in self._news.of(jobs):
+            log.log(logging.INFO if line.endswith(ENDED["COMPLETED"]) else logging.WARNING, "%s", line)
+        if not ready:
+            return []
         if jobs.stuck:
             raise SlurmRefused(str(jobs), hint=f"`squeue --name {self.name} --long`; cancel them, or ask for less")
         self._look_for_fruit(ready, jobs.waiting + jobs.running)
         missing = wanted(ready, jobs.waiting, jobs.running, self.most, self.jobs_each)
-        found = [self.slurm.submit(self.name, self.command(), self.resources, self.log_file) for _ in range(missing)]
+        # Slurm would let a lost job wait for minutes; its message comes back at once, and with it another job.
+        job = (self.name, self.command(), self.resources, self.log_file)
+        found = [self.slurm.submit(*job, again=False) for _ in range(missing)]
         self._added, self._ready = bool(found), ready
         if found:
             log.info("%d messages wait for %s: queued Slurm jobs %s", ready, self.stage, ", ".join(found))

@@ -17,11 +17,13 @@ from covaria.plain import printable
 from covaria.running.nodes import RENDEZVOUS
 
 PATIENCE_S = 60.0
+LOG = "slurm-%j.out"
 STOP_BEFORE_S = 120
 """Slurm asks a job to stop this long before its time ends: a step of a run takes less."""
 INTERRUPTED = 75
 """covaria's exit code for a run that was asked to stop and can be resumed."""
 WAITING = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "RESIZING", "SPECIAL_EXIT"})
+RUNNING = frozenset({"RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "STOPPED"})
 ORDINARY = re.compile(
     r"None|Priority|Resources|BeginTime|Dependency|Cleaning|Job(Held|Array)|Licenses|Prolog|Reservation$"
 )
@@ -73,8 +75,8 @@ class Resources:
         if self.image is not None and not self.image.is_file():
             raise InvalidInput("is not there", file=self.image, hint="build it: docs/slurm.md")
 
-    def arguments(self, name: str, log: str) -> list[str]:
-        """Those of sbatch."""
+    def arguments(self, name: str, log: str, *, again: bool = True) -> list[str]:
+        """Those of sbatch; `again`: what is preempted or loses its node is queued again by Slurm."""
         given = {
             "job-name": name, "nodes": self.nodes, "ntasks": self.nodes, "ntasks-per-node": 1,
             "cpus-per-task": self.cpus, "mem": f"{self.memory_gb}G", "time": self.time,
@@ -82,7 +84,7 @@ class Resources:
             "open-mode": "append", "signal": f"B:TERM@{STOP_BEFORE_S}",
         }  # fmt: skip
         options = [f"--{name}={value}" for name, value in given.items() if value is not None]
-        return ["sbatch", "--parsable", "--requeue", *options, *self.options]
+        return ["sbatch", "--parsable", "--requeue" if again else "--no-requeue", *options, *self.options]
 
     def wrapped(self, command: Sequence[str]) -> list[str]:
         """The command as the node runs it."""
@@ -93,12 +95,37 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class Jobs:
-    """How many wait and run, and why those wait that will not start by waiting."""
+class Row:
+    """One job, as squeue shows it."""
 
-    waiting: int
-    running: int
-    stuck: Counter[str]
+    number: str
+    state: str
+    starts: str
+    """When it starts or started."""
+    nodes: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """Those that have not ended long ago (MinJobAge)."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return sum(row.state in WAITING for row in self.rows)
+
+    @property
+    def running(self) -> int:
+        """How many run."""
+        return sum(row.state in RUNNING for row in self.rows)
+
+    @property
+    def stuck(self) -> Counter[str]:
+        """Why those wait that will not start by waiting."""
+        return Counter(row.reason for row in self.rows if row.state in WAITING and not ORDINARY.match(row.reason))
 
     def __str__(self) -> str:
         return ", ".join(f"{count} not started: {reason}" for reason, count in self.stuck.items())
@@ -110,11 +137,13 @@ class Slurm:
 
     run: Run = field(default_factory=lambda: _run)
 
-    def submit(self, name: str, command: Sequence[str], resources: Resources, log: str = "slurm-%j.out") -> str:
+    def submit(
+        self, name: str, command: Sequence[str], resources: Resources, log: str = LOG, *, again: bool = True
+    ) -> str:
         """Queue a job; returns its number. Raises SlurmRefused with what Slurm said and the remedy."""
         if resources.image and shutil.which("apptainer"):  # the node looks again, and where it alone has Apptainer
             self._look_into(resources)
-        done = self._called(resources.arguments(name, log), script_of(command, resources))
+        done = self._called(resources.arguments(name, log, again=again), script_of(command, resources))
         found = re.match(r"\d+", done.stdout)
         if not found:
             raise SlurmRefused(f"sbatch answered {printable(done.stdout[:200])!r}", hint="a job's number was expected")
@@ -122,11 +151,17 @@ class Slurm:
 
     def jobs(self, name: str) -> Jobs:
         """Those of this user that are called `name`."""
-        done = self._called(["squeue", "--noheader", "--me", f"--name={name}", "--format=%T %r"], "")
-        lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line.strip()]
-        reasons = [(reason or ["None"])[0].strip() for state, *reason in lines if state in WAITING]
-        stuck = Counter(reason for reason in reasons if not ORDINARY.match(reason))
-        return Jobs(len(reasons), len(lines) - len(reasons), stuck)
+        words = ["squeue", "--noheader", "--states=all", "--me", f"--name={name}", "--format=%A|%T|%S|%N|%r"]
+        lines = [line.split("|") for line in self._called(words, "").stdout.splitlines() if line.count("|") == 4]
+        return Jobs(tuple(Row(*(word.strip() for word in line)) for line in lines))
+
+    def node_states(self, nodes: str) -> str:
+        """What Slurm says of nodes: `n1 down*`, a star where it does not answer; "" where it says nothing."""
+        try:
+            done = self._called(["sinfo", "--noheader", "--Node", f"--nodes={nodes}", "--format=%N %T"], "")
+        except SlurmRefused:
+            return ""
+        return ", ".join(sorted(set(printable(done.stdout[:400]).splitlines())))
 
     def _look_into(self, resources: Resources) -> None:
         """Whether the image holds this program's version. Raises InvalidInput."""
@@ -173,7 +208,9 @@ srun --kill-on-bad-exit=1 --nodes={nodes} --ntasks={nodes} --cpus-per-task="${{S
 [ "${{SLURM_RESTART_COUNT:-0}}" -eq 0 ] || echo "started again ($SLURM_RESTART_COUNT): it was asked to stop, was
 preempted or lost its node ('scontrol show job $SLURM_JOB_ID'). A run goes on from its last checkpoint"
 {look}child= asked=
-trap 'asked=yes; [ -z "$child" ] || {forward}' TERM
+trap 'asked=yes
+echo "asked to stop: its time is nearly over, it is preempted, cancelled, or another node of it is lost"
+[ -z "$child" ] || {forward}' TERM
 {line} &
 child=$!
 [ -z "$asked" ] || {forward}

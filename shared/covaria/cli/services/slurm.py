@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,9 +16,13 @@ from covaria.cli.services.worker import ClassChoice, StageChoice
 from covaria.cli.terminal import say
 from covaria.errors import InvalidInput
 
+if TYPE_CHECKING:
+    from covaria.operations.slurm import Slurm
+
 SLURM = "Slurm"
 LOOK_AFTER_S = 2.0
 """By then Slurm has looked at a new job."""
+FOLLOW_EVERY_S = 5.0
 SHARING = ("run", "reconstruct")
 """What several nodes can share."""
 ALLOWED = ("run", "ingest", "reconstruct", "density", "analyze", "state", "trajectory")
@@ -66,6 +70,9 @@ def sbatch(
     image: Image = None,
     bind: Bind = None,
     option: Extra = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Stay, and tell what becomes of the job; exit 0 when it is done.")
+    ] = False,
 ) -> None:
     """Queue one command of covaria in Slurm, without a broker; it goes on by itself after a preemption or its time.
 
@@ -92,6 +99,28 @@ def sbatch(
     jobs = slurm.jobs(name)
     if jobs.stuck:
         say(f"{jobs}. As it was asked for it will not start: `scancel {number}`; `sinfo` shows what there is", err=True)
+    elif follow:
+        _follow(slurm, name)
+
+
+def _follow(slurm: Slurm, name: str) -> None:
+    """Tell what becomes of a job until it has ended."""
+    from covaria.operations.slurm import SlurmRefused
+    from covaria.operations.slurm_news import News
+
+    news, said = News(slurm, name), ""
+    while True:
+        try:
+            jobs = slurm.jobs(name)
+            for line in news.of(jobs):
+                say(line)
+            if not news.alive:
+                raise typer.Exit(not any(row.state == "COMPLETED" for row in jobs.rows))
+        except SlurmRefused as refused:  # the controller is away for a moment: the job is not
+            if str(refused) != said:
+                say(f"{refused}", err=True)
+            said = str(refused)
+        time.sleep(FOLLOW_EVERY_S)
 
 
 def launch(
