@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -34,6 +35,7 @@ from covaria.testing.compare import differences
 BULK = 2
 """As many as there are workers for reconstruction."""
 ROUTE: Any = ("ingest", "reconstruction")
+OF_THE_RUN = re.compile(r".*(pipeline_result_dir|duration_seconds|input_args: outdir).*")
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -122,15 +124,15 @@ def main() -> int:
                 PYTHONPATH=os.pathsep.join(OURS), COVARIA_POLL_INTERVAL_S="1", COVARIA_LEASE_RENEW_S="10",
                 COVARIA_LEASE_DEAD_S="60", COVARIA_MEMORY_GB="2",
             )  # fmt: skip
-            sets = {"bulk": particles(site, "many", 4000, 64), "live": particles(site, "few", 300, 32)}
+            sets = {"bulk": particles(site, "many", 12000, 64), "live": particles(site, "few", 200, 16)}
             alone = [f"alone{number}" for number in range(BULK)]
             bulk_s, _ = play(site, sets, alone, [], 0.0)
             live_s, _ = play(site, sets, [], [f"quiet{number}" for number in range(count)], 0.0)
             both, live = [f"both{number}" for number in range(BULK)], [f"live{number}" for number in range(count)]
             all_s, rooms = play(site, sets, both, live, every_s)
             waits = [wait_s(site, name) for name in live]
-            unequal = [line for one, other in zip(alone, both, strict=True)
-                       for line in differences(site.root / one, site.root / other)]  # fmt: skip
+            pairs = [(site.root / one, site.root / other) for one, other in zip(alone, both, strict=True)]
+            unequal = [line for pair in pairs for line in differences(*pair) if not OF_THE_RUN.match(line)]
             site.close()
     finally:
         server.stop()

@@ -67,7 +67,8 @@ def test_the_models_see_a_misspelt_field(rendered: dict[str, list[Document]]):
 
 @pytest.mark.parametrize("version", ["1.28", "1.31"])
 def test_a_scaled_job_holds_a_valid_job(rendered: dict[str, list[Document]], version: str):
-    (scaled,) = (d for d in rendered["facility"] if d["kind"] == "ScaledJob")
+    scaled, large = (d for d in rendered["facility"] if d["kind"] == "ScaledJob")
+    assert large["metadata"]["name"].endswith("-large")
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}, "spec": scaled["spec"]["jobTargetRef"]}
     kubernetes_validate.validate(copy.deepcopy(job), version, strict=True)
     assert job["spec"]["backoffLimit"] == 0
@@ -178,6 +179,7 @@ def test_a_stage_gets_less_grace_than_its_pod(documents: list[Document]):
 
 def test_labels_select_the_pods_they_should(documents: list[Document]):
     labelled = [pod["metadata"]["labels"] for _, pod in pods(documents)]
+    jobs = sum(document["kind"] == "ScaledJob" for document in documents)
     for document in documents:
         match document["kind"]:
             case "Deployment":
@@ -191,7 +193,7 @@ def test_labels_select_the_pods_they_should(documents: list[Document]):
                 assert document["spec"]["policyTypes"] == ["Ingress", "Egress"]
             case "PodMonitor":
                 selector = document["spec"]["selector"]["matchLabels"]
-                assert sum(selector.items() <= labels.items() for labels in labelled) == 1
+                assert sum(selector.items() <= labels.items() for labels in labelled) == jobs
             case "Service":
                 selector = document["spec"]["selector"]
                 serving = sum(d["kind"] == "Deployment" and "toolbox" not in d["metadata"]["name"] for d in documents)
@@ -208,6 +210,8 @@ def test_gpus_are_asked_for_once_and_tolerated(rendered: dict[str, list[Document
             assert pod["spec"]["runtimeClassName"] == "nvidia"
     assert asked == {
         "ScaledJob/covaria-reconstruction": {"nvidia.com/gpu": "1"},
+        "ScaledJob/covaria-reconstruction-large": {"nvidia.com/gpu": "1"},
+        "Deployment/covaria-reconstruction-live": {"nvidia.com/gpu": "1"},
         "Deployment/covaria-analysis": {"nvidia.com/mig-1g.10gb": "1"},
     }
     for name, pod in pods(rendered["trial"]):

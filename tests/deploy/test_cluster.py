@@ -91,6 +91,7 @@ def test_classes_that_are_missing_are_named_to_who_may_read_them(
     said = set(re.findall(r"- (\w+Class) (\S+) \((\S+)\)", str(refused.value)))
     assert said == {
         ("PriorityClass", "em-processing", "services.reconstruction.priorityClassName"),
+        ("PriorityClass", "em-live", "services.reconstruction.pools.live.priorityClassName"),
         ("RuntimeClass", "nvidia", "gpu.runtimeClassName"),
     }
     assert {(kind, name) for kind, name, _ in said} == needed_classes(rendered["facility"])

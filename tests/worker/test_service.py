@@ -51,9 +51,11 @@ def test_whole_route_with_health_metrics_and_events(site: Site) -> None:
     port = port_of(workers["ingest"])
     wait_until(lambda: http(port, "/readyz")[0] == 200, what="readiness")
     assert http(port, "/livez") == (200, "ok\n")
+    assert http(port, "/takenz")[0] == 503, "no message has been taken"
     site.submit(site.message(route=stages, job_class="live", step_s=0.05))
     site.wait_done("analysis")
     site.wait_empty()
+    assert http(port, "/takenz")[0] == 200
     metrics = http(port, "/metrics")[1]
     assert 'covaria_jobs_finished_total{class="live",outcome="succeeded",stage="ingest"} 1.0' in metrics
     assert 'covaria_messages_published_total{result="confirmed"}' in metrics

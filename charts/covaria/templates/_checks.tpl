@@ -1,8 +1,12 @@
 {{/* What values.schema.json cannot say: one value against another. Each is refused before anything reaches the cluster. */}}
 {{- define "covaria.check" -}}
 {{- include "covaria.checkVolumes" .Values.data.volumes -}}
-{{- range $name, $service := .Values.services -}}
-{{- $path := printf "services.%s" $name -}}
+{{- $kinds := dict -}}
+{{- include "covaria.kinds" (dict "root" . "into" $kinds) -}}
+{{- range $name, $kind := $kinds -}}
+{{- $service := $kind.service -}}
+{{- $path := $kind.pool | empty | ternary (printf "services.%s" $name) (printf "services.%s.pools.%s" $kind.stage $kind.pool) -}}
+{{- include "covaria.checkPool" (dict "path" $path "kind" $kind) -}}
 {{- include "covaria.checkResources" (dict "path" $path "resources" $service.resources) -}}
 {{- range $key := tuple "shmSize" "tmpSize" "scratchSize" -}}
 {{- with get $service $key }}{{ include "covaria.quantity" (dict "path" (printf "%s.%s" $path $key) "value" .) | trunc 0 }}{{ end -}}
@@ -31,6 +35,17 @@
 {{- end -}}
 {{- range $part := tuple "exporter" "gateway" "view" "toolbox" "reconcile" -}}
 {{- include "covaria.checkResources" (dict "path" $part "resources" (get $.Values $part).resources) -}}
+{{- end -}}
+{{- end }}
+
+{{/* What a pool's values and its service's make together. (dict "path" "where" "kind" $kind) */}}
+{{- define "covaria.checkPool" -}}
+{{- $needed := eq .kind.service.autoscaling.kind "ScaledJob" | ternary "activeDeadlineSeconds" "cooldownPeriod" -}}
+{{- if not (hasKey .kind.service.autoscaling $needed) -}}
+{{- fail (printf "%s.autoscaling: kind %s needs %s" .path .kind.service.autoscaling.kind $needed) -}}
+{{- end -}}
+{{- if and (eq .kind.pool "live") (hasKey .kind.service "takesFromGB") -}}
+{{- fail (printf "%s.takesFromGB: the pool `live` serves the common queues, which have no bound" .path) -}}
 {{- end -}}
 {{- end }}
 

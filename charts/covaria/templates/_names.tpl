@@ -34,10 +34,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* A service's own image, else the common one of its name. (dict "root" $ "image" "ingest") */}}
+{{/* A service's own image, else the common one of its name. (dict "root" $ "image" "ingest" "own" {} of a pool) */}}
 {{- define "covaria.image" -}}
 {{- $common := .root.Values.image -}}
-{{- $own := eq .image "gateway" | ternary (.root.Values.gateway.image | default dict) (dig .image "image" dict .root.Values.services) -}}
+{{- $own := eq .image "gateway" | ternary (.root.Values.gateway.image | default dict) (.own | default (dig .image "image" dict .root.Values.services)) -}}
 {{- $repository := printf "%s%s%s" (empty $common.registry | ternary "" (printf "%s/" $common.registry)) $common.prefix .image -}}
 {{- $repository = $own.repository | default $repository -}}
 {{- if $own.digest -}}

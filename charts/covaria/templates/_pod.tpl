@@ -6,6 +6,7 @@
 {{- range $root.Values.data.volumes }}{{ $roots = append $roots .mountPath }}{{ end -}}
 {{- $settings := merge (dict) .settings $root.Values.settings -}}
 {{- with $root.Values.securityContext.runAsUser }}{{ $settings = merge $settings (dict "service_uid" (int64 .)) }}{{ end -}}
+{{- with include "covaria.pools" $root }}{{ $settings = merge (dict "pools" .) $settings }}{{ end -}}
 {{- if $root.Values.gateway.enabled -}}
 {{- $listeners := list "gateway" -}}
 {{- with $settings.event_listeners }}{{ $listeners = splitList "," . | concat $listeners | uniq }}{{ end -}}

@@ -68,8 +68,10 @@ asks none.
 {{- end -}}
 {{- end -}}
 {{- if $values.toolbox.enabled }}{{ $logins = append $logins (include "covaria.toolboxLogin" .) }}{{ end -}}
-{{- range $name, $service := $values.services -}}
-{{- if $service.enabled }}{{ $logins = append $logins $service.rabbitmqSecret }}{{ end -}}
+{{- $kinds := dict -}}
+{{- include "covaria.kinds" (dict "root" . "into" $kinds) -}}
+{{- range $kinds -}}
+{{- if .service.enabled }}{{ $logins = append $logins .service.rabbitmqSecret }}{{ end -}}
 {{- end -}}
 {{- if and $values.view.enabled (not $values.view.userHeader) }}{{ $_ := set $needed $values.view.tokenSecret (list "token") }}{{ end -}}
 {{- range compact $logins }}{{ $_ := set $needed . $login }}{{ end -}}
@@ -91,9 +93,15 @@ asks none.
 {{- $priority := dict -}}
 {{- $runtime := dict -}}
 {{- with .Values.auxiliary.priorityClassName }}{{ $_ := set $priority . "auxiliary.priorityClassName" }}{{ end -}}
-{{- range $name, $service := .Values.services -}}
+{{- $kinds := dict -}}
+{{- include "covaria.kinds" (dict "root" . "into" $kinds) -}}
+{{- range $name, $kind := $kinds -}}
+{{- $service := $kind.service -}}
 {{- if $service.enabled -}}
-{{- with $service.priorityClassName }}{{ $_ := set $priority . (printf "services.%s.priorityClassName" $name) }}{{ end -}}
+{{- $path := $kind.pool | empty | ternary $name (printf "%s.pools.%s" $kind.stage $kind.pool) -}}
+{{- with $service.priorityClassName -}}
+{{- if not (hasKey $priority .) }}{{ $_ := set $priority . (printf "services.%s.priorityClassName" $path) }}{{ end -}}
+{{- end -}}
 {{- if and $.Values.gpu.runtimeClassName (gt (dig "gpu" "count" 0 $service | int) 0) -}}
 {{- $_ := set $runtime $.Values.gpu.runtimeClassName "gpu.runtimeClassName" -}}
 {{- end -}}
@@ -106,7 +114,10 @@ asks none.
 {{- define "covaria.deviceNotes" -}}
 {{- if .Values.preflight.clusterWide -}}
 {{- $nodes := (lookup "v1" "Node" "" "").items | default list -}}
-{{- range $name, $service := .Values.services -}}
+{{- $kinds := dict -}}
+{{- include "covaria.kinds" (dict "root" . "into" $kinds) -}}
+{{- range $name, $kind := $kinds -}}
+{{- $service := $kind.service -}}
 {{- $count := dig "gpu" "count" 0 $service | int -}}
 {{- if and $nodes $service.enabled (gt $count 0) -}}
 {{- $resource := dig "gpu" "resourceName" "" $service | default $.Values.gpu.resourceName -}}
@@ -121,7 +132,7 @@ asks none.
 {{- end -}}
 {{- if not $fit }}
 No node offers {{ $count }} {{ $resource }}{{ range $key, $value := $selector }}, {{ $key }}={{ $value }}{{ end }}: {{ $name }} waits until one does (device plugin, node labels,
-services.{{ $name }}.gpu.resourceName, nodeSelector).
+services.{{ $kind.pool | empty | ternary $name (printf "%s.pools.%s" $kind.stage $kind.pool) }}.gpu.resourceName, nodeSelector).
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -134,8 +145,10 @@ services.{{ $name }}.gpu.resourceName, nodeSelector).
 {{- range .Values.data.volumes -}}
 {{- if .hostPath }}{{ $level = "privileged" }}{{ else if and .nfs (eq $level "restricted") }}{{ $level = "baseline" }}{{ end -}}
 {{- end -}}
-{{- range .Values.services -}}
-{{- if and .enabled .scratch .scratch.hostPath }}{{ $level = "privileged" }}{{ end -}}
+{{- $kinds := dict -}}
+{{- include "covaria.kinds" (dict "root" . "into" $kinds) -}}
+{{- range $kinds -}}
+{{- if and .service.enabled .service.scratch .service.scratch.hostPath }}{{ $level = "privileged" }}{{ end -}}
 {{- end -}}
 {{- $level -}}
 {{- end }}

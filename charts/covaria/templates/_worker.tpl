@@ -1,13 +1,14 @@
-{{/* Pod of a worker, for Deployments and ScaledJobs alike. (dict "root" $ "name" "ingest" "service" $service) */}}
+{{/* Pod of a worker, for Deployments and ScaledJobs alike. (dict "root" $ "name" "ingest-large" "kind" $kind "service" $service) */}}
 {{- define "covaria.workerPod" -}}
 {{- $root := .root -}}
 {{- $service := .service -}}
 {{- $workload := include "covaria.workload" . -}}
 {{- $gpu := dig "gpu" "count" 0 $service | int -}}
 {{- $gpuName := dig "gpu" "resourceName" "" $service | default $root.Values.gpu.resourceName -}}
-{{- $image := include "covaria.image" (dict "root" $root "image" .name) -}}
+{{- $image := include "covaria.image" (dict "root" $root "image" .kind.stage "own" $service.image) -}}
 {{- $settings := merge (dict "grace_s" (sub ($service.terminationGracePeriodSeconds | int) 15) "image" $image) ($service.settings | default dict) -}}
 {{- if and (gt $gpu 0) (not (or (hasKey $settings "device") (hasKey $root.Values.settings "device"))) }}{{ $_ := set $settings "device" "cuda" }}{{ end -}}
+{{- if not (has .kind.pool (list "" "live")) }}{{ $_ := set $settings "pool" .kind.pool }}{{ end -}}
 {{- $scratch := or $service.scratch $service.scratchSize -}}
 {{- if $scratch }}{{ $_ := set $settings "scratch" "/scratch" }}{{ end -}}
 {{- $annotations := dict "kubectl.kubernetes.io/default-container" "worker" -}}
@@ -24,6 +25,9 @@ metadata:
     {{- include "covaria.labels" $root | nindent 4 }}
     app.kubernetes.io/component: {{ .name }}
     covaria/workload: {{ $workload }}
+    {{- with include "covaria.queueLabel" $service }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- with $service.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
@@ -55,7 +59,10 @@ spec:
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
       args:
         - worker
-        - {{ .name }}
+        - {{ .kind.stage }}
+        {{- if eq (len .kind.classes) 1 }}
+        - --class={{ first .kind.classes }}
+        {{- end }}
         {{- if eq $workload "job" }}
         - --max-jobs=1
         - --idle-exit=30
@@ -73,12 +80,15 @@ spec:
         periodSeconds: 20
         timeoutSeconds: 5
         failureThreshold: 6
-      {{- if eq $workload "deployment" }}
       readinessProbe:
+        {{- if eq $workload "deployment" }}
         httpGet: {path: /readyz, port: http}
         periodSeconds: 10
+        {{- else }}
+        httpGet: {path: /takenz, port: http}
+        periodSeconds: 2
+        {{- end }}
         timeoutSeconds: 5
-      {{- end }}
       securityContext:
         {{- include "covaria.containerSecurity" $root | nindent 8 }}
       resources:

@@ -1,4 +1,4 @@
-"""/livez, /readyz and /metrics, from a thread of the worker's parent process.
+"""/livez, /readyz, /takenz and /metrics, from a thread of the worker's parent process.
 
 /livez asks only whether the I/O loop turns: an outage of the broker must not kill a GPU job that runs meanwhile.
 """
@@ -38,6 +38,8 @@ class Health:
     broker_open: bool = False
     draining: bool = False
     device_problem: str = ""
+    taken: bool = False
+    """Whether a message has been taken."""
     last_tick: float = field(init=False)
     _looking: Background = field(default_factory=Background)
     _unreadable: list[str] = field(default_factory=list)
@@ -147,16 +149,18 @@ class HealthServer:
         words = asked.split(b"\r\n", 1)[0].split(b" ")
         method, path = (words[0], words[1].split(b"?", 1)[0]) if len(words) == 3 else (b"", b"")
         if method not in (b"GET", b"HEAD"):
-            return _page(405, b"GET /livez /readyz /metrics\n", "text/plain")
+            return _page(405, b"GET /livez /readyz /takenz /metrics\n", "text/plain")
         match path:
             case b"/livez":
                 page = _verdict(self._health.live())
             case b"/readyz":
                 page = _verdict(self._health.ready())
+            case b"/takenz":
+                page = _verdict([] if self._health.taken else ["no message has been taken yet"])
             case b"/metrics":
                 page = _page(200, generate_latest(self._registry), CONTENT_TYPE_LATEST)
             case _:
-                page = _page(404, b"/livez /readyz /metrics\n", "text/plain")
+                page = _page(404, b"/livez /readyz /takenz /metrics\n", "text/plain")
         return page if method == b"GET" else page.split(b"\r\n\r\n", 1)[0] + b"\r\n\r\n"
 
 

@@ -130,6 +130,7 @@ class Service:
             self._look_at_disks()
             delivery = self._next()
             if delivery is not None:
+                self.health.taken = True
                 self._handle(delivery)
                 handled += not self.handler.live_first.holds_one  # what made room for another does not count
                 last_message = self.clock.monotonic()
