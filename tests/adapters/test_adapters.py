@@ -27,8 +27,11 @@ from covaria.bus.topology import Binding, Exchange, Queue, Topology, build_topol
 from covaria.errors import InvalidInput
 from covaria.findings import Findings, State
 from covaria.messages.job_event import JobEvent, Result
+from covaria.operations.ledger.rows import Row
+from covaria.operations.ledger.store import Ledger
 from covaria.request.origin import Origin
 from covaria.settings import Settings
+from covaria.tree import record
 from covaria.worker.clock import Clock
 from covaria.worker.dispatch import Dispatch
 
@@ -79,13 +82,13 @@ def step(pointer: int = 2, headers: dict[str, Any] | None = None, **document: An
     return Outgoing("", "covaria", json.dumps(body).encode(), "m1", headers or {"workflows-recipe": True})
 
 
-def taken(site: MemorySite, *messages: Outgoing) -> MemoryBroker:
+def taken(site: MemorySite, *messages: Outgoing, **more: Any) -> MemoryBroker:
     theirs = facility()
     bus = MemoryBus(theirs)
     bus.open()
     for message in messages:
         bus.publish(message)
-    steps = RecipeSteps(settings(site), MemoryBus(theirs), site.bus(), Clock(sleep=lambda seconds: None))
+    steps = RecipeSteps(settings(site, **more), MemoryBus(theirs), site.bus(), Clock(sleep=lambda seconds: None))
     while steps.turn():
         pass
     return theirs
@@ -93,6 +96,28 @@ def taken(site: MemorySite, *messages: Outgoing) -> MemoryBroker:
 
 def jobs(site: MemorySite) -> dict[str, int]:
     return {name: depth for name, depth in site.depths().items() if ".listen." not in name}
+
+
+def test_a_step_over_quota_goes_to_their_dead_letters_and_is_told_of(site: MemorySite) -> None:
+    """The numbers are in the event; nothing is sent; another visit's step is taken."""
+    ledger = Ledger(site.root / "ledger")
+    at = record.now()
+    facts = ("running", "ingest", "bulk", at, at, "", "cm1-2", "", "", 0.0, 0.0, 0, "", "", "{}")
+    ledger.put([Row(str(site.root / "other"), "job-other", *facts)])
+    ledger.close()
+    (site.root / "quotas.yaml").write_text("quotas: [{by: visit, jobs: 1}]")
+    (site.root / "run_data.star").write_text("data")
+    payloads = [{"particles": str(site.root / "run_data.star"), "visit": visit} for visit in ("cm1-2", "cm9-9")]
+    limits = {"ledger": site.root / "ledger", "quotas": site.root / "quotas.yaml"}
+    theirs = taken(site, *(step(payload=payload) for payload in payloads), **limits)
+    assert len(theirs.queues["dlq"].messages) == 1
+    assert not theirs.queues["covaria"].messages
+    (told,) = [document["data"] for key, document in site.told() if key == "message.rejected"]
+    assert told["reason"] == "quota"
+    assert "visit 'cm1-2' has 1 jobs queued or running, of 1 allowed" in told["message"]
+    (queued,) = [document["data"] for key, document in site.told() if key == "job.queued"]
+    assert queued["origin"]["visit"] == "cm9-9"
+    assert jobs(site) == {"covaria.ingest.bulk": 1}
 
 
 def test_a_recipes_step_becomes_a_job(site: MemorySite) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
+from covaria_site import COMMAND
 from sets import write_star
 
 from covaria.errors import CovariaError, InvalidInput
@@ -142,3 +145,22 @@ def test_a_trigger_waits_and_asks_again(tmp_path: Path) -> None:
     assert [watcher.look() for _ in range(3)] == [[], [], []] and watcher.states["waiting"] == 1
     held[0] = False
     assert any(watcher.look() for _ in range(3)), "once it may"
+
+
+def test_submit_ends_with_75_and_the_numbers(tmp_path: Path) -> None:
+    """Before anything is sent: there is no broker."""
+    write_star(tmp_path / "p.star")
+    ledger = Ledger(tmp_path / "ledger")
+    ledger.put(WAITING)
+    ledger.close()
+    (tmp_path / "quotas.yaml").write_text("quotas: [{by: proposal, jobs: 3}]")
+    command = [*COMMAND, "submit", str(tmp_path / "p.star"), "-o", str(tmp_path / "out"), "--no-downsample"]
+    told = {"COVARIA_LEDGER": str(tmp_path / "ledger"), "COVARIA_QUOTAS": str(tmp_path / "quotas.yaml")}
+    broker = {"COVARIA_BROKER_URL": "amqp://guest:guest@127.0.0.1:1/%2F"}
+    done = subprocess.run(
+        [*command, "--proposal", "p1"], env=os.environ | told | broker, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 75
+    assert "proposal 'p1' has 3 jobs queued or running, of 3 allowed" in " ".join(done.stderr.split())
+    assert "broker" not in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -27,6 +27,7 @@ from covaria.worker.clock import Clock
 from covaria.worker.dispatch import Dispatch
 from covaria.worker.failures import Breakdown
 from covaria.worker.faults import Faults
+from covaria.worker.handler import admit_all
 from covaria.worker.service import Service
 
 DELAYS = (1.0, 2.0, 4.0)
@@ -152,6 +153,7 @@ class MemorySite:
     plays: defaultdict[str, Play] = field(default_factory=lambda: defaultdict(Play))
     keepers: list[LeaseKeeper] = field(default_factory=list)
     services: list[Service] = field(default_factory=list)
+    why_held: Callable[[Message], str] = admit_all
 
     def __post_init__(self) -> None:
         self.topology = build_topology(DELAYS)
@@ -182,7 +184,7 @@ class MemorySite:
             stage, CLASSES, self.settings, bus=MemoryBus(self.broker, self.clock.sleep),
             start_stage=lambda order, scratch: PlayedStage(self.plays[stage], order),
             clock=Clock(self.clock.monotonic, self.clock.sleep), faults=faults or Faults(),
-            **{"idle_exit_s": 2 * max(DELAYS), **changes},
+            **{"idle_exit_s": 2 * max(DELAYS), "why_held": self.why_held, **changes},
         )  # fmt: skip
         found.handler.keep_lease = self._keep
         found.handler.disk = lambda call, turn: call()  # type: ignore[assignment]

@@ -93,6 +93,12 @@ def submit_beside_a_living(site: MemorySite) -> None:
     submit(site)
 
 
+def submit_over_quota(site: MemorySite) -> None:
+    """Room comes after a while."""
+    site.why_held = lambda message: "1 of 1" if site.clock.now < 1003 else ""
+    submit(site)
+
+
 def refused(site: MemorySite, reason: str) -> None:
     body = b"\x00not json" if reason == "rejected" else b'{"data": 1}'
     if reason == "path":
@@ -142,6 +148,7 @@ SCENES = {
     "deferred, next queue full": Scene(submit_with_next_queue_full),
     "deferred, another lives": Scene(submit_beside_a_living),
     "dies after publishing": Scene(submit, lambda site: Play(dies_after_publishing=True)),
+    "held back": Scene(submit_over_quota),
     "rejected": Scene(partial(refused, reason="rejected"), parks=True),
     "refused": Scene(partial(refused, reason="path"), parks=True),
 }
@@ -191,7 +198,9 @@ def test_every_cut_ends_the_same(name: str, memory_site: MemorySite) -> None:
     assert bool(wanted["parked"]) == scene.parks
     assert wanted["waiting"] == {}
     ends = {
-        key for key in undisturbed.events() if not key.endswith((".started", ".retrying", ".handed_back", ".preempted"))
+        key
+        for key in undisturbed.events()
+        if not key.endswith((".started", ".retrying", ".handed_back", ".preempted", ".held_back"))
     }
     for count in range(1, len(passed) + 1):
         site = opened(scene, _folder(root, f"cut{count}"))

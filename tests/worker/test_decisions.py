@@ -74,6 +74,7 @@ def all_facts(draw: st.DrawFn) -> Facts:
         ticket=draw(tickets),
         tiers=draw(st.integers(1, 4)),
         folder=folder,
+        held_back=draw(st.sampled_from(["", "1 of 1"])),
         next_stage=draw(st.sampled_from([None, "density"])),
         lease=lease,
         claimed=draw(st.booleans()) if lease is LeaseFact.OURS else False,

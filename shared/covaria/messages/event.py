@@ -14,7 +14,7 @@ from covaria.messages.work import JobId
 from covaria.request.origin import Origin
 from covaria.request.stages import StageName
 
-EventState = Literal["started", "succeeded", "retrying", "parked", "cancelled", "handed_back", "preempted"]
+EventState = Literal["started", "succeeded", "retrying", "parked", "cancelled", "handed_back", "preempted", "held_back"]
 EVENT_STATES: tuple[EventState, ...] = get_args(EventState)
 
 
@@ -34,7 +34,7 @@ class Event(BaseModel):
     seconds: Annotated[float, Field(ge=0)] | None = None
     """How long the attempt ran."""
     reason: str = ""
-    """Failure class, for retrying and parked."""
+    """Failure class, for retrying and parked; quota, for held_back."""
     message: str = ""
     """What went wrong, for a person."""
     next_stage: StageName | None = None

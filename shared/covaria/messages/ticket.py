@@ -65,6 +65,10 @@ class Ticket:
         """The same attempt, sent once more."""
         return replace(self, sequence=self.sequence + 1)
 
+    def held_back(self, why: str) -> Ticket:
+        """The same attempt, not begun yet."""
+        return replace(self.unchanged(), last_error=why[:MAX_ERROR])
+
     def preempted(self) -> Ticket:
         """The same attempt, once live work has had its place."""
         return replace(self.unchanged(), preemptions=self.preemptions + 1)

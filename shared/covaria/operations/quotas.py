@@ -8,6 +8,7 @@ quotas:
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,11 +17,15 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from covaria.errors import CovariaError, InvalidInput
+from covaria.job.books import Books
 from covaria.messages.envelope import Message
 from covaria.operations.ledger.store import Ledger
 from covaria.operations.yaml_files import read_yaml
 from covaria.request.origin import Origin
 from covaria.settings import Settings
+from covaria.tree import Tree
+
+log = logging.getLogger(__name__)
 
 EVERYONE = "*"
 SUBMITTER = "submitter"
@@ -104,6 +109,22 @@ def hold_back(message: Message, settings: Settings) -> None:
         admit(message, settings)
     except (CovariaError, OSError) as error:
         raise OverQuota(str(error)) from error
+
+
+def why_held(message: Message, settings: Settings) -> str:
+    """Why a job that a worker has met must wait; "" for one that has begun, or whose owner may have one more."""
+    books = Books(Tree(message.work.request.out), message.job_id)
+    try:
+        if books.is_ours():
+            return ""
+    except (CovariaError, OSError) as error:  # the worker meets it too, and says so
+        log.info("whether job %s has begun is not known: %s", message.job_id, error)
+        return ""
+    try:
+        hold_back(message, settings)
+    except OverQuota as error:
+        return str(error)
+    return ""
 
 
 def owner_of(quota: Quota, origin: Origin) -> str:

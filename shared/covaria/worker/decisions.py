@@ -30,7 +30,7 @@ from covaria.worker.effects import (
     Watch,
 )
 from covaria.worker.facts import Facts, Folder, LeaseFact
-from covaria.worker.failures import SHORT, Breakdown, Failure, Park, classify, verdict_on
+from covaria.worker.failures import MIDDLE, SHORT, Breakdown, Failure, Park, classify, verdict_on
 from covaria.worker.supervise import Ending
 
 
@@ -69,6 +69,8 @@ def refuse(error: BadMessage) -> Decision:
 # ---- the moments
 def _before_stage(facts: Facts, folder: Folder) -> Decision:
     match facts.lease:
+        case LeaseFact.NOT_ASKED if facts.held_back and not folder.cancelled:
+            return _hold_back(facts)
         case LeaseFact.NOT_ASKED:
             return Decision((TakeLease(),))
         case LeaseFact.GIVEN_UP:
@@ -169,6 +171,14 @@ def _by_the_holder(facts: Facts, *books: Effect) -> tuple[Effect, ...]:
 
 def _look_again(facts: Facts, tier: int, why: str) -> Decision:
     return Decision((SendLater(tier, facts.ticket.unchanged()), Ack()), Outcome.DEFERRED, why=why)
+
+
+def _hold_back(facts: Facts) -> Decision:
+    """Over quota: asked again by and by, told of once."""
+    text = f"quota: {facts.held_back}"
+    told = () if facts.ticket.last_error.startswith("quota: ") else (Tell("held_back", "quota", facts.held_back),)
+    later = SendLater(min(MIDDLE, facts.tiers - 1), facts.ticket.held_back(text))
+    return Decision((later, *told, Ack()), Outcome.HELD_BACK, why=f"waits, {text}")
 
 
 def _lost() -> Decision:

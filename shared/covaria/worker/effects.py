@@ -31,6 +31,8 @@ class Outcome(Enum):
     """We were asked to stop; it waits in its queue for another worker."""
     PREEMPTED = "preempted"
     """Bulk that made room for live work; it waits in its queue and resumes."""
+    HELD_BACK = "held_back"
+    """Its owner has as much as is allowed; asked again later."""
     DEFERRED = "deferred"
     """Another worker lives in the folder, or the next queue is full: looked at again later."""
     LOST = "lost"

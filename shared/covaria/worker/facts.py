@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import islice
 from pathlib import Path
 
 from covaria.errors import CovariaError
 from covaria.job.books import Books
+from covaria.messages.job_event import MOST_RESULTS, Result
 from covaria.messages.ticket import Ticket
 from covaria.tree.book import DamagedBook
+from covaria.tree.inventory import kind_of, listed
 from covaria.worker.failures import Breakdown
 from covaria.worker.supervise import Ending
 
@@ -64,6 +67,8 @@ class Facts:
     next_stage: str | None = None
     lease: LeaseFact = LeaseFact.NOT_ASKED
     lease_owner: str = ""
+    held_back: str = ""
+    """Why a job that has not begun must wait: its owner has as much as is allowed."""
     claimed: bool = False
     """The folder was made this job's, under our lease."""
     ending: Ending | None = None
@@ -112,6 +117,12 @@ def _look(books: Books, stage: str) -> Folder:
         handed_over=books.is_handed_over(stage),
         cancelled=books.is_cancelled(),
     )
+
+
+def results_in(out: Path) -> tuple[Result, ...]:
+    """The files of a finished job, as its event names them."""
+    kinds = {name: kind_of(row) for name, row in listed(out).items()}
+    return tuple(Result(path=name, kind=kind) for name, kind in islice(sorted(kinds.items()), MOST_RESULTS))
 
 
 def size_of(path: Path) -> int:

@@ -39,6 +39,15 @@ from covaria.worker.spans import Tell, to_nobody
 log = logging.getLogger(__name__)
 
 
+WhyHeld = Callable[[Message], str]
+"""Why a job that has not begun must wait; "" where it need not."""
+
+
+def admit_all(message: Message) -> str:
+    """No quotas are set."""
+    return ""
+
+
 @dataclass
 class Handler:
     """Deals with messages of one stage, one at a time."""
@@ -61,6 +70,7 @@ class Handler:
     classes: tuple[str, ...] = CLASSES
     """Whose queues we ask."""
     tell_span: Tell = to_nobody
+    why_held: WhyHeld = admit_all
 
     def __post_init__(self) -> None:
         self.live_first = LiveFirst(self.stage, self.classes, self.settings, self.link, self.clock)
@@ -98,7 +108,8 @@ class Handler:
             return self._refuse(delivery, ticket, error)
         self._notice(message)
         try:
-            return Attempt(self, delivery, ticket, message, job_class).run()
+            held_back = self.disk(lambda: self.why_held(message), self.link.tick)
+            return Attempt(self, delivery, ticket, message, job_class, held_back).run()
         finally:
             self._notice(message)
 

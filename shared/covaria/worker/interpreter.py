@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from typing import TypeVar
 
 from covaria.bus.model import BusError, Refused
@@ -19,11 +18,10 @@ from covaria.job.books import Books
 from covaria.job.lease import LeaseKeeper, LeaseLost, is_valid
 from covaria.job.size import sized
 from covaria.messages.envelope import Message, message_id
-from covaria.messages.job_event import MOST_RESULTS, Result
+from covaria.messages.job_event import Result
 from covaria.request.paths import input_files
 from covaria.request.stages import planned_stages
 from covaria.tree import Tree, record
-from covaria.tree.inventory import kind_of, listed
 from covaria.worker.child import Order
 from covaria.worker.decisions import decide
 from covaria.worker.dispatch import OWNER
@@ -44,7 +42,7 @@ from covaria.worker.effects import (
     Tell,
     Watch,
 )  # fmt: skip
-from covaria.worker.facts import Facts, Folder, LeaseFact, look, reading, size_of
+from covaria.worker.facts import Facts, Folder, LeaseFact, look, reading, results_in, size_of
 from covaria.worker.failures import Breakdown
 from covaria.worker.leasing import OtherWork, ask_for_lease
 from covaria.worker.owed import Owed
@@ -65,6 +63,7 @@ class Attempt(Settling):
 
     message: Message
     job_class: str
+    held_back: str = ""
     keeper: LeaseKeeper | None = None
     lease: LeaseFact = LeaseFact.NOT_ASKED
     lease_owner: str = ""
@@ -116,6 +115,7 @@ class Attempt(Settling):
             next_stage=None if self.onward is None else self.onward.stage,
             lease=self.lease,
             lease_owner=self.lease_owner,
+            held_back=self.held_back,
             claimed=self.claimed,
             ending=self.ending,
             breakdown=self.breakdown,
@@ -262,8 +262,7 @@ class Attempt(Settling):
         return self._beside(lambda: record.read_findings(self.tree)) if tell.state == "succeeded" else Findings()
 
     def _results(self) -> tuple[Result, ...]:
-        files = self._beside(lambda: {name: kind_of(row) for name, row in listed(self.tree.out).items()})
-        return tuple(Result(path=name, kind=kind) for name, kind in islice(sorted(files.items()), MOST_RESULTS))
+        return self._beside(lambda: results_in(self.tree.out))
 
     def _note(self, note: Note) -> None:
         facts = {"reason": note.reason, "error": note.error} if note.reason else {}

@@ -24,7 +24,7 @@ from covaria.worker.clock import Clock
 from covaria.worker.device_watch import DeviceWatch
 from covaria.worker.dispatch import Dispatch
 from covaria.worker.faults import Faults
-from covaria.worker.handler import Handler
+from covaria.worker.handler import Handler, WhyHeld, admit_all
 from covaria.worker.health import Health, HealthServer
 from covaria.worker.link import Link
 from covaria.worker.metrics import Metrics
@@ -55,6 +55,7 @@ class Service:
         clock: Clock | None = None,
         faults: Faults | None = None,
         tell_span: Tell = to_nobody,
+        why_held: WhyHeld = admit_all,
     ) -> None:
         if stage not in STAGES:
             raise InvalidInput(f"no stage {stage!r}", hint=f"one of {', '.join(STAGES)}")
@@ -95,7 +96,7 @@ class Service:
             DeviceWatch("" if stage in WITHOUT_DEVICE else settings.device, self.clock),
             classes=tuple(self.classes),
         )
-        self.handler.tell_span = tell_span
+        self.handler.tell_span, self.handler.why_held = tell_span, why_held
         self.terms = 0
         """How often we were asked to stop."""
         self._disk_seen = float("-inf")

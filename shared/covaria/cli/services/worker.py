@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,8 @@ from covaria.cli.terminal import say
 from covaria.errors import CovariaError
 
 if TYPE_CHECKING:
+    from covaria.settings import Settings
+    from covaria.worker.handler import WhyHeld
     from covaria.worker.spans import Tell
 
 SERVICES = "Services"
@@ -54,6 +57,7 @@ def worker(
     """Serve one stage: take jobs from the broker until SIGTERM. Configured by COVARIA_* (docs/settings.md)."""
     from covaria.bus.topology import CLASSES
     from covaria.settings import load_settings
+    from covaria.worker.handler import admit_all
     from covaria.worker.logs import set_up_logging
     from covaria.worker.service import Service
     from covaria.worker.spans import to_nobody
@@ -62,8 +66,17 @@ def worker(
     set_up_logging(settings.log_level, settings.log_format)
     classes = CLASSES if job_class is ClassChoice.both else (job_class.value,)
     tell = _to_collector(stage.value) if settings.otel else to_nobody
-    service = Service(stage.value, classes, settings, max_jobs=max_jobs, idle_exit_s=idle_exit, tell_span=tell)
+    held = _quotas(settings) if settings.quotas else admit_all
+    service = Service(
+        stage.value, classes, settings, max_jobs=max_jobs, idle_exit_s=idle_exit, tell_span=tell, why_held=held
+    )
     sys.exit(service.run())
+
+
+def _quotas(settings: Settings) -> WhyHeld:
+    from covaria.operations.quotas import why_held
+
+    return partial(why_held, settings=settings)
 
 
 def _to_collector(stage: str) -> Tell:
