@@ -20,7 +20,7 @@ def states_at(simulated, targets):
     residuals, everyone = [], []
     for half in (0, 1):
         sums = ring_sums(images, model, half, near, Pass(MemoryContext()), with_everyone=True)
-        residuals.append([residual_maps(sums.take(t)) for t in range(len(targets))])
+        residuals.append([residual_maps(sums.completed(t)) for t in range(len(targets))])
         everyone.append(residual_map(completed(sums.everyone, 1)))
     shared = torch.stack(everyone)
     states = [

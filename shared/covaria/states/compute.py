@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 from covaria.estimation.states.assemble import assemble
 from covaria.estimation.states.estimates import ResidualMaps, residual_map, residual_maps
 from covaria.estimation.states.neighbourhoods import Neighbourhoods, leading, neighbourhood_sizes, neighbourhoods
-from covaria.estimation.states.sums import CHANNELS, ring_sums
+from covaria.estimation.states.sums import CHANNELS, ring_sums, space_for
 from covaria.imaging.volumes import completed, padded_shape
 from covaria.maps.volume import read_volume
 from covaria.request.disk import volume_bytes
 from covaria.running.passes import Pass
 from covaria.running.room import require_room
+from covaria.running.side_by_side import side_by_side, workers
 from covaria.stage import Context
 from covaria.states.files import write_state
 from covaria.states.run import Run, checked_targets, load_run
@@ -96,55 +98,77 @@ def compute_state_groups(
     context.log.info("states: %d targets, %d in each pass over %d images", len(wanted), together, len(run.images))
     paths: list[list[Path]] = [[] for _ in groups]
     everyone: torch.Tensor | None = None
-    leads = run.images.leads
+    device, leads = run.images.device, run.images.leads
+    space = space_for(min(together, len(wanted)), len(neighbourhood_sizes(len(leads))), run.images)
     known = run.model.latents.take(leads)
     latents, precision = leading(known.coordinates, known.precision, run.confirmed)
     of = run.images.of_leads
     for number, part in enumerate(passes):
         neighbours = [neighbourhoods(t.point[: run.confirmed], latents, precision) for t in part]
         of_images = [replace(n, distance=of(n.distance), ring=of(n.ring)) for n in neighbours]
-        residuals, found = _accumulate(run, of_images, context, number, len(passes), with_everyone=everyone is None)
+        walks = _Walks(context, number, len(passes), len(run.images.mine))
+        residuals, found = _accumulate(run, of_images, walks, space, with_everyone=everyone is None)
         everyone = found if everyone is None else everyone
         if not context.ranks.first:
             continue
-        for index, target in enumerate(part):
-            pair = (residuals[0][index], residuals[1][index])
-            state = assemble(
-                run.model,
-                target.point,
-                pair,
-                everyone,
-                neighbours[index].sizes,
-                len(leads),
-                run.images.scale,
-                run.images.pixel_size_angstrom,
-            )
-            paths[target.group].append(
-                write_state(target.directory, target.name, state, target.point, neighbours[index], run, b_factor)
-            )
-            context.progress("state volumes", number * together + index + 1, len(wanted), "volumes")
+        make = partial(_made, run, everyone, b_factor)
+        for path in side_by_side(make, list(zip(part, neighbours, *residuals, strict=True)), device=device):
+            target = wanted[sum(map(len, paths))]
+            paths[target.group].append(path)
+            context.progress("state volumes", sum(map(len, paths)), len(wanted), "volumes")
     return paths
 
 
-def _accumulate(
+def _made(
     run: Run,
-    neighbours: list[Neighbourhoods],
-    context: Context,
-    number: int,
-    count: int,
-    *,
-    with_everyone: bool,
+    everyone: torch.Tensor,
+    b_factor: float,
+    of: tuple[_Target, Neighbourhoods, ResidualMaps, ResidualMaps],
+) -> Path:
+    """One state's volumes, put together and written."""
+    target, neighbours, *residuals = of
+    images = run.images
+    state = assemble(
+        run.model,
+        target.point,
+        (residuals[0], residuals[1]),
+        everyone,
+        neighbours.sizes,
+        len(images.leads),
+        images.scale,
+        images.pixel_size_angstrom,
+    )
+    return write_state(target.directory, target.name, state, target.point, neighbours, run, b_factor)
+
+
+@dataclass(frozen=True)
+class _Walks:
+    """Pass `number` of `count` over `images` images, the half-sets one after the other."""
+
+    context: Context
+    number: int
+    count: int
+    images: int
+
+    def after(self, gone: int) -> Pass:
+        """The walk that follows `gone` images of this pass."""
+        return Pass(self.context, "states", after=self.number * self.images + gone, total=self.count * self.images)
+
+
+def _accumulate(
+    run: Run, neighbours: list[Neighbourhoods], walks: _Walks, space: list[torch.Tensor], *, with_everyone: bool
 ) -> tuple[list[list[ResidualMaps]], torch.Tensor]:
     """Residual maps of every target for each half-set, [half][target], and the map of all images' residuals."""
-    before, total = number * len(run.images.mine), count * len(run.images.mine)
+    gone = 0
     residuals, everyone = [], []
     for half in (0, 1):
-        passes = Pass(context, "states", after=before, total=total)
-        sums = ring_sums(run.images, run.model, half, neighbours, passes, with_everyone=with_everyone)
-        before += int((run.images.half[run.images.mine] == half).sum())
-        if not context.ranks.first:
+        walk = walks.after(gone)
+        sums = ring_sums(run.images, run.model, half, neighbours, walk, space, with_everyone=with_everyone)
+        gone += int((run.images.half[run.images.mine] == half).sum())
+        if not walks.context.ranks.first:
             continue
-        residuals.append([residual_maps(sums.take(index)) for index in range(len(neighbours))])
+        rings = [sums.completed(index) for index in range(len(neighbours))]
+        residuals.append(list(side_by_side(residual_maps, rings, device=run.images.device)))
         if sums.everyone is not None:
             everyone.append(residual_map(completed(sums.everyone, 1)))
     return residuals, torch.stack(everyone) if everyone else torch.empty(0)
@@ -154,8 +178,8 @@ def targets_together(run: Run, memory_bytes: int) -> int:
     """How many targets one pass can take: each needs its rings' sums for one half-set and its maps for both.
 
     Counted besides: what this process holds already (the images are part of it, and what earlier stages left), the
-    linear model (real and padded), the sums and map of all images, and the space in which a target's volumes are put
-    together.
+    linear model (real and padded), the sums and map of all images, and the space in which targets' volumes are put
+    together, as many at a time as there are threads.
     """
     images, box = run.images, run.images.box
     cells = int(np.prod(padded_shape(box // 2 - 1, 1)))
@@ -168,8 +192,8 @@ def targets_together(run: Run, memory_bytes: int) -> int:
         memory_bytes, held_already = int(0.8 * torch.cuda.mem_get_info(images.device)[0]), 0
     else:
         held_already = resident_bytes()
-    fixed = held_already + components * (8 * cells + 4 * maps) + 12 * CHANNELS * cells + 12 * candidates * maps
-    fixed += BATCH_BYTES
+    making = workers(len(images.leads), images.device) * (8 * CHANNELS * cells + 12 * candidates * maps)
+    fixed = held_already + components * (8 * cells + 4 * maps) + 4 * CHANNELS * cells + making + BATCH_BYTES
     result: int = max(1, (int(0.9 * memory_bytes) - fixed) // each)
     return result
 

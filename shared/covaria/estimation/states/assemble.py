@@ -33,14 +33,20 @@ class State:
     choice: Choice
 
 
-def damped(maps: Float[torch.Tensor, "2 candidate d d d"]) -> Complex[torch.Tensor, "2 candidate d d d//2+1"]:
-    """Transforms whose shells are damped to what the two half-sets agree on, of masked maps (2, K, D, D, D)."""
+def damped(
+    maps: Float[torch.Tensor, "2 candidate d d d"],
+) -> tuple[Complex[torch.Tensor, "2 candidate d d d//2+1"], Int[np.ndarray, " candidate"]]:
+    """Transforms of masked maps (2, K, D, D, D) whose shells are damped to what the two half-sets agree on.
+
+    And the last shell of each candidate that is not zero: beyond it there is nothing to look at.
+    """
     box = maps.shape[-1]
     transforms: torch.Tensor = torch.fft.rfftn(maps, dim=(-3, -2, -1))
     gains = torch.stack([shell_gain(transforms[:, k]) for k in range(maps.shape[1])])
     table = torch.cat([gains, torch.zeros_like(gains)], dim=1)
     transforms *= table[:, torch.as_tensor(shell_indices(box), device=maps.device)]
-    return transforms
+    shells = np.arange(gains.shape[1])
+    return transforms, np.where(gains.cpu().numpy() > 0, shells, -1).max(axis=1)
 
 
 def assemble(
@@ -66,7 +72,8 @@ def assemble(
     maps = torch.stack([torch.cat([residuals[h].maps.to(device), everyone[h][None]]) for h in (0, 1)])
     offset = torch.as_tensor((linear[1] - linear[0]) / np.float32(scale), device=device)
     held = (residuals[0].held_out, residuals[1].held_out)
-    choice = choose(damped(maps * mask), held, offset, mask, prior_losses(sizes, count))
+    transforms, reach = damped(maps * mask)
+    choice = choose(transforms, reach, held, offset, mask, prior_losses(sizes, count))
     halves = (linear + choice.residuals.cpu().numpy() * scale).astype(np.float32)
     unbiased = linear + everyone.cpu().numpy() * np.float32(scale)
     filtered, resolution = local_filter(

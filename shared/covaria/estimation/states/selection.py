@@ -33,6 +33,8 @@ LOSS_FOR_HALVING = 2.0
 """Prior loss for each halving of the images that a candidate rests on: odds of 1/e."""
 IGNORED = 1e-3
 """A weight below this everywhere under all windows is not worth a transform."""
+LEAST_AGREEMENT = 0.03
+"""A shell on which two half-sets agree less is not worth a transform: correlations with the truth change by 1e-4."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,16 @@ class Choice:
 
 
 def shell_gain(transforms: Complex[torch.Tensor, "2 d d d//2+1"]) -> Float[torch.Tensor, " d//2"]:
-    """How much of each shell two half-sets agree on, max(FSC, 0) smoothed over five shells: (2, D, D, D//2+1) ->
-    (D//2,)."""
+    """How much of each shell two half-sets agree on, FSC smoothed over five shells: (2, D, D, D//2+1) -> (D//2,).
+
+    Zero below LEAST_AGREEMENT.
+    """
     both = transforms.cpu().numpy()
     curve = fsc_of_transforms(both[0], both[1])
     kernel = np.ones(5)
     smooth = np.convolve(curve, kernel, "same") / np.convolve(np.ones(len(curve)), kernel, "same")
-    return torch.as_tensor(np.clip(smooth, 0, 1), dtype=torch.float32, device=transforms.device)
+    gain = np.where(smooth < LEAST_AGREEMENT, 0, np.minimum(smooth, 1))
+    return torch.as_tensor(gain, dtype=torch.float32, device=transforms.device)
 
 
 def whitened(
@@ -115,6 +120,7 @@ def pooled_evidence(
 
 def choose(
     transforms: Complex[torch.Tensor, "2 candidate d d d//2+1"],
+    reach: Int[np.ndarray, " candidate"],
     held: tuple[HeldOut, HeldOut],
     offset: Float[torch.Tensor, "d d d"],
     mask: Float[torch.Tensor, "d d d"],
@@ -123,6 +129,7 @@ def choose(
     """Combine the candidates of both half-sets by what the other half-set's images say.
 
     transforms  (2, K, D, D, D//2+1) of the candidates' maps of the residual
+    reach       (K,) the last shell of each that is not zero: of higher bands it holds nothing
     held        the smallest neighbourhood of half-set 0 and of half-set 1
     offset      (D, D, D) linear map of half-set 1 minus that of half-set 0, at the target
     mask        (D, D, D)
@@ -137,12 +144,16 @@ def choose(
     weights, shares = [], []
     for band in radial_bands(box, str(mask.device), N_SELECTION_BANDS):
         here = torch.fft.irfftn(resized_transform(mask_transform, band.grid), s=(band.grid,) * 3).clamp(0, 1)
-        loss = losses(*judged[0], here, band) + losses(*judged[1], here, band)
         mass = windowed_sums(here, band.windows)
+        there = np.flatnonzero(reach > band.centre - band.width)
+        loss = mass.new_zeros((len(reach), *mass.shape))
+        if len(there):
+            loss[there] = sum(losses(own[there], seen, here, band) for own, seen in judged)
         evidence = pooled_evidence(torch.cat([torch.zeros_like(loss[:1]), loss]), mass)
         weight = torch.softmax(-0.5 * (evidence + prior.to(mask.device)[:, None, None, None]), dim=0)
-        for half in (0, 1):
-            total[half] += resized_transform(torch.fft.rfftn(mixture(transforms[half], weight[1:], band)), box)
+        for half in (0, 1) if len(there) else ():
+            field = mixture(transforms[half][there], weight[1:][there], band)
+            total[half] += resized_transform(torch.fft.rfftn(field), box)
         weights.append(weight)
         shares.append((weight * mass).sum(dim=(-3, -2, -1)) / mass.sum())
     residuals = torch.fft.irfftn(total, s=(box,) * 3, dim=(-3, -2, -1))

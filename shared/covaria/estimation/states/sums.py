@@ -24,8 +24,7 @@ CHANNELS = 3
 class RingSums(Sums):
     """Numerator and weight of the images in each ring of each target, on the padded grid.
 
-    rings    for each target (K, M, M, H, 3): ring k holds the images of neighbourhood k that are not in k - 1.
-             One block for a target, so that its memory goes back to the system whole
+    rings    for each target (K, M, M, H, 3): ring k holds the images of neighbourhood k that are not in k - 1
     everyone (M, M, H, 3) of all images, where asked for
     """
 
@@ -33,16 +32,18 @@ class RingSums(Sums):
         self,
         residuals: Residuals,
         neighbours: list[Neighbourhoods],
+        space: list[torch.Tensor],
         *,
         with_everyone: bool,
     ) -> None:
+        """`space` is what `space_for` gave, for as many targets or more: the sums lie in it, its content is lost."""
         linear, latents, device = residuals.linear, residuals.latents, residuals.device
         shape = padded_shape(linear.radius, CHANNELS)
         frozen = (linear, latents.coordinates, latents.contrasts, tuple(n.ring for n in neighbours), with_everyone)
         super().__init__(residuals.noise, linear.radius, 8 + 2 * (1 + linear.count), *frozen)
         self._residuals = residuals
         self._ring = [n.ring for n in neighbours]
-        self.rings = [torch.zeros((len(n.sizes), *shape), device=device) for n in neighbours]
+        self.rings = [block.zero_() for block in space[: len(neighbours)]]
         self.everyone = torch.zeros(shape, device=device) if with_everyone else None
 
     def add(self, batch: Batch) -> None:
@@ -56,13 +57,11 @@ class RingSums(Sums):
                 chosen = values[inside], gain[inside], weights[inside], batch.rotations[inside]
                 backproject(sums[k], *chosen, batch.plane)
 
-    def take(self, target: int) -> torch.Tensor:
-        """One target's rings, completed and handed over: they are not kept here any longer."""
-        taken = self.rings[target]
-        self.rings[target] = taken.new_empty(0)
-        for ring in taken:
+    def completed(self, target: int) -> torch.Tensor:
+        """One target's rings, completed in place."""
+        for ring in self.rings[target]:
             completed(ring, 1, out=ring)
-        return taken
+        return self.rings[target]
 
     @override
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -77,16 +76,25 @@ class RingSums(Sums):
         return other
 
 
+def space_for(targets: int, rings: int, images: Images) -> list[torch.Tensor]:
+    """A block for the sums of each target. They are used again: memory that the system hands out anew costs more than
+    the sums themselves."""
+    shape = padded_shape(images.box // 2 - 1, CHANNELS)
+    return [torch.empty((rings, *shape), device=images.device) for _ in range(targets)]
+
+
 def ring_sums(
     images: Images,
     model: HalfSetModels,
     half: int,
     neighbours: list[Neighbourhoods],
     passes: Pass,
+    space: list[torch.Tensor] | None = None,
     *,
     with_everyone: bool,
 ) -> RingSums:
-    """One pass over the images of a half-set."""
-    sums = RingSums(Residuals(model, half, images), neighbours, with_everyone=with_everyone)
+    """One pass over the images of a half-set; `space` from `space_for`, to be used again, or its own."""
+    space = space_for(len(neighbours), len(neighbours[0].sizes), images) if space is None else space
+    sums = RingSums(Residuals(model, half, images), neighbours, space, with_everyone=with_everyone)
     passes.sum(images, [sums], split=np.where(images.half == half, 0, -1))
     return sums
