@@ -17,7 +17,7 @@ from covaria.figures.drawing import Drawing
 from covaria.figures.volumes import small_volume
 from covaria.maps import fsc, read_volume
 from covaria.plots.latent import Ends, axis_label
-from covaria.plots.surface import Camera, look_at, render, surface_level
+from covaria.plots.surface import Camera, look_at, render, render_all, surface_level
 from covaria.results.analysis import ClusterTable, read_clusters, read_paths, read_state_resolution
 from covaria.results.confirmed import ConfirmedLatents, load_latents, typical_error
 from covaria.results.populations import read_populations
@@ -189,10 +189,8 @@ class AnalysisFigures:
 
     @cached_property
     def pictures(self) -> list[NDArray[np.uint8]]:
-        return [
-            render(small_volume(self.source.center(number)), self.level, self.camera, STATE_PIXELS)
-            for number in range(len(self.names))
-        ]
+        maps = [small_volume(self.source.center(number)) for number in range(len(self.names))]
+        return render_all([partial(render, map_, self.level, self.camera, STATE_PIXELS) for map_ in maps])
 
     def states(self, path: Path) -> object:
         resolutions = [read_state_resolution(self.source.center_files(k).params) for k in range(len(self.names))]

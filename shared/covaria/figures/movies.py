@@ -15,7 +15,7 @@ from covaria.figures.volumes import small_volume
 from covaria.maps import read_volume, write_volume
 from covaria.plots import style
 from covaria.plots.movie import write_movie
-from covaria.plots.surface import BODY, render
+from covaria.plots.surface import BODY, render, render_all
 from covaria.request.disk import MOST_COMPONENTS_SHOWN, STEPS_OF_A_COMPONENT
 from covaria.tree import AnalysisTree
 
@@ -67,20 +67,19 @@ def _mean(figures: AnalysisFigures, path: Path) -> None:
     deviation = np.sqrt(np.asarray(variance))
     shades = (deviation, style.MOVING, (0.0, float(deviation.max()) or 1.0))
     cameras = [figures.camera.turned(float(degrees)) for degrees in TURNS]
-    write_movie(path, [render(figures.mean, figures.level, camera, PIXELS, shades=shades) for camera in cameras])
+    frames = [partial(render, figures.mean, figures.level, camera, PIXELS, shades=shades) for camera in cameras]
+    write_movie(path, render_all(frames))
 
 
 def _component(figures: AnalysisFigures, component: int, path: Path) -> None:
-    volumes = _moved(figures, component)
-    frames = [render(volume, figures.level, figures.camera, PIXELS) for volume in volumes]
-    write_movie(path, frames, to_and_fro=True)
+    frames = [partial(render, volume, figures.level, figures.camera, PIXELS) for volume in _moved(figures, component)]
+    write_movie(path, render_all(frames), to_and_fro=True)
 
 
 def _trajectory(figures: AnalysisFigures, number: int, path: Path) -> None:
-    frames = [
-        render(small_volume(volume), figures.level, figures.camera, PIXELS) for volume in path_volumes(figures, number)
-    ]
-    write_movie(path, frames, 0.2, to_and_fro=True)
+    volumes = map(small_volume, path_volumes(figures, number))
+    frames = [partial(render, volume, figures.level, figures.camera, PIXELS) for volume in volumes]
+    write_movie(path, render_all(frames), 0.2, to_and_fro=True)
 
 
 def path_volumes(figures: AnalysisFigures, number: int) -> list[Path]:

@@ -88,7 +88,7 @@ def figure(path: Path, width: float, height: float) -> Iterator[Sheet]:
         yield sheet
         path.parent.mkdir(parents=True, exist_ok=True)
         dots = min(DPI, MOST_PIXELS / max(width, height))
-        sheet.savefig(path, dpi=dots, format="png", pil_kwargs={"compress_level": 4})
+        sheet.savefig(path, dpi=dots, format="png", pil_kwargs={"compress_level": 1})
         sheet.set_layout_engine("none")  # the places are found: they need not be sought again
         sheet.savefig(path.with_suffix(".svg"), dpi=SVG_DPI, format="svg", metadata={"Date": None})
         _write_numbers(path.with_suffix(".csv"), sheet.numbers)

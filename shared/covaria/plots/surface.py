@@ -6,12 +6,17 @@ ray that exceeds the level, interpolated between voxels. A 128-voxel map takes s
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
+from scipy.ndimage import affine_transform, map_coordinates
+from threadpoolctl import threadpool_limits
 
 Volume = NDArray[np.floating]
 Picture = NDArray[np.uint8]
@@ -24,6 +29,10 @@ AMBIENT, DEPTH_CUE = 0.38, 0.22
 BODY = "#A9CCEE"
 ROOM = 1.15
 """How much more than the surface the canvas shows: what moves stays on it."""
+NEARLY, MARGIN = 0.7, 2
+"""Cubic sums of samples rise above them: what counts as near the level, as a share of it, and in voxels."""
+AT_A_TIME = 4
+"""Pictures: one of 512 rays holds 100 MB."""
 LENIENT = 0.8
 """Of Otsu's threshold, so that parts which are there in some particles only are seen."""
 
@@ -84,7 +93,10 @@ def render(
     shades: another volume, a colour map and its limits: the surface takes the colour of what that volume holds there.
     """
     rays = pixels * FINER
-    block = _in_camera(volume, camera, rays)
+    turned, at = _turned(volume, camera), _places(camera, rays)
+    planes, rows, columns = _around(turned, level, at)
+    between = _catmull_rom(at, len(turned))
+    block = between[rows] @ turned[planes] @ between[columns].T
     filled = block > level
     hit = filled.any(axis=0)
     picture = np.zeros((rays, rays, 4))
@@ -95,31 +107,63 @@ def render(
         depth = first - np.clip((behind - level) / np.maximum(behind - before, 1e-12), 0, 1)
         light = _light(block, first, row, column, 2 * camera.reach / rays)
         light *= 1 - DEPTH_CUE * (depth - depth.min()) / max(float(np.ptp(depth)), 1.0)
-        body = np.array(to_rgb(colour)) if shades is None else _painted(shades, camera, rays, depth, row, column)
+        row, column = row + rows.start, column + columns.start
+        places = np.stack([depth + planes.start, at[row], at[column]])
+        body = np.array(to_rgb(colour)) if shades is None else _painted(shades, camera, places)
         picture[row, column, :3] = np.clip(light[:, None] * body, 0, 1)
         picture[row, column, 3] = 1
     return _averaged(picture, pixels)
 
 
-def _in_camera(volume: Volume, camera: Camera, rays: int) -> NDArray[np.float32]:
-    """(depth, rays, rays): the density along the rays, nearest first, a voxel a step; rows from the top.
+def render_all(calls: Sequence[Callable[[], Picture]]) -> list[Picture]:
+    """Pictures side by side, a core each: what takes long in them lets go of the interpreter."""
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(AT_A_TIME, os.cpu_count() or 1)) as pool:
+        return list(pool.map(lambda call: call(), calls))
 
-    The volume is turned on a grid of its own fineness; the rays between its columns are cubic sums of them.
-    """
-    from scipy.ndimage import affine_transform
 
-    side = int(np.ceil(2 * camera.reach)) + 4
+def _side(camera: Camera) -> int:
+    return int(np.ceil(2 * camera.reach)) + 4
+
+
+def _places(camera: Camera, rays: int) -> NDArray[np.float64]:
+    """Where the rays meet the turned volume's rows and columns, in voxels."""
+    return (_side(camera) - 1) / 2 - camera.reach + (np.arange(rays) + 0.5) * 2 * camera.reach / rays
+
+
+def _axes(shape: tuple[int, ...], camera: Camera) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """matrix, start: voxel matrix @ place + start of a volume is at a place (depth, row, column) of the turned."""
     right, up, near = camera.axes
     matrix = np.stack([-near, -up, right], axis=1)
-    start = (np.array(volume.shape) - 1) / 2 - matrix.sum(axis=1) * (side - 1) / 2
-    turned = affine_transform(
-        np.asarray(volume, np.float32), matrix, offset=start, output_shape=(side,) * 3, order=1, output=np.float32
+    return matrix, (np.array(shape) - 1) / 2 - matrix.sum(axis=1) * (_side(camera) - 1) / 2
+
+
+def _turned(volume: Volume, camera: Camera) -> NDArray[np.float32]:
+    """(depth, row, column) cube: the density in the camera's axes, nearest first, rows from the top, a voxel a step.
+
+    On a grid of its own fineness; the rays between its columns are cubic sums of them.
+    """
+    matrix, start = _axes(volume.shape, camera)
+    found: NDArray[np.float32] = affine_transform(
+        np.asarray(volume, np.float32),
+        matrix,
+        offset=start,
+        output_shape=(_side(camera),) * 3,
+        order=1,
+        output=np.float32,
     )
-    step = 2 * camera.reach / rays
-    at = (side - 1) / 2 - camera.reach + (np.arange(rays) + 0.5) * step
-    between = _catmull_rom(at, side)
-    found: NDArray[np.float32] = between @ turned @ between.T
     return found
+
+
+def _around(turned: NDArray[np.float32], level: float, at: NDArray[np.float64]) -> tuple[slice, slice, slice]:
+    """The planes, and the rays' rows and columns, beyond which nothing comes near `level`."""
+    near = turned > NEARLY * level
+    ends = []
+    for axis in range(3):
+        there = np.flatnonzero(near.any(axis=tuple(other for other in range(3) if other != axis)))
+        ends.append((there[0] - MARGIN, there[-1] + MARGIN) if len(there) else (0, 1))
+    planes = slice(max(ends[0][0], 0), ends[0][1] + 1)
+    rows, columns = (slice(*np.searchsorted(at, (low, high))) for low, high in ends[1:])
+    return planes, rows, columns
 
 
 def _catmull_rom(at: NDArray[np.floating], count: int) -> NDArray[np.float32]:
@@ -156,15 +200,12 @@ def _light(
 
 
 def _painted(
-    shades: tuple[Volume, str, tuple[float, float]],
-    camera: Camera,
-    rays: int,
-    depth: NDArray[np.floating],
-    row: NDArray[np.intp],
-    column: NDArray[np.intp],
+    shades: tuple[Volume, str, tuple[float, float]], camera: Camera, places: NDArray[np.float64]
 ) -> NDArray[np.float64]:
+    """The colours (n, 3) of another volume at places (3, n) of the turned one."""
     values, name, (low, high) = shades
-    at = _in_camera(values, camera, rays)[np.rint(depth).astype(int), row, column]
+    matrix, start = _axes(values.shape, camera)
+    at = map_coordinates(np.asarray(values, np.float32), matrix @ places + start[:, None], order=1)
     painted: NDArray[np.float64] = colormaps[name](np.clip((at - low) / max(high - low, 1e-12), 0, 1))[:, :3]
     return painted
 
