@@ -96,7 +96,7 @@ def render(
     turned, at = _turned(volume, camera), _places(camera, rays)
     planes, rows, columns = _around(turned, level, at)
     between = _catmull_rom(at, len(turned))
-    block = between[rows] @ turned[planes] @ between[columns].T
+    block = (between[rows] @ turned[planes] @ between[columns].T).astype(np.float32, copy=False)
     filled = block > level
     hit = filled.any(axis=0)
     picture = np.zeros((rays, rays, 4))

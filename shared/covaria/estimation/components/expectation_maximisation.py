@@ -22,6 +22,7 @@ from covaria.imaging.images import Images
 from covaria.imaging.noise import Noise
 from covaria.maps.fourier import shell_average, shell_indices
 from covaria.running.passes import KEEP_EVERY_S, Pass
+from covaria.running.side_by_side import side_by_side
 from covaria.running.steps import arrays_of
 from covaria.running.sums import fingerprint
 from covaria.stage import Context
@@ -113,7 +114,8 @@ def gradients(
 ) -> tuple[tuple[Gradient, Gradient], np.ndarray]:
     """Gradients of both halves and the mean second moment of the latents."""
     second_moment = (pair[0].second_moment + pair[1].second_moment).cpu().numpy() / (pair[0].images + pair[1].images)
-    return (gradient_of(pair[0], mask), gradient_of(pair[1], mask)), second_moment
+    first, second = side_by_side(lambda sums: gradient_of(sums, mask), pair, device=pair[0].grid.device)
+    return (first, second), second_moment
 
 
 def em_step(problem: Problem, model: LinearModel) -> Step:

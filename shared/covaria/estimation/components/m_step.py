@@ -17,6 +17,7 @@ from covaria.estimation.components.shrinkage import shrunk
 from covaria.estimation.components.sums import ComponentSums
 from covaria.imaging import volumes
 from covaria.maps.fourier import shell_indices
+from covaria.running.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from jaxtyping import Complex, Float
@@ -77,16 +78,17 @@ def half_set_steps(
     moment = torch.as_tensor(second_moment, dtype=torch.complex64, device=device)
     inverse = torch.linalg.inv(moment)
     shells = _shells_of(side, device)
-    steps = []
-    for half in halves:
+
+    def step_of(half: Gradient) -> torch.Tensor:
         floor = shells.spread(LEAST_DENSITY * shells.means(half.density[None]))[0].clamp_min(1e-20)
         newton = torch.tensordot(inverse, half.gradient, 1)
         best = _along(_inverse_dft(newton / torch.maximum(half.density, floor), side) * inside, half, moment)
         if best.length < LONG_ENOUGH:
             wide = torch.maximum(seen_through(inside, half.density), floor)
             best = max(best, _along(_inverse_dft(newton / wide, side) * inside, half, moment), key=lambda one: one.gain)
-        steps.append(before + best.length * best.step)
-    return torch.stack(steps)
+        return before + best.length * best.step
+
+    return torch.stack(list(side_by_side(step_of, halves, device=device)))
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from covaria.maps.local import (
     spread,
     windowed_sums,
 )
+from covaria.running.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -43,6 +44,8 @@ LEAST_COVER = 1e-3
 LEAST_SIGNAL = 1e-3
 """Of the noise power: what is zero once would stay zero."""
 TINY = 1e-30
+MOST_VOXELS = 1 << 18
+"""Of the components that are shrunk together: many small ones at once, large ones one by one."""
 
 
 def shrunk(
@@ -54,7 +57,9 @@ def shrunk(
     independent.
     """
     geometry = _geometry(mask)
-    return torch.stack([_shrunk(halves[:, k], geometry) for k in range(halves.shape[1])], 1) * mask
+    few = max(1, MOST_VOXELS // mask.numel())
+    parts = side_by_side(lambda pair: _shrunk(pair, geometry), torch.split(halves, few, dim=1), device=mask.device)
+    return torch.cat(list(parts), 1) * mask
 
 
 @dataclass(frozen=True)
@@ -81,23 +86,26 @@ def _geometry(mask: torch.Tensor) -> _Geometry:
     return _Geometry(bands, [windows(band.grid) for band in bands], cover, float(weight.sum()))
 
 
-def _shrunk(pair: Float[torch.Tensor, "2 d d d"], geometry: _Geometry) -> Float[torch.Tensor, "2 d d d"]:
-    """One component's halves (2, d, d, d) times its gain."""
-    side = pair.shape[-1]
-    transform = torch.fft.rfftn(pair, dim=(-3, -2, -1))
+def _shrunk(
+    pair: Float[torch.Tensor, "2 component d d d"], geometry: _Geometry
+) -> Float[torch.Tensor, "2 component d d d"]:
+    """Some components' halves, each times its own gain."""
+    side, whole = pair.shape[-1], (-3, -2, -1)
+    transform = torch.fft.rfftn(pair, dim=whole)
     parts = [band_pass(transform, band) for band in geometry.bands]
     voxel = [(side / band.grid) ** 3 for band in geometry.bands]
     products = [v * part[0] * part[1] for v, part in zip(voxel, parts, strict=True)]
-    noise = torch.stack([0.5 * v * (p[0] - p[1]).square().sum() for v, p in zip(voxel, parts, strict=True)])
+    noise = torch.stack([0.5 * v * (p[0] - p[1]).square().sum(whole) for v, p in zip(voxel, parts, strict=True)])
     noise = noise / geometry.area
-    signal = torch.stack([product.sum() for product in products]) / geometry.area
-    signal = torch.maximum(signal, LEAST_SIGNAL * noise)
+    signal = torch.stack([product.sum(whole) for product in products]) / geometry.area
+    signal = torch.maximum(signal, LEAST_SIGNAL * noise)[..., None, None, None]
+    noise = noise[..., None, None, None]
     weight = signal / (signal + noise + TINY) ** 2
     local = sum(w * windowed_sums(p, window) for w, p, window in zip(weight, products, geometry.windows, strict=True))
-    place = (local / geometry.cover).clamp_min(0) / ((weight * signal).sum() + TINY)
+    place = (local / geometry.cover).clamp_min(0) / ((weight * signal).sum(0) + TINY)
     out = torch.zeros_like(transform)
     for part, window, f, n in zip(parts, geometry.windows, signal, noise, strict=True):
         gain = f * place / (f * place + 0.5 * n + TINY)
-        out += resized_transform(torch.fft.rfftn(part * spread(gain, window), dim=(-3, -2, -1)), side)
-    result: torch.Tensor = torch.fft.irfftn(out, s=(side,) * 3, dim=(-3, -2, -1))
+        out += resized_transform(torch.fft.rfftn(part * spread(gain, window), dim=whole), side)
+    result: torch.Tensor = torch.fft.irfftn(out, s=(side,) * 3, dim=whole)
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from covaria.estimation.sensitivity.energies import EnergyRows
 from covaria.estimation.sensitivity.motions import DIRECTIONS, Array, cut, leaving, turning
 from covaria.estimation.sensitivity.power import Outlook, outlook
 from covaria.imaging import volumes
+from covaria.running.side_by_side import side_by_side
 
 MASSES = (0.05, 0.15, 0.30)
 """Shares of the particle's mass that move."""
@@ -58,13 +60,13 @@ def sensitivity(problem: Problem, solvent: NDArray[np.floating], pixel_size: flo
     mask = solid * (side / box) ** 3 * (looked_at > 0.5)
     voxel = pixel_size * box / side
     names = [(mass, way) for mass in MASSES for way in (0.0, *WAYS_ANGSTROM)]
-    motions = [
-        leaving(density, part) if way == 0 else turning(density, part, way / voxel)
-        for mass in MASSES
-        for direction in DIRECTIONS
-        for part in [cut(density, mask, mass, direction)]
-        for way in (0.0, *WAYS_ANGSTROM)
-    ]
+
+    def motions_of(part: tuple[float, Array]) -> list[Array]:
+        moved = cut(density, mask, *part)
+        return [leaving(density, moved), *(turning(density, moved, way / voxel) for way in WAYS_ANGSTROM)]
+
+    parts = [(mass, direction) for mass in MASSES for direction in DIRECTIONS]
+    motions = list(chain.from_iterable(side_by_side(motions_of, parts)))
     population = np.array(POPULATIONS)
     energy = energies(problem, np.stack(motions) * looked_at, radius)
     energy = energy.reshape(len(MASSES), len(DIRECTIONS), -1, radius + 1).swapaxes(1, 2)
