@@ -40,7 +40,7 @@ def jobs(cluster: Path) -> list[dict[str, Any]]:
 
 
 def launcher(messages: int, **changes: Any) -> Launcher:
-    topology = build_topology((1.0,))
+    topology = build_topology((1.0,), pools=("density.large",))
     broker = MemoryBroker(time.monotonic)
     broker.declare(topology)
     bus = MemoryBus(broker, time.sleep)
@@ -83,6 +83,14 @@ def test_a_job_for_each_message_that_nobody_holds(cluster: Path, tmp_path: Path)
         assert option in options
     script = (cluster / "1.sh").read_text()
     assert f"apptainer exec --nv --bind /data {tmp_path}/covaria.sif covaria worker density --class both" in script
+
+
+def test_a_pool_has_queues_and_jobs_of_its_own(cluster: Path) -> None:
+    found = launcher(2, pool="large")
+    assert found.step() == [], "what waits in the common queues is none of its own"
+    found.bus.publish(Outgoing(JOBS, "density.bulk.large", b"{}", "3", {}))
+    assert len(found.step()) == 1
+    assert jobs(cluster)[0]["name"] == "covaria-density-live-bulk-large"
 
 
 def test_what_slurm_refuses_is_said_with_the_remedy(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:

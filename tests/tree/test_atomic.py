@@ -21,6 +21,26 @@ def test_write_bytes_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
     assert [path.name for path in target.parent.iterdir()] == ["a.txt"]
 
 
+def test_what_stands_there_already_is_not_written_again_and_each_folder_is_synced_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(atomic, "fsync_directory", synced.append)
+    contents = {tmp_path / name: name.encode() for name in ("same", "other", "link", "new")}
+    for name in ("same", "elsewhere"):
+        (tmp_path / name).write_text("same" if name == "same" else "link")
+    (tmp_path / "other").write_text("othes")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    before = (tmp_path / "same").stat().st_ino
+    atomic.write_together(contents)
+    assert {path: path.read_bytes() for path in contents} == contents
+    assert (tmp_path / "same").stat().st_ino == before
+    assert not (tmp_path / "link").is_symlink(), "a link is no file of ours, whatever it holds"
+    assert synced == [tmp_path]
+    atomic.write_together(contents)
+    assert synced == [tmp_path], "nothing was left to write"
+
+
 def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "a.json"
     atomic.write_json(target, {"a": 1})

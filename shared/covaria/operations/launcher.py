@@ -33,6 +33,8 @@ class Launcher:
     """Messages that one job deals with before it ends."""
     idle_exit_s: float = 60.0
     log_file: str = LOG
+    pool: str = ""
+    """Whose queues are looked at; "": those of no pool."""
     slurm: Slurm = field(default_factory=Slurm)
     _said: str = ""
     _added: bool = False
@@ -46,7 +48,7 @@ class Launcher:
     @property
     def name(self) -> str:
         """Of its jobs in Slurm: by it they are counted, also after a restart."""
-        return f"covaria-{self.stage}-{'-'.join(self.classes)}"
+        return "-".join(["covaria", self.stage, *self.classes, *([self.pool] if self.pool else [])])
 
     def command(self) -> list[str]:
         """What each job runs."""
@@ -56,7 +58,7 @@ class Launcher:
 
     def step(self) -> list[str]:
         """Look once; the numbers of the jobs that were queued. Raises BusError, SlurmRefused."""
-        ready = sum(self.bus.depth(job_queue(self.stage, job_class)) for job_class in self.classes)
+        ready = sum(self.bus.depth(job_queue(self.stage, job_class, self.pool)) for job_class in self.classes)
         if not ready and not self._news.alive:
             return []
         jobs = self.slurm.jobs(self.name)

@@ -123,4 +123,5 @@ def _note_end(tree: Tree, stage: str, state: dict[str, Any], context: StageConte
 
 def _note(tree: Tree, stage: str, state: dict[str, Any]) -> None:
     record.write_stage_state(tree, stage, state)
-    record.refresh(tree)
+    if state["status"] != "succeeded":  # its documents wait until its folders are in order
+        record.refresh(tree)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -46,9 +46,20 @@ class Pen:
 
     def write(self, target: Path, write: Callable[[BinaryIO], object]) -> None:
         """What `write` puts into a file, at `target`, whole or not at all. Raises what `check` raises, OSError."""
+        with self._checked():
+            atomic.write_stream(target, write, self.folder)
+
+    def write_together(self, contents: Mapping[Path, bytes]) -> None:
+        """Several files, each as `write` does."""
+        with self._checked():
+            atomic.write_together(contents, self.folder)
+
+    @contextmanager
+    def _checked(self) -> Iterator[None]:
+        """The right to write is looked at first, and where our folder is gone."""
         self.check()
         try:
-            atomic.write_stream(target, write, self.folder)
+            yield
         except FileNotFoundError:
             self.check()
             raise

@@ -274,8 +274,7 @@ def _documents(part: Tree, document: Mapping[str, Any], command_lines: str, log:
 
 
 def _write_documents(tree: Tree, contents: dict[Path, bytes]) -> None:
-    for path, content in contents.items():
-        tree.write_bytes(path, content)
+    tree.pen.write_together(contents)
     contents |= {tree.stage_log(stage): read_stage_log(tree, stage) for stage in STAGES}
     sums = {
         path.relative_to(tree.out).as_posix(): sum_of_bytes(content)

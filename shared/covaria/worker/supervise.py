@@ -22,8 +22,9 @@ from covaria.worker.progress import ProgressBook
 log = logging.getLogger(__name__)
 
 TURN_S = 0.25
-FIRST_TURN_S = 0.02
-"""Turns grow from this to TURN_S, so that a short stage is not held up."""
+FIRST_TURN_S = 0.01
+TURN_OF_RUN = 0.1
+"""Turns are this part of the time that the stage has run, from FIRST_TURN_S to TURN_S: a short stage is not held up."""
 CANCEL_POLL_S = 1.0
 
 Why = Literal["cancel", "drain", "time_limit", "lease_lost", "preempt", ""]
@@ -71,12 +72,10 @@ class Supervisor:
         why: Why = ""
         kill_at = float("inf")
         lost = False
-        turn = FIRST_TURN_S
         cancel_checked = 0.0
         while process.running:
             self.link.ensure()
-            self.link.tick(turn)
-            turn = min(turn * 1.5, TURN_S)
+            self.link.tick(min(TURN_S, max(FIRST_TURN_S, TURN_OF_RUN * (self.clock.monotonic() - began))))
             self.metrics.worker_last_poll.labels(stage=self.stage, pool=self.settings.pool).set_to_current_time()
             for report in process.reports():
                 progress.take(report)

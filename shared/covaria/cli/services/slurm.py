@@ -162,7 +162,8 @@ def launch(
         partition, gpus, cpus, mem_gb, time_limit, account, image, tuple(bind or ()), tuple(option or ())
     )
     classes = CLASSES if job_class is ClassChoice.both else (job_class.value,)
-    found = Launcher(RabbitBus(settings), stage.value, classes, resources, most, max_jobs, idle_exit, log_file)
+    bus, ends = RabbitBus(settings), (most, max_jobs, idle_exit, log_file)
+    found = Launcher(bus, stage.value, classes, resources, *ends, pool=settings.pool)
     if once:
         found.bus.open()
         for number in found.step():
