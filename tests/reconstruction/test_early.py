@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from pathlib import Path
 
@@ -37,12 +38,17 @@ def test_the_mean_is_shown_until_the_results_are_there(
         if step == "results":
             seen["map"] = read_volume(tree.early_mean)
             seen["picture"] = mean_picture(tree)
+            seen["report"], seen["drawn"] = (
+                tree.report.read_text(),
+                tree.early_mean_plot.with_suffix(".svg").read_bytes(),
+            )
             seen["told"] = [line for line in describe_folder(tree.out).lines if str(tree.early_mean_plot) in line]
 
     with caplog.at_level(logging.INFO, logger="covaria.testing"):
         run(Job("j", request), MemoryContext(listen=look))
     assert seen["picture"] == tree.early_mean_plot and len(seen["told"]) == 1
     assert any(str(tree.early_mean_plot) in line for line in caplog.messages)
+    assert base64.b64encode(seen["drawn"]).decode() in seen["report"]
     values, pixel = seen["map"]
     final, same = read_volume(tree.mean)
     assert pixel == same

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -108,10 +111,21 @@ def _serve(routes: Routes, access: Access, host: str, port: int, *, browser: boo
 
     def ready() -> None:
         say(f"{routes.folder.path} at {address}\nCtrl-C ends it.")
-        if browser:
-            typer.launch(address)
+        if browser and not _opened(address):
+            say("No browser could be opened here: open the address in one that reaches this machine.")
 
     serve(routes, access, place, ready)
+
+
+def _opened(address: str) -> bool:
+    """Whether a browser shows it. One in the terminal would hold the server up: without a screen none is looked for."""
+    screens = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    if sys.platform.startswith("linux") and not any(map(os.environ.get, screens)):
+        return False
+    try:
+        return webbrowser.open(address)
+    except (webbrowser.Error, OSError):
+        return False
 
 
 def _refuse_no_model(path: Path) -> None:

@@ -66,6 +66,7 @@ def _chapters(tree: Tree, analysis: AnalysisTree) -> Iterator[tuple[str, Wanted]
     yield (
         "The mean map",
         (
+            (tree.early_mean_plot, "While the run goes on: its slices, with the mask."),
             (analysis.mean_movie, "Turning; yellow to red: where it moves."),
             (tree.local_resolution_plot, "Surface in the colours of the local resolution."),
             (tree.mean_fsc_plot, "Fourier shell correlation of its half-maps."),
