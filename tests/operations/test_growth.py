@@ -19,8 +19,10 @@ from covaria.errors import Interrupted, InvalidInput, RefusedOutput
 from covaria.findings import Component, Findings, Growth, State
 from covaria.job import promotion
 from covaria.job.books import Books
+from covaria.operations.announce import show_queued
 from covaria.operations.growth import grow, history, refused
 from covaria.operations.one_machine import holding, run_stages
+from covaria.operations.updates import next_request, update_message
 from covaria.particles.identity import Rows
 from covaria.request.model import AnalysisOptions, DensityOptions, IngestOptions, ReconstructionOptions, Request
 from covaria.running import bookkeeping
@@ -151,6 +153,29 @@ def test_an_update_that_is_killed_leaves_the_version_before_and_goes_on(first: T
     update(first, more)
     assert stages.ran == ["analysis"], "the rest was done"
     assert contents(first) == ["7"] * 5
+
+
+def test_a_file_that_changes_during_an_update_is_the_next_one(first: Tree, stages: Stages, tmp_path) -> None:
+    plain = stages._run
+
+    def run(name: str, job: Job, context: Context) -> None:
+        plain(name, job, context)
+        if name == "ingest":
+            written(tmp_path, 9)
+
+    stages._run = run  # type: ignore[method-assign]
+    update(first, written(tmp_path, 7))
+    assert first.particles.read_text() == "7", "what was read"
+    stages._run = plain  # type: ignore[method-assign]
+    update(first, tmp_path / "particles.star")
+    assert contents(first) == ["9"] * 5
+
+
+def test_no_update_here_while_the_services_make_one(first: Tree, tmp_path) -> None:
+    message = update_message(next_request(first, written(tmp_path, 7)))
+    show_queued(message, Settings())
+    with pytest.raises(RefusedOutput, match="services are at work"):
+        update(first, tmp_path / "particles.star")
 
 
 def by_hand(tree: Tree) -> None:

@@ -24,6 +24,7 @@ from covaria.operations.watching.rules import Rule
 from covaria.operations.watching.watcher import Watcher
 from covaria.settings import Settings
 from covaria.tree import Tree
+from covaria.tree.versions import next_of
 
 DELAYS = (1.0,)
 
@@ -158,6 +159,41 @@ def test_a_version_waits_for_the_one_before(tmp_path: Path) -> None:
     )
     assert len(looking.look()) == 1
     assert looking.look() == []
+
+
+def test_a_new_version_of_a_growing_set_is_an_update(tmp_path: Path) -> None:
+    """The first time a run; then, with the same options, an update, and never two of them."""
+    looking = watcher(tmp_path, settle_s=0, options={"growing": True, "zdim": (2,)})
+    path = arrive(tmp_path, "s1/particles.star")
+    (first,) = looking.look()
+    tree = Tree(first.work.request.out)
+    assert first.work.request.ingest.grown_from is None
+    show_queued(first, Settings())
+    for stage in first.work.route:
+        Books(tree, first.job_id).settle(stage, "succeeded", None)
+    tree.growth_memory.parent.mkdir()
+    tree.growth_memory.touch()
+    arrive(tmp_path, "s1/particles.star", 5)
+    later(path)
+    (second,) = looking.look()
+    assert second.work.request.out == next_of(tree).out
+    assert second.work.request.ingest.grown_from == tree.growth_memory
+    assert second.work.command_line.startswith("covaria grow")
+    show_queued(second, Settings())
+    for rows in (6, 7):
+        arrive(tmp_path, "s1/particles.star", rows)
+        later(path, 10 * rows)
+        assert looking.look() == []
+        assert looking.states["waiting"] == 1, "what comes meanwhile is one update"
+    Books(next_of(tree), second.job_id).settle("ingest", "failed", {"type": "x", "message": "", "hint": ""})
+    (third,) = looking.look()
+    assert third.work.request.out == next_of(tree).out
+    other = watcher(tmp_path, settle_s=0, options={"growing": True, "zdim": (3,)})
+    arrive(tmp_path, "s1/particles.star", 8)
+    later(path, 100)
+    Books(next_of(tree), second.job_id).settle("ingest", "failed", {"type": "x", "message": "", "hint": ""})
+    (afresh,) = other.look()
+    assert afresh.work.request.out == tree.out, "other options: all of it anew"
 
 
 def test_versions_beside_or_never(tmp_path: Path) -> None:

@@ -37,6 +37,9 @@ def grow(
     memory_gb: o.MemoryGb = None,
     verbose: o.Verbose = False,
     quiet: o.Quiet = False,
+    submit: Annotated[
+        bool, typer.Option("--submit", help="Have the services do it, before bulk work; one update of a set at a time.")
+    ] = False,
 ) -> None:
     """Bring OUT (made by `covaria run --growing`) to the newest version of its particle file.
 
@@ -46,6 +49,10 @@ def grow(
     from rich.console import Console
 
     from covaria.cli.summary import print_summary
+
+    if submit:
+        _submit(out, particles)
+        return
     from covaria.operations.growth import grow as update
 
     update(
@@ -59,6 +66,30 @@ def grow(
         verbose=verbose,
     )
     print_summary(out, None)
+
+
+def _submit(out: Path, particles: Path) -> None:
+    from covaria.bus.model import BrokerAway, Refused
+    from covaria.cli.services.submit import send
+    from covaria.operations.announce import announce
+    from covaria.operations.quotas import admit
+    from covaria.operations.submit import check_before
+    from covaria.operations.updates import next_request, update_message
+    from covaria.settings import load_settings
+    from covaria.tree import Tree
+
+    settings = load_settings()
+    line = shlex.join(["covaria", *sys.argv[1:]])
+    message = update_message(next_request(Tree(out.absolute()), particles), command_line=line)
+    check_before(message)
+    admit(message, settings)
+    try:
+        send(message)
+    except (BrokerAway, Refused) as error:
+        say(str(error), err=True)
+        raise typer.Exit(75) from error
+    announce(message, settings)
+    say(f"job {message.job_id}: an update of {out}, {message.work.job_class}")
 
 
 def history(

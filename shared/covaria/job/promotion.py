@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from covaria.job.ownership import stage_folder
-from covaria.request.identity import job_identity, stage_fingerprint
+from covaria.request.identity import stage_fingerprint
 from covaria.request.model import Request
 from covaria.tree import Tree, record
 from covaria.tree.atomic import fsync_directory
@@ -28,18 +28,22 @@ DOCUMENTS = frozenset({Path(row.pattern).name for row in rows(Documents)} | {_Tr
 BOOKS = (f"{STATE}/stages", f"{STATE}/growth", f"{STATE}/particles.npz")
 
 
-def promote(tree: Tree, final: Request, command_line: str, version: int) -> None:
+def promote(tree: Tree, final: Request, command_line: str, version: int, job_id: str) -> None:
     """Put what OUT/.covaria/next holds in OUT's place, as the finished run that `final` asks for.
 
-    `tree` has the pen. What the version before made and this one did not, as analyses under other names, goes.
+    `tree` has the pen; `job_id`: of `final` when the update was asked for, its file may have been written again since.
+    What the version before made and this one did not, as analyses under other names, goes.
     """
     made = next_of(tree)
     names = [path.name for path in made.owned() if path.name not in DOCUMENTS | {STATE}]
     moves = {name: (made.out / name).stat().st_ino for name in (*names, *BOOKS) if (made.out / name).exists()}
-    stages = list((record.read_request(made) or {"stages": []})["stages"])
+    asked = record.read_request(made)
+    assert asked is not None
+    before = Request.model_validate(asked["request"], extra="ignore")
     write_book(tree, tree.promotion, {
-        "moves": moves, "command_line": command_line, "request": final.model_dump(mode="json"), "stages": stages,
-        "version": version,
+        "moves": moves, "command_line": command_line, "request": final.model_dump(mode="json"),
+        "stages": list(asked["stages"]), "version": version, "job_id": job_id,
+        "fingerprints": {stage: _fingerprint(made, stage, before, final) for stage in asked["stages"]},
     })  # fmt: skip
     finish(tree)
 
@@ -55,15 +59,16 @@ def finish(tree: Tree) -> bool:
         if path.name not in DOCUMENTS | {STATE} | set(journal["moves"]):
             tree.pen.remove(path)
     final = Request.model_validate(journal["request"])
-    job_id = job_identity(final)
+    job_id = journal["job_id"]
     record.write_request(
         tree, job_id=job_id, command="grow", command_line=journal["command_line"], stages=tuple(journal["stages"]),
         request=final,
     )  # fmt: skip
     for stage in journal["stages"]:
         state = record.read_former_state(tree, stage) or {}
-        fingerprint = stage_fingerprint(stage, final)
-        record.write_stage_state(tree, stage, {**state, "fingerprint": fingerprint, "job_id": job_id})
+        record.write_stage_state(
+            tree, stage, {**state, "fingerprint": journal["fingerprints"][stage], "job_id": job_id}
+        )
         folder = stage_folder(stage, final)
         if folder is not None and folder.is_dir():
             record.write_stage_folder_record(tree, stage, folder)
@@ -73,6 +78,12 @@ def finish(tree: Tree) -> bool:
     tree.pen.remove(tree.refused)
     tree.pen.remove(tree.promotion)
     return True
+
+
+def _fingerprint(made: Tree, stage: str, asked: Request, final: Request) -> str:
+    """Of a stage as `final` asks for it, where its inputs are still those that it was made of; else what it had."""
+    known = str((record.read_stage_state(made, stage) or {}).get("fingerprint", ""))
+    return stage_fingerprint(stage, final) if known == stage_fingerprint(stage, asked) else known
 
 
 def note_version(tree: Tree, version: int) -> None:

@@ -18,14 +18,16 @@ from covaria.estimation.forecast import Forecast, forecast
 from covaria.findings import Findings
 from covaria.job.ownership import refuse_foreign
 from covaria.job.promotion import finish, note_version, promote
+from covaria.job.updates import note_refused, under_way
 from covaria.operations.one_machine import holding, run_stages
+from covaria.operations.updates import made_next, next_request
 from covaria.particles.identity import read_rows
 from covaria.request.identity import job_identity
 from covaria.request.model import Request
 from covaria.results.parameters import read_parameters
 from covaria.running.console import patient_console
 from covaria.tree import Tree, record
-from covaria.tree.book import read_if_sound, write_book
+from covaria.tree.book import read_if_sound
 from covaria.tree.shapes import RefusedShape, VersionShape
 from covaria.tree.versions import next_of, version_numbers
 
@@ -51,8 +53,9 @@ def grow(
     refuse_foreign(tree)
     console = console or patient_console()
     with holding(tree, console) as held:
-        final = _next_request(held, particles)
-        if (record.read_request(held) or {}).get("job_id") == job_identity(final):
+        final = next_request(held, particles)
+        job_id = job_identity(final)
+        if (record.read_request(held) or {}).get("job_id") == job_id:
             return tree
         version = int(read_rows(held.growth_rows).version)
         note_version(held, version)
@@ -66,36 +69,18 @@ def grow(
                 )  # fmt: skip
             except InvalidInput as error:
                 held.pen.remove(made.out)
-                _note_refused(held, particles, error)
+                note_refused(held, particles, error)
                 raise
-        promote(held, final, command_line, version + 1)
+        promote(held, final, command_line, version + 1, job_id)
     return tree
-
-
-def _next_request(tree: Tree, particles: Path) -> Request:
-    """What OUT's run asked for, of another particle file. Raises InvalidInput, RefusedOutput."""
-    asked = record.read_request(tree)
-    if asked is None:
-        raise InvalidInput("is not an output directory of Covaria", file=tree.out, hint="give the OUT of a run")
-    status = record.job_document(tree)["status"]
-    if status != "succeeded":
-        raise RefusedOutput(f"holds a run that is {status}", file=tree.out, hint="finish it: the same command resumes")
-    before = Request.model_validate(asked["request"], extra="ignore")
-    if not before.ingest.growing or not tree.growth_memory.is_file():
-        raise InvalidInput(
-            "was not made to grow", file=tree.out, hint="run its particles with --growing into a new folder first"
-        )
-    ingest = before.ingest.model_copy(update={"particles": particles.absolute(), "grown_from": None})
-    analysis = before.analysis.model_copy(update={"output": None})
-    changes = {"out": tree.out, "ingest": ingest, "analysis": analysis, "overwrite": False}
-    return before.model_copy(update=changes)
 
 
 def _made_in(made: Tree, final: Request, tree: Tree) -> Request:
     """The same request in the folder where the next version is made; what is there of another is removed."""
-    ingest = final.ingest.model_copy(update={"grown_from": tree.growth_memory})
-    asked = final.model_copy(update={"out": made.out, "ingest": ingest})
+    asked = made_next(final)
     there = record.read_request(made) if made.is_ours else None
+    if there is not None and (busy := under_way(made)):
+        raise RefusedOutput(f"the services are at work on an update, job {busy}", file=tree.out, hint="wait for it")
     if made.out.exists() and (there is None or there["job_id"] != job_identity(asked)):
         tree.pen.remove(made.out)
     return asked
@@ -108,11 +93,6 @@ def _is_finished(made: Tree, asked: Request) -> bool:
         and there["job_id"] == job_identity(asked)
         and record.job_document(made)["status"] == "succeeded"
     )
-
-
-def _note_refused(tree: Tree, particles: Path, error: InvalidInput) -> None:
-    document = {"at": record.now(), "particles": str(particles), "error": record.error_record(error)}
-    write_book(tree, tree.refused, document)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,16 @@ IDENTITY = """\
 Unknown fields of a newer minor version travel on unread; an unknown major version is parked. `traceparent` is passed
 through."""
 
+UPDATES = """\
+## Updates of a growing set
+
+An update (`covaria grow OUT FILE --submit`, `covaria watch --growing`) is a job whose `request.out` is
+`OUT/.covaria/next` and whose `ingest.grown_from` is `OUT/.covaria/growth/memory.npz`, with `overwrite`; its options are
+those of the run that OUT holds. OUT is the version before, whole, until the last stage is done; then its worker takes
+OUT's lease and puts the next version in place, and `covaria.job.finished.v1` names OUT. At most one update of a set is
+under way; one that comes meanwhile waits in a retry tier, and of those that wait only the one that was asked for last
+is made: the others end as `covaria.job.cancelled.v1`. A version that is refused is parked; OUT's history says why."""
+
 VARIABLES = f"""\
 Environment variables. Any of them can instead be a file in the secrets folder (`{SECRETS_DIR}`, `/run/secrets` when
 unset): one file a setting, named like the variable in lower case, for example `covaria_broker_password`. A variable
@@ -82,6 +92,7 @@ def messages_page(topology: Topology) -> str:
         f"`{REJECTED_KEY}` and their sha256. `origin` (proposal, visit, instrument, sample, correlation_id, metadata) "
         "and `traceparent` come back as they were submitted.",
         _orders(),
+        UPDATES,
         "## What happens after a failure\n\n"
         + _table(
             ("class", "meaning", "then"),

@@ -40,6 +40,7 @@ class OwnState(Part):
     )
     version = Numbered(".covaria/versions/{}/version.json", "", "", "what a version of a growing set found")
     refused = Entry(".covaria/versions/refused.json", "", "", "the last update that was refused, and why")
+    wanted = Entry(".covaria/versions/wanted.json", "", "", "services: the newest update that was asked for")
     promotion = Entry(".covaria/promotion.json", "", "", "a finished update that is being put in place")
     cleaned = Entry(".covaria/cleaned.json", "", "", "what `covaria clean` has removed, when and why")
     lease = Numbered(".covaria/lease.{}", "", "", "who may write here")

@@ -180,6 +180,8 @@ class PromotionShape(Shape):
     request: dict[str, Any]
     stages: Annotated[list[StageName], Field(min_length=1)]
     version: Count
+    job_id: Word
+    fingerprints: dict[str, Word]
 
 
 class VersionShape(Shape):
@@ -191,6 +193,13 @@ class VersionShape(Shape):
     particles: Count
     used: Count
     findings: dict[str, Any]
+
+
+class WantedShape(Shape):
+    """wanted.json: the newest update that was asked for."""
+
+    job_id: Word
+    at: Instant
 
 
 class RefusedShape(Shape):
@@ -213,6 +222,7 @@ SHAPES: dict[str, type[Shape]] = {
     "progress.json": ProgressShape,
     "promotion.json": PromotionShape,
     "version.json": VersionShape,
+    "wanted.json": WantedShape,
     "refused.json": RefusedShape,
     "cleaned.json": CleanedShape,
 }

@@ -15,7 +15,9 @@ from covaria.worker.effects import (
     Effect,
     Note,
     NoteHandover,
+    NoteRefused,
     Outcome,
+    PutInPlace,
     Reject,
     Release,
     SendBack,
@@ -42,6 +44,10 @@ def decide(facts: Facts) -> Decision:
         return _after_breakdown(facts, facts.breakdown)
     folder = facts.folder
     assert folder is not None, "a folder that cannot be read is a breakdown"
+    if facts.set_taken:
+        return _look_again(facts, SHORT, f"{facts.set_taken} works on the set; its update is put in place later")
+    if folder.standing.in_place:
+        return Decision((Release(), PutInPlace(), Tell("succeeded"), Ack()), Outcome.DUPLICATE, why="it is in place")
     if facts.next_refused:
         return _look_again(facts, SHORT, "the next stage's queue takes nothing now")
     if facts.ending is not None:
@@ -50,6 +56,12 @@ def decide(facts: Facts) -> Decision:
         return Decision((Release(), Ack()), Outcome.SUPERSEDED, why="superseded by a later job in the same folder")
     if folder.ours and folder.done:
         return _hand_over(facts, folder, Outcome.DUPLICATE)
+    if folder.standing.behind:
+        why = f"a later update of the same set, {folder.standing.behind}, takes its place"
+        return Decision((Release(), Tell("cancelled", message=why), Ack()), Outcome.SUPERSEDED, why=why)
+    if folder.standing.busy:
+        why = f"another update of this set, {folder.standing.busy}, is under way; looking again soon"
+        return _look_again(facts, SHORT, why)
     if folder.foreign:
         return _failed(facts, _not_ours(folder))
     return _before_stage(facts, folder)
@@ -118,6 +130,8 @@ def _hand_over(facts: Facts, folder: Folder, outcome: Outcome) -> Decision:
     """
     if folder.handed_over:
         return Decision((Release(), Ack()), outcome)
+    if folder.standing.update and facts.next_stage is None:  # its folder goes, and what is noted in it
+        return Decision((Note("succeeded"), Release(), PutInPlace(), Tell("succeeded"), Ack()), outcome)
     onward: tuple[Effect, ...] = () if facts.next_stage is None else (SubmitNext(),)
     told = (Tell("succeeded", next_stage=facts.next_stage), NoteHandover())
     return Decision((Note("succeeded"), Release(), *onward, *told, Ack()), outcome)
@@ -135,7 +149,9 @@ def _failed(facts: Facts, breakdown: Breakdown, failure: Failure | None = None) 
     books = _by_the_holder(facts, *(words[1:] if done else words)) if known else ()
     why = f"attempt failed ({failure}): {text}"
     if isinstance(verdict, Park):
-        sent = (SendToParking(failure, text), Tell("parked", failure, text), Ack())
+        sent: tuple[Effect, ...] = (SendToParking(failure, text), Tell("parked", failure, text), Ack())
+        if facts.folder is not None and facts.folder.standing.update:
+            sent = (NoteRefused(error), *sent)
         last_words = words if known and not done else None
         return Decision((*books, Release(), *sent), Outcome.PARKED, failure, why, last_words)
     ticket = facts.ticket.again(f"{failure}: {text}", memory_scale=verdict.memory_scale)
@@ -170,7 +186,7 @@ def _by_the_holder(facts: Facts, *books: Effect) -> tuple[Effect, ...]:
 
 
 def _look_again(facts: Facts, tier: int, why: str) -> Decision:
-    return Decision((SendLater(tier, facts.ticket.unchanged()), Ack()), Outcome.DEFERRED, why=why)
+    return Decision((Release(), SendLater(tier, facts.ticket.unchanged()), Ack()), Outcome.DEFERRED, why=why)
 
 
 def _hold_back(facts: Facts) -> Decision:

@@ -105,6 +105,22 @@ class Release(Effect):
     best_effort = True
 
 
+@dataclass(frozen=True)
+class PutInPlace(Effect):
+    """Make a finished update of a growing set its newest version."""
+
+    point = "put_in_place"
+
+
+@dataclass(frozen=True)
+class NoteRefused(Effect):
+    """Write down in the growing set why its update was refused."""
+
+    error: Mapping[str, str]
+    point = "refusal_noted"
+    best_effort = True
+
+
 # ---- the stage
 @dataclass(frozen=True)
 class Start(Effect):
@@ -205,6 +221,6 @@ class Decision:
 
 
 EFFECTS: tuple[type[Effect], ...] = (
-    TakeLease, Claim, Settle, Note, NoteHandover, Release, Start, Watch, SubmitNext, SendLater, SendBack,
-    SendToParking, Tell, TellRejected, Ack, Reject,
+    TakeLease, Claim, Settle, Note, NoteHandover, Release, PutInPlace, NoteRefused, Start, Watch, SubmitNext,
+    SendLater, SendBack, SendToParking, Tell, TellRejected, Ack, Reject,
 )  # fmt: skip

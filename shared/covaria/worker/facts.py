@@ -12,6 +12,7 @@ from pathlib import Path
 
 from covaria.errors import CovariaError
 from covaria.job.books import Books
+from covaria.job.updates import NO_UPDATE, Standing, standing
 from covaria.messages.job_event import MOST_RESULTS, Result
 from covaria.messages.ticket import Ticket
 from covaria.tree.book import DamagedBook
@@ -53,6 +54,8 @@ class Folder:
     handed_over: bool = False
     """The next stage's message is known to be safe at the broker."""
     cancelled: bool = False
+    standing: Standing = NO_UPDATE
+    """Of an update of a growing set."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class Facts:
     """What went wrong on our own side."""
     next_refused: bool = False
     """The next stage's queue takes nothing now."""
+    set_taken: str = ""
+    """Who works on the growing set whose update is ready, and keeps it from its place."""
 
 
 NO_FILES = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
@@ -100,13 +105,13 @@ def reading(books: Books) -> Iterator[None]:
         ) from error
 
 
-def look(books: Books, stage: str) -> Folder:
-    """What the disk says now. Raises DamagedBook, OSError."""
+def look(books: Books, stage: str, asked_at: str = "") -> Folder:
+    """What the disk says now, of a job that was asked for then. Raises DamagedBook, OSError."""
     with reading(books):
-        return _look(books, stage)
+        return _look(books, stage, asked_at)
 
 
-def _look(books: Books, stage: str) -> Folder:
+def _look(books: Books, stage: str, asked_at: str) -> Folder:
     tree = books.tree
     return Folder(
         out=tree.out,
@@ -116,6 +121,7 @@ def _look(books: Books, stage: str) -> Folder:
         done=books.is_done(stage),
         handed_over=books.is_handed_over(stage),
         cancelled=books.is_cancelled(),
+        standing=standing(tree, books.job_id, asked_at),
     )
 
 

@@ -35,6 +35,7 @@ from covaria.worker.patience import Disk, beside
 from covaria.worker.process import StartStage
 from covaria.worker.settling import Settling
 from covaria.worker.spans import Tell, to_nobody
+from covaria.worker.updating import UpdateAttempt, is_update
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,8 @@ class Handler:
         self._notice(message)
         try:
             held_back = self.disk(lambda: self.why_held(message), self.link.tick)
-            return Attempt(self, delivery, ticket, message, job_class, held_back).run()
+            kind = UpdateAttempt if is_update(message) else Attempt
+            return kind(self, delivery, ticket, message, job_class, held_back).run()
         finally:
             self._notice(message)
 

@@ -125,7 +125,7 @@ class Attempt(Settling):
     def _look(self) -> Folder:
         if self.keeper is not None and not is_valid(self.tree, self.keeper.lease.number):
             self.lease = LeaseFact.TAKEN_OVER
-        return look(self.books, self.stage)
+        return look(self.books, self.stage, self.ticket.first_queued)
 
     def _beside(self, call: Callable[[], T]) -> T:
         """The result of work on the disk, however long that takes; the connection is served meanwhile."""

@@ -17,15 +17,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from covaria.bus.model import Bus, BusError
 from covaria.errors import CovariaError, InvalidInput, MissingFile
+from covaria.job.updates import under_way
 from covaria.messages.envelope import Message
 from covaria.operations.arrivals import Outbox
 from covaria.operations.jobs_on_disk import ENDED, view_job
 from covaria.operations.quotas import OverQuota
 from covaria.operations.submit import check_before, message_for
+from covaria.operations.updates import grows_into, update_message
 from covaria.operations.watching.content import Content, Stamps, read_content
 from covaria.operations.watching.layouts import Standing, standing
 from covaria.operations.watching.names import Names
@@ -36,7 +38,9 @@ from covaria.plain import printable
 from covaria.request.identity import job_identity
 from covaria.request.model import IngestOptions
 from covaria.request.paths import absolute
+from covaria.tree import Tree
 from covaria.tree import record as books
+from covaria.tree.versions import next_of
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +204,7 @@ class Watcher:
             Record(
                 path=str(found.path),
                 job_id=message.job_id,
-                out=str(message.work.request.out),
+                out=str(arrival.out),
                 number=known.number + 1,
                 version=content.version(),
                 stamp=stamp,
@@ -215,11 +219,12 @@ class Watcher:
         request = absolute(
             rule.request(found.path, arrival.out, arrival.standing.passthrough, overwrite=arrival.replaces)
         )
-        line = f"covaria submit {shlex.quote(str(found.path))} -o {shlex.quote(str(arrival.out))}"
-        return message_for(
-            request, job_class=rule.job_class, pool=rule.pool, command_line=line, job_id=job_identity(request),
-            origin=rule.whose(rule.words(found)),
-        )  # fmt: skip
+        set_, out = shlex.quote(str(found.path)), shlex.quote(str(arrival.out))
+        facts: Any = {"job_class": rule.job_class, "pool": rule.pool, "origin": rule.whose(rule.words(found))}
+        if arrival.replaces and grows_into(request):
+            return update_message(request, command_line=f"covaria grow {out} {set_}", **facts)
+        line, job_id = f"covaria submit {set_} -o {out}", job_identity(request)
+        return message_for(request, command_line=line, job_id=job_id, **facts)
 
     def _output(self, found: Found, known: Record) -> Path:
         if known.job_id and self.rule.again == "replace":
@@ -235,6 +240,8 @@ class Watcher:
     def _at_work(self, known: Record) -> bool:
         """Whether the job of the version before has begun and not ended, as far as its folder says."""
         try:
+            if under_way(next_of(Tree(Path(known.out)))):
+                return True
             view = view_job(Path(known.out))
         except Exception:  # not there yet, or not ours to read: the broker keeps the order
             return False
