@@ -57,6 +57,7 @@ BY_SCHEMA: list[tuple[Values, str]] = [
     ({"services": {"training": {}}}, "training"),
     (ingest(replcas=2), "replcas"),
     (ingest(replicas="2"), "replicas"),
+    (ingest(gpu={"nodes": 0}), "nodes"),
     ({"settings": {"log_levle": "INFO"}}, "log_levle"),
     ({"settings": {"log_level": "LOUD"}}, "log_level"),
     ({"rabbitmq": {"password": "secret"}}, "password"),
@@ -165,6 +166,8 @@ MOUNTED_OVER += ["/opt", "/opt/covaria/lib", "/usr/local", "/proc", "/data:x", "
 BY_SCHEMA += [(volumes({"mountPath": path}), "mountPath") for path in MOUNTED_OVER]
 
 BY_TEMPLATE: list[tuple[Values, str]] = [
+    (ingest(gpu={"nodes": 2}), "services.ingest.gpu.nodes: only the reconstruction"),
+    ({"services": {"reconstruction": {"gpu": {"nodes": 2}}}}, "autoscaling.enabled, and services.reconstruction"),
     (volumes({"name": "a"}, {"name": "a"}), 'data.volumes: name "a" is there twice'),
     (volumes({"mountPath": "/data"}, {"mountPath": "/data"}), 'data.volumes: mountPath "/data" is there twice'),
     (memory("16Gi", "8Gi"), "services.ingest.resources.requests.memory: 16Gi is more than the limit 8Gi"),

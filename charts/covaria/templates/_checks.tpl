@@ -11,6 +11,12 @@
 {{- range $key := tuple "shmSize" "tmpSize" "scratchSize" -}}
 {{- with get $service $key }}{{ include "covaria.quantity" (dict "path" (printf "%s.%s" $path $key) "value" .) | trunc 0 }}{{ end -}}
 {{- end -}}
+{{- if and $service.enabled (ne (include "covaria.nodes" $service) "1") -}}
+{{- if ne $kind.stage "reconstruction" }}{{ fail (printf "%s.gpu.nodes: only the reconstruction is shared between nodes" $path) }}{{ end -}}
+{{- if ne (include "covaria.workload" (dict "root" $ "name" $name "kind" $kind "service" $service)) "job" -}}
+{{- fail (printf "%s.gpu.nodes: a job of its own is needed for each message: autoscaling.enabled, and %s.autoscaling.kind: ScaledJob; else gpu.nodes: 1" $path $path) -}}
+{{- end -}}
+{{- end -}}
 {{- with $service.autoscaling -}}
 {{- if gt (int64 .minReplicas) (int64 .maxReplicas) -}}
 {{- fail (printf "%s.autoscaling: minReplicas %d is more than maxReplicas %d" $path (int64 .minReplicas) (int64 .maxReplicas)) -}}

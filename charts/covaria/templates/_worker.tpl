@@ -4,6 +4,8 @@
 {{- $service := .service -}}
 {{- $workload := include "covaria.workload" . -}}
 {{- $gpu := dig "gpu" "count" 0 $service | int -}}
+{{- $nodes := include "covaria.nodes" $service -}}
+{{- $together := printf "%s-nodes" (include "covaria.kindName" (dict "root" $root "name" .name)) -}}
 {{- $gpuName := dig "gpu" "resourceName" "" $service | default $root.Values.gpu.resourceName -}}
 {{- $image := include "covaria.image" (dict "root" $root "image" .kind.stage "own" $service.image) -}}
 {{- $settings := merge (dict "grace_s" (sub ($service.terminationGracePeriodSeconds | int) 15) "image" $image) ($service.settings | default dict) -}}
@@ -36,6 +38,9 @@ metadata:
 spec:
   serviceAccountName: {{ include "covaria.serviceAccountName" $root }}
   {{- include "covaria.podCommon" $root | nindent 2 }}
+  {{- if ne $nodes "1" }}
+  subdomain: {{ $together }}
+  {{- end }}
   restartPolicy: {{ eq $workload "job" | ternary "Never" "Always" }}
   terminationGracePeriodSeconds: {{ $service.terminationGracePeriodSeconds | int64 }}
   {{- include "covaria.placement" $placement | nindent 2 }}
@@ -68,9 +73,20 @@ spec:
         - --idle-exit=30
         {{- end }}
       env:
+        {{- if ne $nodes "1" }}
+        - name: KUBE_JOB
+          valueFrom: {fieldRef: {fieldPath: "metadata.labels['batch.kubernetes.io/job-name']"}}
+        - name: COVARIA_RENDEZVOUS
+          value: $(KUBE_JOB)-0.{{ $together }}:29400
+        - name: COVARIA_NODE
+          valueFrom: {fieldRef: {fieldPath: "metadata.annotations['batch.kubernetes.io/job-completion-index']"}}
+        - name: COVARIA_NODES
+          value: {{ $nodes | quote }}
+        {{- end }}
         {{- include "covaria.env" (dict "root" $root "settings" $settings "extra" $service.extraEnv) | nindent 8 }}
       ports:
         - {name: http, containerPort: 8080, protocol: TCP}
+      {{- if eq $nodes "1" }}{{/* of several only the first serves HTTP, and is ready */}}
       startupProbe:
         httpGet: {path: /livez, port: http}
         periodSeconds: 5
@@ -80,6 +96,7 @@ spec:
         periodSeconds: 20
         timeoutSeconds: 5
         failureThreshold: 6
+      {{- end }}
       readinessProbe:
         {{- if eq $workload "deployment" }}
         httpGet: {path: /readyz, port: http}
@@ -149,6 +166,11 @@ ephemeral:
 emptyDir:
   sizeLimit: {{ toJson .scratchSize }}
 {{- end -}}
+{{- end }}
+
+{{/* How many pods share one job. */}}
+{{- define "covaria.nodes" -}}
+{{- dig "gpu" "nodes" 1 . | int -}}
 {{- end }}
 
 {{/* Not empty where a pod of the service needs a device of its own. */}}

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from covaria.errors import InvalidInput, RefusedOutput
 from covaria.job.lease import LeaseKeeper, latest, take, watch
-from covaria.job.ownership import is_done, refuse_finished, refuse_foreign, to_renew
+from covaria.job.ownership import refuse_finished, refuse_foreign, to_renew
 from covaria.job.process import Process
 from covaria.job.promotion import finish
 from covaria.messages.work import Work
@@ -27,9 +27,9 @@ from covaria.request.stages import WITHOUT_DEVICE, in_order, planned_stages
 from covaria.running import devices
 from covaria.running.bookkeeping import run_stage
 from covaria.running.console import patient_console
-from covaria.running.context import StageContext, stage_context
+from covaria.running.context import stage_context
 from covaria.running.followers import led
-from covaria.running.nodes import Team, team_of
+from covaria.running.nodes import sharers, team_of
 from covaria.running.room import require_room
 from covaria.running.run_line import RunLine
 from covaria.running.stopper import Stopper
@@ -39,7 +39,6 @@ from covaria.tree import Tree, record
 from covaria.worker.inprocess import run_in_process
 
 RENEW_S = 5.0
-SHARED = ("reconstruction",)
 """Stages that followers run in step with."""
 DEAD_AFTER_S: float = Settings.model_fields["lease_dead_s"].default
 
@@ -91,7 +90,7 @@ def run_stages(
                 device="cpu" if name in WITHOUT_DEVICE else resolved[0],
                 memory_bytes=memory_bytes, console=console, stopper=stopper,
                 listeners=(partial(line.hear, name),), said=line.said, verbose=verbose,
-            ) as alone, led(alone, job, *_sharers(held_tree, alone, resolved, team)) as context:  # fmt: skip
+            ) as alone, led(alone, job, *sharers(held_tree, alone, resolved, team)) as context:  # fmt: skip
                 run_stage(name, job, context)
 
         work = Work(request=request, route=chosen, command_line=command_line[:8192])  # type: ignore[arg-type]
@@ -102,14 +101,6 @@ def run_stages(
                 former.put_back()
             raise
     return tree
-
-
-def _sharers(
-    tree: Tree, context: StageContext, devices: tuple[str, ...], team: Team | None
-) -> tuple[tuple[str, ...], Team | None]:
-    """The devices here and the machines elsewhere that take part in a stage."""
-    alone = context.stage not in SHARED or is_done(tree, context.stage, context.fingerprint)
-    return (devices[:1], None) if alone else (devices, team)
 
 
 def _legs_known(tree: Tree, request: Request) -> list[Leg]:

@@ -60,6 +60,8 @@ class Orders:
     port: int
     beside: int
     """Processes of this run on its machine."""
+    roots: Roots = ANYWHERE
+    """Where the leader may open files."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def led(
         for rank, place in enumerate(places[1:], 1):
             orders = Orders(
                 context.stage, job.job_id, job.request, context.fingerprint, place.device, place.memory_bytes, rank,
-                size, host, store.port, place.beside,
+                size, host, store.port, place.beside, context.roots,
             )  # fmt: skip
             followers.append(others.start(place.node, orders) if others and place.node else start(orders))
         for rank, follower in enumerate(followers, 1):
@@ -245,6 +247,7 @@ def follow(orders: Orders) -> None:
         _Read(tree, orders.stage, orders.fingerprint),
         TorchRanks.joined(),
         log,
+        orders.roots,
     )
     load_stage(orders.stage)(Job(orders.job_id, orders.request), context)
     group.destroy_process_group()

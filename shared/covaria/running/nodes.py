@@ -1,7 +1,8 @@
 """One run over several machines: the same command is started on each, the first leads, the others do as they are told.
 
-Who starts them (a batch script, `covaria.operations.slurm`) names the meeting place in COVARIA_RENDEZVOUS, a host and
-port of the first; SLURM_PROCID and SLURM_NTASKS say which of how many a process is. They meet in torch's TCPStore. A
+Who starts them (a batch script, `covaria.operations.slurm`; an Indexed Job of the chart) names the meeting place in
+COVARIA_RENDEZVOUS, a host and port of the first; COVARIA_NODE and COVARIA_NODES, or Slurm's SLURM_PROCID and
+SLURM_NTASKS, say which of how many a process is. They meet in torch's TCPStore. A
 follower on another machine is started by that machine's process, and ended by it when the leader is gone.
 """
 
@@ -9,10 +10,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from platform import node as host_name
@@ -20,11 +22,21 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from covaria.errors import InvalidInput
-from covaria.running.devices import default_memory_bytes
+from covaria.errors import CovariaError, InvalidInput
+from covaria.job.ownership import is_done
+from covaria.running.context import StageContext
+from covaria.running.devices import default_memory_bytes, resolve_device, resolve_devices
 from covaria.running.followers import ENDING_S, JOINING_S, POLL_S, REPORTING_S, LostRank, Orders, Place, start
+from covaria.tree import Tree
 
 RENDEZVOUS = "COVARIA_RENDEZVOUS"
+SLURMS = ("SLURM_PROCID", "SLURM_NTASKS")
+SHARED = ("reconstruction",)
+"""Stages that several processes share."""
+
+
+class NobodyLeads(CovariaError):
+    """The first machine did not come, or had nothing to do."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +56,13 @@ class Meeting:
             return None
         host, _, port = place.rpartition(":")
         try:
-            return cls(host, int(port), int(environment["SLURM_PROCID"]), int(environment["SLURM_NTASKS"]))
+            which, of = ("COVARIA_NODE", "COVARIA_NODES") if "COVARIA_NODE" in environment else SLURMS
+            return cls(host, int(port), int(environment[which]), int(environment[of]))
         except (KeyError, ValueError):
             raise InvalidInput(
-                f"{RENDEZVOUS}={place!r} needs HOST:PORT, SLURM_PROCID and SLURM_NTASKS",
-                hint="`covaria sbatch --nodes N` sets them; unset it for a run on one machine",
+                f"{RENDEZVOUS}={place!r} needs HOST:PORT, and which of how many this is: COVARIA_NODE, COVARIA_NODES"
+                f" or {' and '.join(SLURMS)}",
+                hint="`covaria sbatch --nodes N` and the chart set them; unset it for a run on one machine",
             ) from None
 
     def store(self) -> Any:
@@ -56,8 +70,27 @@ class Meeting:
         import torch.distributed
 
         group: Any = torch.distributed
+        if self.node:
+            self._wait_for_the_name()
         patience = timedelta(seconds=JOINING_S)
-        return group.TCPStore(self.host, self.port, self.nodes, self.node == 0, patience, wait_for_workers=False)
+        try:
+            return group.TCPStore(self.host, self.port, self.nodes, self.node == 0, patience, wait_for_workers=False)
+        except RuntimeError:
+            if not self.node:
+                raise
+            raise NobodyLeads(
+                f"nobody answered at {self.host}:{self.port} within {JOINING_S:.0f} s",
+                hint="see the words of the first machine; the machines of a job must reach one another",
+            ) from None
+
+    def _wait_for_the_name(self) -> None:
+        """A pod has its name once it runs. One that never comes is for the store to say."""
+        until = time.monotonic() + JOINING_S
+        while time.monotonic() < until:
+            with suppress(OSError):
+                socket.getaddrinfo(self.host, self.port)
+                return
+            time.sleep(POLL_S)
 
 
 @dataclass(frozen=True)
@@ -166,8 +199,25 @@ def team_of(devices: Sequence[str]) -> Iterator[Team | None]:
         team.dismiss()
 
 
+def sharers(
+    tree: Tree, context: StageContext, devices: tuple[str, ...], team: Team | None
+) -> tuple[tuple[str, ...], Team | None]:
+    """The devices here and the machines elsewhere that take part in a stage."""
+    alone = context.stage not in SHARED or is_done(tree, context.stage, context.fingerprint)
+    return (devices[:1], None) if alone else (devices, team)
+
+
+def devices_of_a_node(device: str) -> tuple[str, ...]:
+    """Of a machine that is a run's alone: each of its GPUs, else the CPU. Raises InvalidInput."""
+    one = resolve_device(device)
+    return resolve_devices(device, "all") if one.startswith("cuda") and device in ("auto", "cuda") else (one,)
+
+
 def serve(meeting: Meeting, devices: tuple[str, ...], memory_bytes: int | None) -> None:
-    """Start, watch and end followers as the leader says, until it is gone. SIGTERM is for the leader alone."""
+    """Start, watch and end followers as the leader says, until it is gone. SIGTERM is for the leader alone.
+
+    Raises NobodyLeads.
+    """
     for asked in (signal.SIGTERM, signal.SIGINT):
         signal.signal(asked, signal.SIG_IGN)
     running: list[subprocess.Popen[bytes] | None] = []

@@ -30,6 +30,8 @@ from covaria.running.bookkeeping import run_stage
 from covaria.running.console import PatientStream
 from covaria.running.context import stage_context
 from covaria.running.devices import default_memory_bytes, resolve_device
+from covaria.running.followers import led
+from covaria.running.nodes import Meeting, devices_of_a_node, sharers, team_of
 from covaria.running.stopper import Stopper
 from covaria.settings import Settings
 from covaria.stage import Job
@@ -135,10 +137,12 @@ def _obey(order: Order, reporter: Reporter) -> None:
     tree = replace(tree, pen=replace(tree.pen, publishing=lambda: faults.passing("child_publish")))
     tree.pen.check()
     memory_bytes = int((order.memory_bytes or default_memory_bytes()) * order.memory_scale)
-    device = "cpu" if order.stage in WITHOUT_DEVICE else resolve_device(order.device)
+    devices = ("cpu",) if order.stage in WITHOUT_DEVICE else _devices(order.device)
+    device, job = devices[0], Job(order.job_id, request)
     console = Console(file=cast(IO[str], PatientStream()), force_terminal=False, width=200)
     with (
         Stopper() as stopper,
+        team_of(devices) as team,
         stage_context(
             tree,
             order.stage,
@@ -149,10 +153,16 @@ def _obey(order: Order, reporter: Reporter) -> None:
             stopper=stopper,
             roots=Roots.of(map(Path, order.roots)),
             listeners=(ProgressReport(reporter, device, faults),),
-        ) as context,
+        ) as alone,
+        led(alone, job, *sharers(tree, alone, devices, team)) as context,
     ):
-        run_stage(order.stage, Job(order.job_id, request), context)
+        run_stage(order.stage, job, context)
     faults.passing("child_done")
+
+
+def _devices(device: str) -> tuple[str, ...]:
+    """One; of a machine that shares a job with others, all that it has."""
+    return devices_of_a_node(device) if Meeting.told() else (resolve_device(device),)
 
 
 def _stop_with_parent() -> None:

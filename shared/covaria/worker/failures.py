@@ -148,6 +148,8 @@ def classify(breakdown: Breakdown) -> Failure:
         return "damaged_books"
     if "MissingFile" in types or "FileNotFoundError" in types or breakdown.errno == errno.ENOENT:
         return "missing_file"
+    if "LostRank" in types:  # a process or machine that took a share of the images
+        return "killed"
     if "NoDevice" in types:
         return "device"
     if "NotPermitted" in types or breakdown.errno in _PERMISSION:

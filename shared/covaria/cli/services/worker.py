@@ -64,6 +64,8 @@ def worker(
 
     settings = load_settings()
     set_up_logging(settings.log_level, settings.log_format)
+    if _follows(settings):
+        return
     classes = CLASSES if job_class is ClassChoice.both else (job_class.value,)
     tell = _to_collector(stage.value) if settings.otel else to_nobody
     held = _quotas(settings) if settings.quotas else admit_all
@@ -77,6 +79,21 @@ def _quotas(settings: Settings) -> WhyHeld:
     from covaria.operations.quotas import why_held
 
     return partial(why_held, settings=settings)
+
+
+def _follows(settings: Settings) -> bool:
+    """Of several machines that share a job, all but the first: they ask no queue, and do as they are told."""
+    from covaria.running.nodes import Meeting, NobodyLeads, devices_of_a_node, serve
+
+    meeting = Meeting.told()
+    if meeting is None or not meeting.node:
+        return False
+    memory_bytes = None if settings.memory_gb is None else int(settings.memory_gb * 1e9)
+    try:
+        serve(meeting, devices_of_a_node(settings.device), memory_bytes)
+    except NobodyLeads as nobody:  # no message came, or the first ended: both are the first one's to say
+        say(str(nobody))
+    return True
 
 
 def _to_collector(stage: str) -> Tell:
