@@ -23,6 +23,7 @@ from covaria.results.analysis import read_state_resolution
 from covaria.results.basins import load_basins
 from covaria.results.confirmed import Array, ConfirmedLatents, load_latents, passage_of
 from covaria.results.density import density_of
+from covaria.results.foreseen import write_foreseen
 from covaria.results.populations import write_populations
 from covaria.selection.handoff import source_of, write_parts
 from covaria.stage import Context, Job
@@ -93,6 +94,7 @@ def _analyse(
     write_component_maps(figures, out)
     draw([*figures.drawings(out), *movies(figures, out), *embedded(figures, request.ingest, out)], context)
     record.write_findings(tree, "analysis", Findings(states=states_of(out, clusters, populations)))
+    write_foreseen(tree)
 
 
 def centers_before(request: Request, latents: ConfirmedLatents, count: int) -> Array | None:

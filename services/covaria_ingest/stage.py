@@ -9,15 +9,21 @@ from covaria.particles import Particles
 from covaria.particles.assemble import assemble, working_box
 from covaria.particles.expansion import expanded
 from covaria.particles.halves import with_half_sets
-from covaria.particles.read import read_metadata
+from covaria.particles.read import Described, read_metadata
 from covaria.particles.store import save
+from covaria.plain import printable
 from covaria.running.console import TOLD
 from covaria.running.room import require_room_for
 from covaria.stage import Context, Job
 from covaria.tree import Tree, record
+from covaria.tree.book import write_book
+from covaria.tree.shapes import MOST_MICROGRAPHS
 from covaria_ingest.ahead import refuse_many_coordinates, refuse_small_half_set, refuse_useless_masks
 from covaria_ingest.growth import publish_version, read_version
 from covaria_ingest.images import leave_out_unusable, publish_downsampled
+
+LONGEST = 1000
+"""Of a micrograph's name, its end."""
 
 
 def run(job: Job, context: Context) -> None:
@@ -49,7 +55,7 @@ def run(job: Job, context: Context) -> None:
             particles = leave_out_unusable(particles, context)
             particles = with_half_sets(particles, job.request.seed)
         particles = expanded(particles, options)
-        _keep(tree, particles, context)
+        _keep(tree, particles, described, context)
 
 
 def run_growing(job: Job, tree: Tree, context: Context) -> None:
@@ -70,13 +76,16 @@ def run_growing(job: Job, tree: Tree, context: Context) -> None:
         refuse_small_half_set(particles)
         arrays = rows.arrays()
         tree.pen.write(tree.growth_rows, lambda file: np.savez(file, allow_pickle=False, **arrays))
-        _keep(tree, particles, context)
+        _keep(tree, particles, version.described, context)
 
 
-def _keep(tree: Tree, particles: Particles, context: Context) -> None:
+def _keep(tree: Tree, particles: Particles, described: Described, context: Context) -> None:
     found = Findings(set_aside=dict(particles.set_aside)) if particles.set_aside else Findings()
     for note in particles.notes:
         context.log.info(note, extra=TOLD)
     record.write_notes(tree, "ingest", particles.notes)
+    names = described.metadata.micrograph_names
+    kept = [printable(name)[-LONGEST:] for name in names] if len(names) <= MOST_MICROGRAPHS else []
+    write_book(tree, tree.micrographs, {"names": kept})
     record.write_findings(tree, "ingest", found)
     save(tree.particles, particles, tree.pen)

@@ -27,6 +27,7 @@ from covaria.particles.halves import LEAST_IMAGES
 from covaria.particles.identity import read_rows
 from covaria.particles.symmetry import copies_of
 from covaria.request.model import ReconstructionOptions, Request
+from covaria.results.foreseen import write_foreseen
 from covaria.running.again import Again
 from covaria.running.console import TOLD
 from covaria.running.passes import Pass
@@ -51,6 +52,7 @@ from covaria_reconstruction.growth import (
     why_afresh,
 )
 from covaria_reconstruction.parts import parts_of
+from covaria_reconstruction.places import write_places
 from covaria_reconstruction.poses import posed_source, refine_poses
 from covaria_reconstruction.remember import remember, remember_update
 from covaria_reconstruction.results import write_results
@@ -86,6 +88,8 @@ def run(job: Job, context: Context) -> None:
         said = findings_of(particles, images, mean, components, refined, seen, parts)
         growth = None if not request.ingest.growing else growth_of(kept, found.update, found.why)
         record.write_findings(tree, "reconstruction", said if growth is None else said.grown(growth))
+        write_places(tree, particles)
+        write_foreseen(tree)
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def forecast(
     """What 2, 4 and 8 times as many images of the same kind would show, as 90 % intervals, from what OUT has found."""
     from dataclasses import asdict
 
-    from covaria.operations.growth import forecast_of
+    from covaria.results.foreseen import forecast_of
     from covaria.tree import Tree, record
 
     tree = Tree(out)

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from covaria.errors import InvalidInput, RefusedOutput
-from covaria.estimation.forecast import Forecast, forecast
 from covaria.findings import Findings
 from covaria.job.ownership import refuse_foreign
 from covaria.job.promotion import finish, note_version, promote
@@ -24,7 +22,6 @@ from covaria.operations.updates import made_next, next_request
 from covaria.particles.identity import read_rows
 from covaria.request.identity import job_identity
 from covaria.request.model import Request
-from covaria.results.parameters import read_parameters
 from covaria.running.console import patient_console
 from covaria.tree import Tree, record
 from covaria.tree.book import read_if_sound
@@ -126,14 +123,6 @@ class Version:
                 if one.population is not None
             ],
         }
-
-
-def forecast_of(tree: Tree) -> list[Forecast]:
-    """What 2, 4 and 8 times as many images would show, from a finished run. Raises MissingFile, InvalidInput."""
-    parameters, findings = read_parameters(tree), record.read_findings(tree)
-    widths = [one.high - one.low for one in findings.states if one.low is not None and one.high is not None]
-    scores = np.asarray(parameters.component_z_score, np.float64)
-    return forecast(scores, np.asarray(parameters.mean_fsc), parameters.voxel_size, max(widths, default=None))
 
 
 def history(tree: Tree) -> list[Version]:

@@ -9,6 +9,7 @@ from covaria.bus.topology import CONTROL, DEAD, EVENTS, JOBS, RETRY, Topology, b
 from covaria.messages.control import ACTIONS, Order, order_type
 from covaria.messages.envelope import MAJOR, MAX_BYTES, Envelope, message_type
 from covaria.messages.event import EVENT_STATES, Event
+from covaria.messages.feedback import KINDS, feedback_type
 from covaria.messages.job_event import JOB_STATES, REJECTED, JobEvent, Rejection, job_event_type
 from covaria.messages.work import Work
 from covaria.request.stages import STAGES
@@ -29,6 +30,7 @@ def generated_files() -> dict[str, str]:
         "schemas/covaria.work.v1.schema.json": _json(work_schema()),
         "schemas/covaria.event.v1.schema.json": _json(event_schema()),
         "schemas/covaria.job_event.v1.schema.json": _json(job_event_schema()),
+        **{f"schemas/covaria.{kind}.v1.schema.json": _json(feedback_schema(kind)) for kind in KINDS.values()},
         "schemas/covaria.rejection.v1.schema.json": _json(rejection_schema()),
         "schemas/covaria.control.v1.schema.json": _json(order_schema()),
         "schemas/covaria.envelope.v1.schema.json": _json(envelope_schema()),
@@ -54,6 +56,12 @@ def event_schema() -> dict[str, Any]:
 def job_event_schema() -> dict[str, Any]:
     """JSON Schema of the data of an event about a whole job."""
     return _titled(JobEvent.model_json_schema(), "JobEvent", f"Data of {job_event_type('<state>')}. {GENERATED}")
+
+
+def feedback_schema(kind: str) -> dict[str, Any]:
+    """JSON Schema of the data of an event for whoever steers the microscope."""
+    model = next(model for model, name in KINDS.items() if name == kind)
+    return _titled(model.model_json_schema(), model.__name__, f"Data of {feedback_type(kind)}. {GENERATED}")
 
 
 def rejection_schema() -> dict[str, Any]:
@@ -151,13 +159,23 @@ def _messages() -> dict[str, Any]:
         "summary": f"Do something about a job; <action> is one of {', '.join(ACTIONS)}.",
         "payload": _cloud_event(None, "Order"),
     }
-    return {**requests, "order": order, "event": event, "jobEvent": job_event, "rejection": rejection}
+    feedback = {
+        model.__name__: {
+            "name": feedback_type(kind),
+            "contentType": "application/cloudevents+json",
+            "summary": (model.__doc__ or "").split("\n")[0],
+            "payload": _cloud_event(feedback_type(kind), model.__name__),
+        }
+        for model, kind in KINDS.items()
+    }
+    told = {"event": event, "jobEvent": job_event, "rejection": rejection}
+    return {**requests, "order": order, **told, **feedback}
 
 
 def _schemas() -> dict[str, Any]:
     return {
         "Work": work_schema(), "Event": event_schema(), "JobEvent": job_event_schema(), "Rejection": rejection_schema(),
-        "Order": order_schema(),
+        "Order": order_schema(), **{model.__name__: feedback_schema(kind) for model, kind in KINDS.items()},
     }  # fmt: skip
 
 
@@ -179,7 +197,8 @@ def _cloud_event(kind: str | None, data: str) -> dict[str, Any]:
 
 
 def _exchange_channel(name: str, kind: str, meaning: str, message: str) -> dict[str, Any]:
-    told = {"event": ["event", "jobEvent", "rejection"], "order": ["order"]}
+    feedback = [model.__name__ for model in KINDS]
+    told = {"event": ["event", "jobEvent", "rejection", *feedback], "order": ["order"]}
     refs = told.get(message, [f"{stage}Requested" for stage in STAGES])
     binding = {"is": "routingKey", "exchange": {"name": name, "type": kind, "durable": True, "autoDelete": False}}
     return {

@@ -10,9 +10,11 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import SecretStr
 
 from covaria.bus.topology import CONTROL, LISTEN, MOST_KEPT, Topology, permissions
+from covaria.feedback import MOST_PLACES
 from covaria.messages.control import ACTIONS, order_type
 from covaria.messages.envelope import MAX_BYTES, new_message, seal
 from covaria.messages.event import EVENT_STATES
+from covaria.messages.feedback import feedback_type
 from covaria.messages.job_event import JOB_STATES, REJECTED_KEY
 from covaria.messages.ticket import ATTEMPT, FIRST_QUEUED, HOST, LAST_ERROR, MEMORY_SCALE, PREEMPTIONS, REASON, SEQUENCE
 from covaria.messages.work import Work
@@ -41,6 +43,20 @@ those of the run that OUT holds. OUT is the version before, whole, until the las
 OUT's lease and puts the next version in place, and `covaria.job.finished.v1` names OUT. At most one update of a set is
 under way; one that comes meanwhile waits in a retry tier, and of those that wait only the one that was asked for last
 is made: the others end as `covaria.job.cancelled.v1`. A version that is refused is parked; OUT's history says why."""
+
+FEEDBACK = f"""\
+## For whoever steers the microscope
+
+At the end of a run and of each update of a growing set, before `job.finished`, on `covaria.events`:
+
+- `{feedback_type("findings")}`, key `feedback.findings`: what was found, in a sentence and in numbers.
+- `{feedback_type("forecast")}`, key `feedback.forecast`: components, resolution and population errors at 2, 4 and 8
+  times as many images, as 90 % intervals (what `covaria forecast` says).
+- `{feedback_type("square-quality")}`, key `feedback.square-quality`, one for each kind of place that the particle file
+  tells: grid squares and holes (`GridSquare_<n>` and `FoilHole_<n>` in micrographs' paths, as EPU names them),
+  micrographs, optics groups. Of each place: images in use, mean contrast and latent coordinates, shares of empty images
+  and of outliers; `whole` says the same of all images. An event names {MOST_PLACES} places, those with most images, and
+  how many are left out. No particle file tells the ice's thickness."""
 
 VARIABLES = f"""\
 Environment variables. Any of them can instead be a file in the secrets folder (`{SECRETS_DIR}`, `/run/secrets` when
@@ -93,6 +109,7 @@ def messages_page(topology: Topology) -> str:
         "and `traceparent` come back as they were submitted.",
         _orders(),
         UPDATES,
+        FEEDBACK,
         "## What happens after a failure\n\n"
         + _table(
             ("class", "meaning", "then"),

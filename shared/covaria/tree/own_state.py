@@ -19,6 +19,9 @@ class OwnState(Part):
         ".covaria/stages/{stage}/findings.json", "", "", "what the stage found: its part of `findings`"
     )
     stage_notes = OfStage(".covaria/stages/{stage}/notes.json", "", "", "what a user should know of it: {notes: [...]}")
+    micrographs = Entry(".covaria/stages/ingest/micrographs.json", "", "", "the micrographs' names, by their numbers")
+    places = Entry(".covaria/stages/reconstruction/places.json", "", "", "how good each grid square, hole, .. is")
+    foreseen = Entry(".covaria/stages/reconstruction/foreseen.json", "", "", "what more images would show")
     cancel = Entry(".covaria/cancel", "", "", "its presence cancels the job")
     submission = Entry(".covaria/submission.json", "", "", "services: the job as it was submitted")
     priority = Entry(".covaria/priority.json", "", "", "services: in which class the later stages wait")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from covaria.feedback import PLACE_KINDS, Foreseen, Places
 from covaria.request.options import MAX_NAME, MAX_PATH
 from covaria.request.origin import Origin
 from covaria.request.stages import StageName
@@ -33,6 +34,8 @@ Word = Annotated[str, Field(max_length=4096)]
 Instant = Annotated[str, Field(max_length=64), AfterValidator(_instant)]
 """A time with its zone, ISO 8601."""
 Count = Annotated[int, Field(ge=0)]
+MOST_MICROGRAPHS = 100_000
+"""Of more, no names are kept."""
 FileName = Annotated[str, AfterValidator(_file_name)]
 """Beneath OUT, its parts divided by /; the whole path of a file outside."""
 
@@ -210,6 +213,24 @@ class RefusedShape(Shape):
     error: ErrorShape
 
 
+class MicrographsShape(Shape):
+    """micrographs.json: their names, in the order of their numbers."""
+
+    names: Annotated[list[Word], Field(max_length=MOST_MICROGRAPHS)]
+
+
+class PlacesShape(Shape):
+    """places.json: how good the images of each place are."""
+
+    kinds: Annotated[list[Places], Field(max_length=len(PLACE_KINDS))]
+
+
+class ForeseenShape(Shape):
+    """foreseen.json: what more images would show."""
+
+    foreseen: Annotated[list[Foreseen], Field(max_length=8)]
+
+
 SHAPES: dict[str, type[Shape]] = {
     "request.json": RequestShape,
     "state.json": StageShape,
@@ -220,6 +241,9 @@ SHAPES: dict[str, type[Shape]] = {
     "delivery.json": DeliveryShape,
     "handover.json": HandoverShape,
     "progress.json": ProgressShape,
+    "micrographs.json": MicrographsShape,
+    "places.json": PlacesShape,
+    "foreseen.json": ForeseenShape,
     "promotion.json": PromotionShape,
     "version.json": VersionShape,
     "wanted.json": WantedShape,

@@ -14,6 +14,7 @@ from covaria.bus.topology import CONTROL, DEAD, EVENTS, JOBS, Topology
 from covaria.messages.control import Order, seal_order
 from covaria.messages.envelope import Message, message_id, seal
 from covaria.messages.event import Event, event_type, seal_event
+from covaria.messages.feedback import KINDS, Feedback, SquareQualityEvent, feedback_key, feedback_type
 from covaria.messages.job_event import REJECTED, REJECTED_KEY, JobEvent, Rejection, job_event_type
 from covaria.messages.ticket import HOST, LAST_ERROR, MAX_ERROR, REASON, Ticket, new_ticket
 from covaria.plain import printable
@@ -87,6 +88,14 @@ class Dispatch:
         identifier = f"{event.job_id}/job/{event.state}"
         body = seal_event(job_event_type(event.state), event.job_id, event, identifier, traceparent)
         self._tell(f"job.{event.state}", body, identifier)
+
+    def tell_feedback(self, event: Feedback, traceparent: str = "") -> None:
+        """What a finished job has for whoever steers the microscope."""
+        kind = KINDS[type(event)]
+        part = f"/{event.quality.kind}" if isinstance(event, SquareQualityEvent) else ""
+        identifier = f"{event.job_id}/{kind}{part}"
+        body = seal_event(feedback_type(kind), event.job_id, event, identifier, traceparent)
+        self._tell(feedback_key(kind), body, identifier)
 
     def tell_of_rejection(self, rejection: Rejection) -> None:
         """Bytes that are no job were put aside."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from covaria.bus.model import Delivery
@@ -14,8 +15,10 @@ from covaria.messages.job_event import JobEvent, Rejection, Result, job_state
 from covaria.messages.ticket import Ticket
 from covaria.plain import printable
 from covaria.request.origin import Origin
+from covaria.tree import Tree
 from covaria.worker.dispatch import OWNER
 from covaria.worker.effects import Ack, Decision, Effect, Reject, SendToParking, Tell, TellRejected
+from covaria.worker.feedback import feedback_of
 
 if TYPE_CHECKING:
     from covaria.worker.handler import Handler
@@ -93,10 +96,14 @@ class Settling:
             Rejection(message_id=identifier, queue=queue, reason=reason, message=message, sha256=digest)
         )
 
-    def _tell_of_job(self, event: Event) -> None:
+    def _tell_of_job(self, event: Event, found: Findings) -> None:
         state = job_state(event, first=self.first_stage)
         if state is None:
             return
+        if state == "finished" and found.model_fields_set:
+            disk, tick = self.handler.disk, self.handler.link.tick
+            for one in disk(lambda: feedback_of(Tree(Path(event.out)), event, found), tick):
+                self.dispatch.tell_feedback(one, self.traceparent)
         results = self._results() if state == "finished" else ()
         known = event.model_dump(exclude={"state"})  # what a job's event does not have is left out
         told = JobEvent.model_validate({**known, "state": state, "results": results})
@@ -125,4 +132,4 @@ class Settling:
         if known:
             self.metrics.count_findings(event.stage, found)
         self.dispatch.tell(event, self.traceparent)
-        self._tell_of_job(event)
+        self._tell_of_job(event, found)
