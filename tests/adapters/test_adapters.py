@@ -98,6 +98,21 @@ def jobs(site: MemorySite) -> dict[str, int]:
     return {name: depth for name, depth in site.depths().items() if ".listen." not in name}
 
 
+def test_a_step_may_name_a_pool(site: MemorySite) -> None:
+    """Of COVARIA_POOLS; another is refused."""
+    (site.root / "run_data.star").write_text("data")
+    pools = ("ingest.fast",)
+    site.broker.declare(build_topology(DELAYS, pools=pools))
+    payloads = [
+        {"particles": str(site.root / "run_data.star"), "visit": pool, "pool": pool} for pool in ("fast", "slow")
+    ]
+    theirs = taken(site, *(step(payload=payload) for payload in payloads), pools=pools)
+    assert jobs(site) == {"covaria.ingest.bulk.fast": 1}
+    assert len(theirs.queues["dlq"].messages) == 1
+    (told,) = [document["data"] for key, document in site.told() if key == "message.rejected"]
+    assert "no pool is called 'slow'" in told["message"]
+
+
 def test_a_step_over_quota_goes_to_their_dead_letters_and_is_told_of(site: MemorySite) -> None:
     """The numbers are in the event; nothing is sent; another visit's step is taken."""
     ledger = Ledger(site.root / "ledger")

@@ -162,6 +162,15 @@ def test_what_is_refused_is_said_and_nothing_is_sent(site: MemorySite, served: t
     assert client.ask("DELETE", "/nowhere")[0] == 404
 
 
+def test_a_pool_that_no_stage_has_is_refused_by_name(site: MemorySite, served: tuple[Gateway, Client]) -> None:
+    _, client = served
+    status, told = client.ask("POST", "/jobs", {**submission(site), "pool": "h200"})
+    assert status == 422
+    assert "no pool is called 'h200'" in json.dumps(told)
+    assert client.ask("POST", "/jobs", {**submission(site), "pool": "UP"})[0] == 422
+    assert site.depths() == {}
+
+
 def test_over_quota_is_429_with_the_numbers(
     site: MemorySite, served: tuple[Gateway, Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from covaria.bus.model import Outgoing
 from covaria.bus.topology import JOBS, PARKING
 from covaria.messages.envelope import MAX_BYTES, Envelope, seal
-from covaria.messages.ticket import ATTEMPT, FIRST_QUEUED, LAST_ERROR, MEMORY_SCALE, SEQUENCE
+from covaria.messages.ticket import ATTEMPT, FIRST_QUEUED, LAST_ERROR, MEMORY_SCALE, PREEMPTIONS, SEQUENCE
 from covaria.messages.work import Work
 from covaria.worker import interpreter
 from covaria.worker.logs import JsonFormatter
@@ -64,7 +64,7 @@ values = st.recursive(
     max_leaves=8,
 )
 headers = st.dictionaries(
-    st.sampled_from([ATTEMPT, SEQUENCE, FIRST_QUEUED, MEMORY_SCALE, LAST_ERROR, "x-death", "\ud800"]),
+    st.sampled_from([ATTEMPT, SEQUENCE, FIRST_QUEUED, MEMORY_SCALE, LAST_ERROR, PREEMPTIONS, "x-death", "\ud800"]),
     st.one_of(values, st.binary(max_size=20)),
     max_size=5,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import urllib.request
@@ -57,6 +58,21 @@ def test_rules_side_by_side(tmp_path: Path) -> None:
     assert value(looking, "trigger_sets", rule="m02", state="waiting") == 1
     assert looking.bus.depth(job_queue("ingest", "live")) == 1
     assert value(looking, "trigger_outbox_messages") == 0
+
+
+def test_a_rules_pool_goes_with_its_jobs(tmp_path: Path) -> None:
+    """To a stage that has it."""
+    pools, broker = ("ingest.fast", "reconstruction.h100"), MemoryBroker()
+    broker.declare(build_topology(DELAYS, pools=pools))
+    looking = trigger(tmp_path, "m01", broker=broker)
+    looking.settings = looking.settings.model_copy(update={"pools": pools})
+    for pool, queue in (("fast", job_queue("ingest", "live", "fast")), ("h100", job_queue("ingest", "live"))):
+        looking.watchers[0].rule = looking.watchers[0].rule.model_copy(update={"pool": pool})
+        write_star(tmp_path / "m01" / pool / "particles.star")
+        looking.look()
+        delivery = looking.bus.get(queue)
+        assert delivery is not None
+        assert json.loads(delivery.body)["data"]["pool"] == pool
 
 
 def test_a_rule_that_breaks_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

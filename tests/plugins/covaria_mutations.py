@@ -15,11 +15,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from covaria.messages.envelope import MAX_BYTES
-from covaria.messages.ticket import ATTEMPT, FIRST_QUEUED, LAST_ERROR, MEMORY_SCALE, SEQUENCE
+from covaria.messages.ticket import ATTEMPT, FIRST_QUEUED, LAST_ERROR, MEMORY_SCALE, PREEMPTIONS, SEQUENCE
 
 BEYOND, INFINITE, TWICE = "__BEYOND__", "__INFINITE__", "__TWICE__"
 """Stand for what no JSON library writes: 5,001 digits, 1e999, a key a second time."""
-HEADERS = (ATTEMPT, SEQUENCE, FIRST_QUEUED, MEMORY_SCALE, LAST_ERROR, "x-death", "\ud800")
+HEADERS = (ATTEMPT, SEQUENCE, FIRST_QUEUED, MEMORY_SCALE, LAST_ERROR, PREEMPTIONS, "x-death", "\ud800")
 
 Path = tuple[str | int, ...]
 

@@ -46,6 +46,8 @@ class Scene:
     play: Callable[[MemorySite], Play] = lambda site: Play()
     stages: tuple[str, ...] = WHOLE
     parks: bool = False
+    tells: str = ""
+    """The event without which it would not be this scene."""
 
 
 def submit(site: MemorySite, route: tuple[str, ...] = WHOLE, times: int = 1) -> None:
@@ -132,7 +134,7 @@ def live_comes(site: MemorySite) -> Play:
             came.append(True)
             site.submit(site.message("urgent", route=WHOLE).in_class("live"))
 
-    return Play(turns=20, on_turn=come)
+    return Play(turns=200, on_turn=come)
 
 
 SCENES = {
@@ -143,12 +145,12 @@ SCENES = {
     "retried": Scene(submit, lambda site: Play(fails=Breakdown(signal=9), times=1)),
     "parked": Scene(submit, lambda site: Play(fails=Breakdown.of(InvalidInput("cannot be right"))), parks=True),
     "cancelled": Scene(submit_cancelled),
-    "handed back": Scene(submit, stop_asked),
-    "made room": Scene(submit, live_comes),
+    "handed back": Scene(submit, stop_asked, tells="ingest.handed_back"),
+    "made room": Scene(submit, live_comes, tells="ingest.preempted"),
     "deferred, next queue full": Scene(submit_with_next_queue_full),
     "deferred, another lives": Scene(submit_beside_a_living),
     "dies after publishing": Scene(submit, lambda site: Play(dies_after_publishing=True)),
-    "held back": Scene(submit_over_quota),
+    "held back": Scene(submit_over_quota, tells="ingest.held_back"),
     "rejected": Scene(partial(refused, reason="rejected"), parks=True),
     "refused": Scene(partial(refused, reason="path"), parks=True),
 }
@@ -197,6 +199,7 @@ def test_every_cut_ends_the_same(name: str, memory_site: MemorySite) -> None:
     wanted = end_state(undisturbed)
     assert bool(wanted["parked"]) == scene.parks
     assert wanted["waiting"] == {}
+    assert not scene.tells or scene.tells in undisturbed.events()
     ends = {
         key
         for key in undisturbed.events()

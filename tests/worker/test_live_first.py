@@ -40,7 +40,7 @@ def go_live(site: MemorySite, name: str = "live") -> None:
     site.submit(site.message(name).in_class("live"))
 
 
-def bulk_runs(site: MemorySite, turns: int = 100, **play: object) -> None:
+def bulk_runs(site: MemorySite, turns: int = 400, **play: object) -> None:
     """A bulk job, and a live one that comes while the stage of the first runs."""
     site.plays["ingest"] = Play(turns=turns, on_turn=once(lambda: go_live(site)), **play)  # type: ignore[arg-type]
     site.submit(site.message())
@@ -135,7 +135,7 @@ def test_a_job_that_makes_room_each_time_still_finishes(site: MemorySite, most: 
             came.append(f"live{len(came)}")
             go_live(site, came[-1])
 
-    site.plays["ingest"] = Play(turns=60, on_turn=come)
+    site.plays["ingest"] = Play(turns=400, on_turn=come)
     site.submit(site.message())
     site.work()
     assert site.outcomes() == {"preempted": most, "succeeded": len(came) + 1}
@@ -146,7 +146,7 @@ def test_a_job_that_makes_room_each_time_still_finishes(site: MemorySite, most: 
 
 def test_a_stage_that_ends_meanwhile_is_done(site: MemorySite) -> None:
     """Asked to make room, it publishes first: nothing is sent back, and the live message is next."""
-    bulk_runs(site, turns=100)
+    bulk_runs(site, turns=400)
 
     service = site.service()
     start = service.handler.start_stage
@@ -163,7 +163,7 @@ def test_a_stage_that_ends_meanwhile_is_done(site: MemorySite) -> None:
 
 
 def test_a_stage_that_does_not_stop_is_killed_and_sent_back(site: MemorySite) -> None:
-    bulk_runs(site, turns=1000)
+    bulk_runs(site, turns=4000)
     service = site.service()
     start = service.handler.start_stage
 
@@ -250,7 +250,7 @@ def test_the_count_travels() -> None:
 
 
 def test_the_next_stage_counts_anew(site: MemorySite) -> None:
-    site.plays["ingest"] = Play(turns=100, on_turn=once(lambda: go_live(site)))
+    site.plays["ingest"] = Play(turns=400, on_turn=once(lambda: go_live(site)))
     site.submit(site.message(route=("ingest", "reconstruction")))
     site.work()
     (waits,) = site.broker.queues[job_queue("reconstruction", "bulk")].messages

@@ -138,7 +138,7 @@ def test_workers_take_from_their_own_queues_alone(site: MemorySite) -> None:
     site.settings = site.settings.model_copy(update={"pool": "h100"})
     service = site.work("reconstruction")
     assert site.state("reconstruction", "special") == "succeeded"
-    assert service.metrics.worker_last_poll.labels("reconstruction", "h100")._value.get() > 0
+    assert service.metrics.worker_last_poll.labels("reconstruction", "bulk", "h100")._value.get() > 0
     assert site.outcomes() == {"succeeded": 2}
 
 
@@ -157,13 +157,13 @@ def test_live_before_bulk_within_a_pool(site: MemorySite) -> None:
         if len(came) < 1:
             send("elsewhere", "")
 
-    site.plays["reconstruction"] = Play(turns=60, on_turn=come)
+    site.plays["reconstruction"] = Play(turns=400, on_turn=come)
     bulk = site.message(route=("reconstruction",))
     site.submit(new_message(bulk.job_id, Work(request=bulk.work.request, route=("reconstruction",), pool="h100")))
     site.work("reconstruction")
     assert site.outcomes() == {"succeeded": 1}
     came.clear()
-    site.plays["reconstruction"] = Play(turns=60, on_turn=lambda: None if came else send("here", "h100"))
+    site.plays["reconstruction"] = Play(turns=400, on_turn=lambda: None if came else send("here", "h100"))
     other = site.message("other")
     site.submit(new_message(other.job_id, Work(request=other.work.request, route=("reconstruction",), pool="h100")))
     site.work("reconstruction")

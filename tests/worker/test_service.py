@@ -201,6 +201,32 @@ def test_live_before_bulk_on_every_worker(site: Site) -> None:
     drain(*workers)
 
 
+def test_a_pools_worker_takes_what_names_it(site: Site) -> None:
+    """Declared, submitted and taken as an operator would; a pool of another stage, or of none, is refused at once."""
+    site.extra["COVARIA_POOLS"] = "ingest.fast,reconstruction.h100"
+    site.command("broker", "declare")
+    particles, out = site.message().work.request.ingest.particles, site.tree().out
+    asked = ("submit", str(particles), "-o", str(out), "--only-mean", "--no-downsample", "--pool")
+    refused = site.command(*asked, "slow", check=False)
+    assert refused.returncode == 2
+    assert "no pool is called 'slow'" in refused.stderr
+    common = site.worker()
+    wait_until(lambda: "connected" in common.text(), what="the common worker")
+    site.command(*asked, "fast")
+    waits = site.bus()
+    wait_until(lambda: waits.depth("covaria.ingest.bulk.fast") == 1, what="the message")
+    waits.close()
+    stranger = site.worker("ingest", COVARIA_POOL="h100")
+    assert stranger.wait() == 2
+    assert "ingest has no pool 'h100'" in stranger.text()
+    fast = site.worker("ingest", COVARIA_POOL="fast")
+    site.wait_done()
+    assert "started, out" in fast.text()
+    assert "started, out" not in common.text()
+    wait_until(lambda: site.depths() == {site.queue("reconstruction"): 1}, what="the next stage's common queue")
+    drain(common, fast)
+
+
 def test_killed_worker_is_taken_over(site: Site) -> None:
     site.submit(site.message(steps=3, until="go", until_step=1))
     first = site.worker()

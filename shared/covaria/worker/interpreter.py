@@ -288,7 +288,7 @@ class Attempt(Settling):
             self.handler.draining, self.clock, make_room,
         )  # fmt: skip
         progress = ProgressBook(self.books, self.stage, self.metrics, self.clock)
-        self.metrics.job_in_progress.labels(self.stage, self.settings.pool).set(1)
+        self.metrics.job_in_progress.labels(self.stage).set(1)
         try:
             self.ending = supervisor.watch(self.process, progress)
         except Exception:

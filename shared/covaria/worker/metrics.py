@@ -59,9 +59,9 @@ class Registry:
 class Metrics(Registry):
     """The metrics of one worker."""
 
-    def __init__(self, pool: str = "") -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.pool = pool
+        self._queues: list[tuple[str, str, str]] = []
         self.common()
         self._jobs()
         self._progress()
@@ -71,6 +71,7 @@ class Metrics(Registry):
             "worker_last_poll_timestamp_seconds",
             "When the worker last looked after its queues: asked them, or was busy with a job of theirs (Unix time).",
             "stage",
+            "class",
             "pool",
         )
         self.quarantined = gauge(
@@ -95,8 +96,14 @@ class Metrics(Registry):
             "reason",
         )
 
-    def start_at_zero(self, stage: str, classes: Sequence[str]) -> None:
+    def looked(self) -> None:
+        """The worker looks after its queues."""
+        for stage, job_class, pool in self._queues:
+            self.worker_last_poll.labels(stage, job_class, pool).set_to_current_time()
+
+    def start_at_zero(self, stage: str, classes: Sequence[str], pool: str) -> None:
         """Show what alerts and panels take rates of: a series that begins with 1 has no increase to see."""
+        self._queues = [(stage, job_class, pool) for job_class in classes]
         for outcome in OUTCOMES:
             for job_class in classes:
                 self.jobs_finished.labels(stage, job_class, outcome)
@@ -114,7 +121,7 @@ class Metrics(Registry):
             self.reconstructions.labels(label)
         for counter in (self.deliveries_lost, self.lease_takeovers, self.preemptions, self.images_processed):
             counter.labels(stage)
-        self.job_in_progress.labels(stage, self.pool).set(0)
+        self.job_in_progress.labels(stage).set(0)
 
     def count_findings(self, stage: str, found: Findings) -> None:
         """What a reconstruction found."""
@@ -128,8 +135,7 @@ class Metrics(Registry):
 
     def at_rest(self, stage: str) -> None:
         """No stage runs: what was shown of one that did is over."""
-        self.job_in_progress.labels(stage, self.pool).set(0)
-        for gauge in (self.job_progress, self.images_per_second):
+        for gauge in (self.job_in_progress, self.job_progress, self.images_per_second):
             gauge.labels(stage).set(0)
         self.gpu_memory_used.labels("0").set(0)
 
@@ -173,7 +179,7 @@ class Metrics(Registry):
         self.stage_step_duration = self.histogram(
             "stage_step_duration_seconds", "Running time of one step of a stage.", ("stage", "step"), DURATION_BUCKETS
         )
-        self.job_in_progress = gauge("job_in_progress", "1 while a stage runs.", "stage", "pool")
+        self.job_in_progress = gauge("job_in_progress", "1 while a stage runs.", "stage")
         self.job_progress = gauge("job_progress_ratio", "Done part of the running step, 0 to 1.", "stage")
         self.job_last_progress = gauge(
             "job_last_progress_timestamp_seconds", "When the running stage last reported (Unix time).", "stage"

@@ -66,8 +66,8 @@ class Service:
         self.stage, self.settings = stage, settings
         self.classes = [job_class for job_class in CLASSES if job_class in classes]
         self.max_jobs, self.idle_exit_s = max_jobs, idle_exit_s
-        self.metrics = Metrics(settings.pool)
-        self.metrics.start_at_zero(stage, self.classes)
+        self.metrics = Metrics()
+        self.metrics.start_at_zero(stage, self.classes, settings.pool)
         self.health = Health(settings.roots, settings.device)
         topology = build_topology(settings.retry_delays_s, pools=settings.pools)
         if settings.pool and Pool(stage, settings.pool) not in {replace(pool, from_gb=None) for pool in topology.pools}:
@@ -169,7 +169,7 @@ class Service:
             self.link.lost(BrokerAway(f"cannot read what the broker sends: {type(error).__name__}"))
             return None
         finally:
-            self.metrics.worker_last_poll.labels(stage=self.stage, pool=self.settings.pool).set_to_current_time()
+            self.metrics.looked()
         return None
 
     def _handle(self, delivery: Delivery) -> None:

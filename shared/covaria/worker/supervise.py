@@ -76,7 +76,7 @@ class Supervisor:
         while process.running:
             self.link.ensure()
             self.link.tick(min(TURN_S, max(FIRST_TURN_S, TURN_OF_RUN * (self.clock.monotonic() - began))))
-            self.metrics.worker_last_poll.labels(stage=self.stage, pool=self.settings.pool).set_to_current_time()
+            self.metrics.looked()
             for report in process.reports():
                 progress.take(report)
             if not lost and not self.link.bus.holds(self.delivery):
