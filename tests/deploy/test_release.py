@@ -104,6 +104,9 @@ def test_digests_are_values_and_the_published_chart_holds_them(released: tuple[P
     assert "digest:" not in (CHART / "values.yaml").read_text(), "the source names no release"
     for service in STAGES:
         assert json.loads((folder / f"sbom-{service}.json").read_text())["linux/amd64"]["SPDX"]
+        packages = json.loads((folder / f"sbom-{service}.cdx.json").read_text())
+        assert packages["metadata"]["component"] | {"version": "1.2.3"} == packages["metadata"]["component"]
+        assert packages["components"]
 
 
 def test_an_image_without_an_sbom_stops_the_release(tmp_path: Path):
