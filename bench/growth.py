@@ -5,6 +5,8 @@
 After each part the grown model and latents are held against those of all images at once. CPU time of an update (images
 read and made smaller, model, latents; no figures, no states) and the images that its walks visit are fitted by the
 numbers of new and old images. Reads of the stack are counted image by image.
+
+With `--stages` whole updates are made instead, with states and figures, and CPU time is told by stage.
 """
 
 from __future__ import annotations
@@ -18,11 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 
 from covaria import particles as particle_files
 from covaria.estimation.growth.matching import overlaps
+from covaria.operations import one_machine
+from covaria.operations.growth import grow, history
 from covaria.particles.stacks.images import StackImages
 from covaria.request.model import IngestOptions, ReconstructionOptions, Request
+from covaria.request.stages import STAGES
+from covaria.running import bookkeeping
+from covaria.running.context import StageContext
 from covaria.simulation.dataset import BOX_LENGTH_ANGSTROM, SimulationOptions
 from covaria.simulation.ensemble import BUILT_IN
 from covaria.stage import Job
@@ -120,6 +128,33 @@ def alike(one: Update, other: Update, count: int) -> float:
     return float(np.linalg.svd(first.T @ second)[1].min())
 
 
+def whole_updates(folder: Path, files: Sequence[Path], zdim: int) -> None:
+    """CPU seconds of every stage of a run and of its updates, as `covaria grow` makes them."""
+    spent: dict[str, float] = {}
+
+    def timed(name: str, job: Job, context: StageContext) -> None:
+        began = cpu_seconds()
+        bookkeeping.run_stage(name, job, context)
+        spent[name] = cpu_seconds() - began
+
+    one_machine.run_stage = timed
+    console, sizes = Console(quiet=True), []
+    print("| images | " + " | ".join(STAGES) + " | how |\n|---" + "|---" * (len(STAGES) + 1) + "|")
+    for number, star in enumerate(files):
+        spent.clear()
+        if number:
+            tree = grow(folder / "out", star, command_line="bench", device="cpu", console=console)
+        else:
+            options = IngestOptions(particles=star, downsample=None, growing=True)
+            asked = Request(out=folder / "out", ingest=options, reconstruction=ReconstructionOptions(zdim=(zdim,)))
+            tree = one_machine.run_stages(asked, command="run", command_line="bench", device="cpu", console=console)
+        growth = history(tree)[-1].findings.growth
+        assert growth is not None
+        sizes.append(history(tree)[-1].used)
+        seconds = " | ".join(f"{spent.get(stage, 0):.1f}" for stage in STAGES)
+        print(f"| {sizes[-1]:,} | {seconds} | {growth.line()} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path)
@@ -129,12 +164,16 @@ def main() -> None:
     parser.add_argument("--snr", type=float, default=0.3)
     parser.add_argument("--states", default="plane", choices=sorted(BUILT_IN))
     parser.add_argument("--zdim", type=int, default=4)
+    parser.add_argument("--stages", action="store_true")
     given = parser.parse_args()
     options = SimulationOptions(
         n_images=given.images, box=given.box, pixel_size_angstrom=BOX_LENGTH_ANGSTROM / given.box, snr=given.snr
     )
     shutil.rmtree(given.folder, ignore_errors=True)
     truth = TruthSet.simulated(given.folder / "set", BUILT_IN[given.states](STATES), options)
+    if given.stages:
+        whole_updates(given.folder, parts_of(truth, given.parts), given.zdim)
+        return
     reads = np.zeros(given.images, int)
     before: Path | None = None
     last: Update | None = None

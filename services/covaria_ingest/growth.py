@@ -14,7 +14,7 @@ from covaria.errors import InvalidInput
 from covaria.opening import Roots
 from covaria.particles import Particles, StackImages
 from covaria.particles.assemble import assemble, working_box
-from covaria.particles.growth import Matched, lasting_half_sets, refuse_what_cannot_grow
+from covaria.particles.growth import Matched, lasting_half_sets
 from covaria.particles.halves import with_half_sets
 from covaria.particles.identity import Rows, micrograph_keys, moved_rows, read_rows, row_keys, rows_before, stack_keys
 from covaria.particles.independence import objects
@@ -56,7 +56,6 @@ def read_version(options: IngestOptions, roots: Roots) -> Version:
 
     Stacks of rows that were read before need not be there any more.
     """
-    refuse_what_cannot_grow(options)
     described = read_metadata(options, roots=roots)
     metadata, used = described.metadata, described.used
     if metadata.particle is not None:

@@ -8,6 +8,7 @@ from covaria.findings import Findings
 from covaria.particles import Particles
 from covaria.particles.assemble import assemble, working_box
 from covaria.particles.expansion import expanded
+from covaria.particles.growth import refuse_what_cannot_grow
 from covaria.particles.halves import with_half_sets
 from covaria.particles.read import Described, read_metadata
 from covaria.particles.store import save
@@ -61,6 +62,7 @@ def run(job: Job, context: Context) -> None:
 def run_growing(job: Job, tree: Tree, context: Context) -> None:
     """The same for a set that grows: what the version before has read is not read again."""
     options = job.request.ingest
+    refuse_what_cannot_grow(job.request)
     context.progress("read metadata", 0, 1, "files")
     version = read_version(options, context.roots)
     context.progress("read metadata", 1, 1, "files")

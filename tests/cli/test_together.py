@@ -55,6 +55,21 @@ def test_contradictions(tmp_path: Path, options: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "option",
+    [
+        "--ind {0}", "--n-images 5", "--halfsets {0}", "--poses {0}", "--ctf {0}", "--class 1", "--tomograms {0}",
+        "--ntilts 3", "--symmetry C4", "--helical-rise 4.7", "--only-mean", "--refine-poses",
+    ],
+)  # fmt: skip
+def test_what_a_set_that_grows_cannot_have(tmp_path: Path, option: str) -> None:
+    """Refused by name, before OUT is made."""
+    words = option.format(tmp_path / "p.star").split()
+    with pytest.raises(InvalidInput, match=f"{words[0]} and a set that grows"):
+        _run(tmp_path, "--growing", *words)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     "options",
     ["--zdim 1 --n-clusters 1", "--box 128", "--no-density --density-dim 3 --zdim 1,2", "--only-mean --n-clusters 3"],
 )

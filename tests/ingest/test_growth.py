@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import mrcfile
 import numpy as np
@@ -116,6 +117,41 @@ def test_what_is_half_written_or_another_set_is_refused(growing: Growing) -> Non
     wider = [line.replace(" 16.0", " 17.0").replace(" 16.000000", " 17.000000") for line in growing.head]
     with pytest.raises(InvalidInput, match=r"16 pixels of 17 angstrom, OUT's images have 16 of 16"):
         growing.version("v2", growing.write(growing.rows, wider), "v1")
+
+
+def test_particles_of_cryosparc_are_known_by_their_uid(growing: Growing) -> None:
+    """Also where the images were written anew into other stacks, in another order."""
+
+    def table(name: str, uids: np.ndarray, stack: str, places: np.ndarray) -> Path:
+        columns: dict[str, Any] = {
+            "uid": uids.astype(np.uint64), "blob/path": np.full(len(uids), f"{stack}".encode()),
+            "blob/idx": places.astype(np.uint32), "blob/shape": np.full((len(uids), 2), 16, np.uint32),
+            "blob/psize_A": np.full(len(uids), 16.0, np.float32), "alignments3D/pose": np.zeros((len(uids), 3), "<f4"),
+            "alignments3D/shift": np.zeros((len(uids), 2), "<f4"), "alignments3D/split": (uids % 2).astype(np.uint32),
+            "alignments3D/psize_A": np.full(len(uids), 16.0, np.float32),
+        }  # fmt: skip
+        known = {"accel_kv": 300, "cs_mm": 2.7, "amp_contrast": 0.1, "df1_A": 15000, "df2_A": 15000}
+        known |= {"df_angle_rad": 0, "phase_shift_rad": 0}
+        columns |= {f"ctf/{key}": np.full(len(uids), value, np.float32) for key, value in known.items()}
+        made = np.zeros(len(uids), [(key, value.dtype, value.shape[1:]) for key, value in columns.items()])
+        for key, value in columns.items():
+            made[key] = value
+        path = growing.star.with_name(name)
+        with path.open("wb") as file:
+            np.save(file, made)
+        return path
+
+    uids = np.random.default_rng(1).permutation(np.arange(1000, 1000 + COUNT))
+    first = growing.version("v1", table("a.cs", uids[:FIRST], "particles.mrcs", np.arange(FIRST)))
+    order = np.random.default_rng(2).permutation(COUNT)
+    with mrcfile.open(growing.stack, permissive=True) as stack, mrcfile.new(growing.star.with_name("re.mrcs")) as again:
+        again.set_data(stack.data[order])
+        again.voxel_size = 16.0
+    second = growing.version("v2", table("b.cs", uids[order], "re.mrcs", np.arange(COUNT)), "v1")
+    rows = read_rows(second.growth_rows)
+    assert rows.before.tolist() == [k if k < FIRST else -1 for k in order]
+    assert not rows.moved.any()
+    assert len(read_rows(first.growth_rows).key) == FIRST
 
 
 def test_only_stacks_of_the_version_before_are_taken_over(growing: Growing, tmp_path: Path) -> None:

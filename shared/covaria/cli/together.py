@@ -24,6 +24,10 @@ def refuse_contradictions(
     if "reconstruction" in stages and len(stages) > 1:
         for found, hint in _of_a_whole_run(request, given, flags):
             raise InvalidInput(found, hint=hint)
+    if request.ingest.growing and "ingest" in stages:
+        from covaria.particles.growth import refuse_what_cannot_grow
+
+        refuse_what_cannot_grow(request)
     _refuse_output_over_results(request)
     _refuse_input_that_is_replaced(request, flags, stages)
 

@@ -12,21 +12,26 @@ from covaria.particles.halves import ENOUGH_MICROGRAPHS
 from covaria.particles.identity import Rows
 from covaria.particles.independence import joined
 from covaria.particles.model import Particles
-from covaria.request.model import SYMMETRY, IngestOptions
+from covaria.request.model import SYMMETRY, IngestOptions, Request
 
 SAME_PIXEL = 1e-4
 ROW_BOUND = ("ind", "n_images", "halfsets", "poses", "ctf", "class_number", "tomograms", "ntilts", *SYMMETRY)
 """Options that number rows, copy them or read them from elsewhere."""
+OF_ONE_VERSION = ("only_mean", "refine_poses")
+"""Options of the reconstruction that leave nothing to go on from, or poses that the next version would not have."""
+FLAGS = {"class_number": "class"}
 
 
-def refuse_what_cannot_grow(options: IngestOptions) -> None:
+def refuse_what_cannot_grow(request: Request) -> None:
     """Raise InvalidInput for options that a set that grows cannot have."""
-    for name in ROW_BOUND:
-        if getattr(options, name) is not None:
-            raise InvalidInput(
-                f"--{name.replace('_', '-')} and a set that grows do not go together", file=options.particles,
-                hint="leave it out, or run without --growing",
-            )  # fmt: skip
+    options = request.ingest
+    names = [name for name in ROW_BOUND if getattr(options, name) is not None]
+    names += [name for name in OF_ONE_VERSION if getattr(request.reconstruction, name)]
+    if names:
+        raise InvalidInput(
+            f"--{FLAGS.get(names[0], names[0].replace('_', '-'))} and a set that grows do not go together",
+            file=options.particles, hint="leave it out, or run without --growing",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

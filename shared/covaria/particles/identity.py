@@ -21,19 +21,25 @@ AGAIN = "run `covaria run` with --growing again, into a new folder"
 
 
 def row_keys(metadata: Metadata) -> NDArray[np.void]:
-    """(N,) 16 bytes for each row: the hash of its stack's name as the file writes it, its place there, and how many
-    rows before name the same image. Raises InvalidInput where the file names no images."""
+    """(N,) 16 bytes for each row: the hash of its uid, where the file has them, else of its stack's name as the file
+    writes it and its place there; and of how many rows before have the same.
+
+    Raises InvalidInput where the file names no images.
+    """
     stack, image = metadata.stack_of_row, metadata.image_of_row
     if stack is None or image is None or not metadata.stack_names:
         raise InvalidInput("names no images, so that rows could be found again", file=metadata.source,
                            hint="give a .star or .cs file")  # fmt: skip
-    names = [hashlib.blake2b(name.encode(errors="surrogateescape")).digest() for name in metadata.stack_names]
-    seen: dict[tuple[int, int], int] = {}
+    names = [hashlib.blake2b(name.encode(errors="surrogateescape")).digest() for name in metadata.stack_names] + [b""]
+    if metadata.uid is None:
+        whose = [b"%b%d" % (names[place], number) for place, number in zip(stack.tolist(), image.tolist(), strict=True)]
+    else:
+        whose = [b"uid %d" % uid for uid in metadata.uid.tolist()]
+    seen: dict[bytes, int] = {}
     keys = bytearray()
-    for pair in zip(stack.tolist(), image.tolist(), strict=True):
-        again = seen[pair] = seen.get(pair, -1) + 1
-        name = names[pair[0]] if pair[0] >= 0 else b""
-        keys += hashlib.blake2b(b"%b%d/%d" % (name, pair[1], again), digest_size=16).digest()
+    for name in whose:
+        again = seen[name] = seen.get(name, -1) + 1
+        keys += hashlib.blake2b(b"%b/%d" % (name, again), digest_size=16).digest()
     return np.frombuffer(bytes(keys), dtype="V16").copy()
 
 

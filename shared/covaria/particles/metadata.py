@@ -118,6 +118,8 @@ class Metadata:
     """-1 where the file's image name makes no sense (a check refuses such a row)."""
     image_of_row: NDArray[np.int64] | None = None
     """0-based place in the stack."""
+    uid: NDArray[np.uint64] | None = None
+    """(N,) the program's own name of each particle, which it keeps when images are written anew."""
     unnumbered: NDArray[np.bool_] | None = None
     """(N,) image names that do not say the place in the stack, which must then hold one image."""
     gain: NDArray[np.float32] | None = None

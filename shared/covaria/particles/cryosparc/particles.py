@@ -91,6 +91,7 @@ def read_cryosparc(
         stack_names=stack_names,
         stack_of_row=stack_of_row,
         image_of_row=image_of_row,
+        uid=_uids(table),
         gain=gain,
         class_of_row=poses.class_of_row,
         class_column=f"{poses.prefix}/class_posterior",
@@ -108,6 +109,11 @@ def read_cryosparc(
             *unknown_note(unknown_cryosparc(table.names), source.name),
         ),
     )  # fmt: skip
+
+
+def _uids(table: CsTable) -> NDArray[np.uint64] | None:
+    uids = table.get("uid")
+    return uids.astype(np.uint64) if uids is not None and uids.ndim == 1 and uids.dtype.kind in "ui" else None
 
 
 def _optics_groups(table: CsTable) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
