@@ -10,6 +10,7 @@ from covaria_memory_site import MemorySite, Play
 from covaria.bus.memory import MemoryBus
 from covaria.bus.model import BrokerAway
 from covaria.bus.topology import CLASSES, job_queue
+from covaria.cli.services.worker import alone_or_lasting
 from covaria.messages.ticket import Ticket
 from covaria.worker.clock import Clock
 from covaria.worker.device_watch import DeviceWatch
@@ -255,3 +256,14 @@ def test_the_next_stage_counts_anew(site: MemorySite) -> None:
     site.work()
     (waits,) = site.broker.queues[job_queue("reconstruction", "bulk")].messages
     assert "covaria-preemptions" not in waits.headers
+
+
+def test_machines_that_share_a_job_make_no_room(site: MemorySite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others end with the stage: nobody would be there for the live one."""
+    assert alone_or_lasting(site.settings) is site.settings
+    for name, value in (("RENDEZVOUS", "first:29400"), ("NODE", "0"), ("NODES", "2")):
+        monkeypatch.setenv(f"COVARIA_{name}", value)
+    site.settings = alone_or_lasting(site.settings)
+    bulk_runs(site)
+    site.work()
+    assert site.outcomes() == {"succeeded": 2}

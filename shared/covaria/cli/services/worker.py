@@ -66,6 +66,7 @@ def worker(
     set_up_logging(settings.log_level, settings.log_format)
     if _follows(settings):
         return
+    settings = alone_or_lasting(settings)
     classes = CLASSES if job_class is ClassChoice.both else (job_class.value,)
     tell = _to_collector(stage.value) if settings.otel else to_nobody
     held = _quotas(settings) if settings.quotas else admit_all
@@ -94,6 +95,13 @@ def _follows(settings: Settings) -> bool:
     except NobodyLeads as nobody:  # no message came, or the first ended: both are the first one's to say
         say(str(nobody))
     return True
+
+
+def alone_or_lasting(settings: Settings) -> Settings:
+    """Where several machines share a job none makes room: they end with its stage, and lead no other."""
+    from covaria.running.nodes import Meeting
+
+    return settings if Meeting.told() is None else settings.model_copy(update={"preemptions": 0})
 
 
 def _to_collector(stage: str) -> Tell:
