@@ -156,6 +156,19 @@ def test_rows_that_move_and_rows_that_go(write, first, tmp_path) -> None:
     assert np.corrcoef(found.latents[[place[row] for row in known], 0], first.latents[known, 0])[0, 1] > 0.95
 
 
+@pytest.mark.parametrize("gone", [0, 20])
+def test_a_version_without_new_images(write, first, tmp_path, gone: int) -> None:
+    """The same rows in another order, or fewer of them: nothing is to be judged, and what is left is summed."""
+    order = np.arange(gone, FIRST)[::-1]
+    found = version(tmp_path / "out", write("none.star", order), first)
+    assert found.found.update is not None, found.found.why
+    assert found.reads.max() == 0
+    images, mean = found.found.images, found.found.mean
+    direct = grid_of(mean_sums(images, mean, images.half, found.found.passes))
+    assert np.allclose(found.kept.memory.mean_grid, direct, atol=1e-3 * np.abs(direct).max())
+    assert np.corrcoef(found.latents[:, 0], first.latents[order, 0])[0, 1] > 0.98
+
+
 def changed(write, label: str, by: float, rows: range):
     """A change of a STAR's rows: a number larger by `by` in some."""
     column = int(next(line for line in write.head if line.startswith(label + " ")).split("#")[1]) - 1

@@ -60,6 +60,8 @@ def framed(images: Images, kept: Kept, place: np.ndarray, fresh: np.ndarray, pas
     fitted: contrasts are estimated
     """
     before, memory, freedom = kept.mean, kept.memory, band_freedom(images.box)
+    if not fresh.any():
+        return _all_known(kept, place)
 
     def joined(new: np.ndarray, old: np.ndarray) -> np.ndarray:
         at = fresh.reshape(-1, *[1] * (new.ndim - 1))
@@ -97,6 +99,18 @@ def framed(images: Images, kept: Kept, place: np.ndarray, fresh: np.ndarray, pas
         outlier=joined(found.probability, before.outlier),
     )
     return Frame(mean, own, energy, overlap, residual)
+
+
+def _all_known(kept: Kept, place: np.ndarray) -> Frame:
+    """Where images have only gone: what was settled of those that are left."""
+    before, memory = kept.mean, kept.memory
+    names = ("contrasts", "absent", "empty", "band_noise", "level", "outlier")
+    mean = replace(before, **{name: carried(getattr(before, name), place) for name in names})
+    level, outlier, noise, energy, overlap, residual = (
+        carried(getattr(memory, name), place)
+        for name in ("level", "outlier", "band_noise", "energy", "overlap", "residual")
+    )
+    return Frame(mean, BandNoise(level, outlier, noise), energy, overlap, residual)
 
 
 def mean_sums(images: Images, mean: MeanModel, split: np.ndarray, passes: Pass) -> tuple[MeanSums, MeanSums]:
