@@ -15,6 +15,7 @@ from covaria.messages.ticket import Ticket
 from covaria.messages.work import Work
 from covaria.operations.updates import grows_into, next_request, update_message
 from covaria.request.model import IngestOptions, Request
+from covaria.request.origin import Origin
 from covaria.tree import Tree, record
 from covaria.tree.versions import next_of
 from covaria.worker.dispatch import Dispatch
@@ -30,7 +31,8 @@ def site(memory_site: MemorySite) -> MemorySite:
     ingest = plain.ingest.model_copy(update={"growing": True})
     asked = plain.model_copy(update={"ingest": ingest, "density": plain.density.model_copy(update={"enabled": False})})
     publishes(memory_site, memory_site.tree(), 1)
-    memory_site.submit(new_message("job-job", Work(request=asked, route=WHOLE)))
+    work = Work(request=asked, route=WHOLE, origin=Origin(visit="cm1-2"))
+    memory_site.submit(new_message("job-job", work))
     memory_site.work(*WHOLE)
     return memory_site
 
@@ -77,6 +79,7 @@ def test_an_update_becomes_the_newest_version(site: MemorySite) -> None:
     assert site.read(tree.job_json)["job_id"] == message.job_id
     assert [site.read(tree.version(number))["job_id"] for number in (1, 2)] == ["job-job", message.job_id]
     finished = site.told()[-1][1]["data"]
+    assert finished["origin"]["visit"] == site.read(tree.request)["origin"]["visit"] == "cm1-2"
     assert (finished["state"], finished["out"], finished["findings"]["used"]) == ("finished", str(tree.out), 2)
     site.submit(message)
     site.work("ingest")

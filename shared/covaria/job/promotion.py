@@ -59,10 +59,10 @@ def finish(tree: Tree) -> bool:
         if path.name not in DOCUMENTS | {STATE} | set(journal["moves"]):
             tree.pen.remove(path)
     final = Request.model_validate(journal["request"])
-    job_id = journal["job_id"]
+    job_id, before = journal["job_id"], record.read_request(tree) or {}
     record.write_request(
         tree, job_id=job_id, command="grow", command_line=journal["command_line"], stages=tuple(journal["stages"]),
-        request=final,
+        request=final, origin=before.get("origin"),
     )  # fmt: skip
     for stage in journal["stages"]:
         state = record.read_former_state(tree, stage) or {}

@@ -48,9 +48,12 @@ def update_message(
 ) -> Message:  # fmt: skip
     """The message for the version that `final` asks for. The same version of the file is the same job.
 
-    A message that comes while another update of the set is under way waits, and of those that wait the newest is made.
+    origin: by default, that of OUT. A message that comes while another update of the set is under way waits, and of
+    those that wait the newest is made.
     """
     final = absolute(final)
+    before = record.read_request(Tree(final.out)) or {}
+    origin = origin or Origin.model_validate(before.get("origin", {}))
     asked = made_next(final).model_copy(update={"overwrite": True})  # of an update that has failed there
     return message_for(
         asked, job_class=job_class, pool=pool, command_line=command_line, job_id=job_identity(final), origin=origin
