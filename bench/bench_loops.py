@@ -28,7 +28,7 @@ import torch
 from floors import Floors
 from scipy.spatial.transform import Rotation
 
-from covaria.estimation.components.m_step import gradient_of, m_step
+from covaria.estimation.components.m_step import m_step, step_of
 from covaria.estimation.components.sums import ComponentSums
 from covaria.estimation.latents.posterior import posterior, statistics
 from covaria.estimation.linear_model import LinearModel
@@ -174,8 +174,8 @@ def _m_step(machine: Machine, random: Callable[..., torch.Tensor], box: int, k: 
     mask = np.ones((side,) * 3, np.float32)
 
     def solve() -> None:
-        gradient = gradient_of(sums, mask)
-        m_step(model.components, (gradient, gradient), np.eye(k), mask)
+        step = step_of(sums, model.components, np.eye(k), mask)
+        m_step(torch.stack([step, step]), np.eye(k), mask)
 
     moved = FLOAT * (sums.grid.numel() + 4 * k * side**3)
     return machine.row(f"M-step solve, {k} components (for the whole set)", machine.seconds(solve, 1), moved, 0.0, 1)

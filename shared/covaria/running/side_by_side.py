@@ -10,6 +10,8 @@ from typing import TypeVar
 import numba
 import torch
 
+from covaria.stage import Ranks
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -36,6 +38,27 @@ def side_by_side(
             yield result
     else:
         yield from _pooled(function, items)
+
+
+def shared_out(
+    function: Callable[[Item], torch.Tensor],
+    items: Sequence[Item],
+    shapes: Sequence[Sequence[int]],
+    ranks: Ranks,
+    device: torch.device,
+) -> list[torch.Tensor]:
+    """function(item), a float32 tensor of its shape, of every item: each made by one rank and given to all.
+
+    Every rank has the same items. What comes back does not depend on how many ranks there are: nothing is added to it.
+    """
+    if ranks.size == 1:
+        return list(side_by_side(function, items, device=device))
+    found = [torch.zeros(tuple(shape), device=device) for shape in shapes]
+    mine = range(ranks.rank, len(items), ranks.size)
+    for number, result in zip(mine, side_by_side(function, [items[k] for k in mine], device=device), strict=True):
+        found[number] += result
+    ranks.sum(found)
+    return found
 
 
 def _pooled(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:

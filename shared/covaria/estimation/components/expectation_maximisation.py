@@ -8,12 +8,13 @@ goes on.
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 
 from covaria.errors import Interrupted
-from covaria.estimation.components.m_step import Gradient, MStep, gradient_of, m_step
+from covaria.estimation.components.m_step import Gradient, MStep, gradient_of, m_step, step_of
 from covaria.estimation.components.sums import ComponentSums
 from covaria.estimation.linear_model import LinearModel
 from covaria.estimation.pose_errors.spread import PoseSpread
@@ -22,7 +23,7 @@ from covaria.imaging.images import Images
 from covaria.imaging.noise import Noise
 from covaria.maps.fourier import shell_average, shell_indices
 from covaria.running.passes import KEEP_EVERY_S, Pass
-from covaria.running.side_by_side import side_by_side
+from covaria.running.side_by_side import shared_out, side_by_side
 from covaria.running.steps import arrays_of
 from covaria.running.sums import fingerprint
 from covaria.stage import Context
@@ -113,16 +114,25 @@ def gradients(
     pair: tuple[ComponentSums, ComponentSums], mask: np.ndarray
 ) -> tuple[tuple[Gradient, Gradient], np.ndarray]:
     """Gradients of both halves and the mean second moment of the latents."""
-    second_moment = (pair[0].second_moment + pair[1].second_moment).cpu().numpy() / (pair[0].images + pair[1].images)
     first, second = side_by_side(lambda sums: gradient_of(sums, mask), pair, device=pair[0].grid.device)
-    return (first, second), second_moment
+    return (first, second), second_moment_of(pair)
+
+
+def second_moment_of(pair: tuple[ComponentSums, ComponentSums]) -> np.ndarray:
+    """Of the latents (K, K), over the images of both halves."""
+    found: np.ndarray = (pair[0].second_moment + pair[1].second_moment).cpu().numpy()
+    return found / (pair[0].images + pair[1].images)
 
 
 def em_step(problem: Problem, model: LinearModel) -> Step:
     """One step of EM with parameter expansion, and of scoring for the spread of pose errors."""
     mask = problem.mask_at(model.radius)
     pair = problem.sums(model)
-    found = m_step(model.components, *gradients(pair, mask), mask, problem.weights_at(model.radius))
+    moment, weights, shape = second_moment_of(pair), problem.weights_at(model.radius), model.components.shape
+    step = partial(step_of, components=model.components, second_moment=moment, mask=mask, weights=weights)
+    ranks = problem.passes.context.ranks
+    steps = shared_out(step, pair, [shape, shape], ranks, problem.images.device)
+    found = m_step(torch.stack(steps), moment, mask, weights, ranks)
     spread = model.pose_spread
     if spread is not None:
         spread = spread.improved(*(pair[0].pose_errors + pair[1].pose_errors).cpu().numpy())

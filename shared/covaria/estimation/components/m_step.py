@@ -7,7 +7,7 @@ Each half-set takes a step of its own, unregularised; what they agree on decides
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,9 @@ from covaria.estimation.components.shrinkage import shrunk
 from covaria.estimation.components.sums import ComponentSums
 from covaria.imaging import volumes
 from covaria.maps.fourier import shell_indices
+from covaria.running.ranks import ALONE
 from covaria.running.side_by_side import side_by_side
+from covaria.stage import Ranks
 
 if TYPE_CHECKING:
     from jaxtyping import Complex, Float
@@ -68,27 +70,30 @@ def seen_through(
     return smoothed.clamp_min(0)
 
 
-def half_set_steps(
-    components: np.ndarray, halves: tuple[Gradient, Gradient], second_moment: np.ndarray, mask: np.ndarray
-) -> Float[torch.Tensor, "2 k d d d"]:
-    """Each half-set's own M-step, unregularised, inside the mask; along its direction no longer than to the best."""
-    device, side = halves[0].density.device, components.shape[-1]
+def half_set_step(
+    components: np.ndarray, half: Gradient, second_moment: np.ndarray, mask: np.ndarray
+) -> Float[torch.Tensor, "k d d d"]:
+    """A half-set's own M-step, unregularised, inside the mask; along its direction no longer than to the best."""
+    device, side = half.density.device, components.shape[-1]
     inside = torch.as_tensor(mask, dtype=torch.float32, device=device)
     before = torch.as_tensor(components, dtype=torch.float32, device=device) * inside
     moment = torch.as_tensor(second_moment, dtype=torch.complex64, device=device)
-    inverse = torch.linalg.inv(moment)
     shells = _shells_of(side, device)
+    floor = shells.spread(LEAST_DENSITY * shells.means(half.density[None]))[0].clamp_min(1e-20)
+    newton = torch.tensordot(torch.linalg.inv(moment), half.gradient, 1)
+    best = _along(_inverse_dft(newton / torch.maximum(half.density, floor), side) * inside, half, moment)
+    if best.length < LONG_ENOUGH:
+        wide = torch.maximum(seen_through(inside, half.density), floor)
+        best = max(best, _along(_inverse_dft(newton / wide, side) * inside, half, moment), key=lambda one: one.gain)
+    return before + best.length * best.step
 
-    def step_of(half: Gradient) -> torch.Tensor:
-        floor = shells.spread(LEAST_DENSITY * shells.means(half.density[None]))[0].clamp_min(1e-20)
-        newton = torch.tensordot(inverse, half.gradient, 1)
-        best = _along(_inverse_dft(newton / torch.maximum(half.density, floor), side) * inside, half, moment)
-        if best.length < LONG_ENOUGH:
-            wide = torch.maximum(seen_through(inside, half.density), floor)
-            best = max(best, _along(_inverse_dft(newton / wide, side) * inside, half, moment), key=lambda one: one.gain)
-        return before + best.length * best.step
 
-    return torch.stack(list(side_by_side(step_of, halves, device=device)))
+def half_set_steps(
+    components: np.ndarray, halves: tuple[Gradient, Gradient], second_moment: np.ndarray, mask: np.ndarray
+) -> Float[torch.Tensor, "2 k d d d"]:
+    """Each half-set's own M-step."""
+    step = partial(half_set_step, components, second_moment=second_moment, mask=mask)
+    return torch.stack(list(side_by_side(step, halves, device=halves[0].density.device)))
 
 
 @dataclass(frozen=True)
@@ -133,17 +138,13 @@ LEAST_WEIGHT = 1e-3
 
 
 def unweighted(
-    components: np.ndarray,
-    halves: tuple[Gradient, Gradient],
-    second_moment: np.ndarray,
-    mask: np.ndarray,
-    weights: np.ndarray,
-) -> tuple[np.ndarray, tuple[Gradient, Gradient]]:
-    """The components c that were scaled by `weights` as they would be whole, v = c / w, and the gradients there.
+    components: np.ndarray, half: Gradient, second_moment: np.ndarray, mask: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, Gradient]:
+    """The components c that were scaled by `weights` as they would be whole, v = c / w, and the gradient there.
 
     The sums are those under c; to the order of the M-step's own model the gradient at v is g - rho E (v - c).
     """
-    side, device = components.shape[-1], halves[0].density.device
+    side, device = components.shape[-1], half.density.device
     known = weights > LEAST_WEIGHT
     whole = np.divide(
         components, weights, out=np.zeros_like(components), where=np.broadcast_to(known, components.shape)
@@ -151,28 +152,37 @@ def unweighted(
     inside = torch.as_tensor(mask, dtype=torch.float32, device=device)
     moment = torch.as_tensor(second_moment, dtype=torch.complex64, device=device)
     bent = torch.tensordot(moment, _dft(torch.as_tensor(whole - components, device=device)), 1)
-    first, second = (
-        Gradient(half.gradient - _dft(_inverse_dft(bent * half.density, side) * inside), half.density)
-        for half in halves
-    )
-    return whole, (first, second)
+    bent = _dft(_inverse_dft(bent * half.density, side) * inside)
+    return whole, Gradient(half.gradient - bent, half.density)
 
 
-def m_step(
+def step_of(
+    sums: ComponentSums,
     components: np.ndarray,
-    gradients: tuple[Gradient, Gradient],
     second_moment: np.ndarray,
     mask: np.ndarray,
     weights: np.ndarray | None = None,
+) -> Float[torch.Tensor, "k d d d"]:
+    """A half-set's own M-step from its sums; with `weights` (d, d, d), of the components as they would be whole."""
+    half = gradient_of(sums, mask)
+    if weights is not None:
+        components, half = unweighted(components, half, second_moment, mask, weights)
+    return half_set_step(components, half, second_moment, mask)
+
+
+def m_step(
+    steps: Float[torch.Tensor, "2 k d d d"],
+    second_moment: np.ndarray,
+    mask: np.ndarray,
+    weights: np.ndarray | None = None,
+    ranks: Ranks = ALONE,
 ) -> MStep:
-    """Each half-set steps on its own; expand (Psi = mean E absorbed), shrink, rotate to principal axes.
+    """From the half-sets' own steps: expand (Psi = mean E absorbed), shrink, rotate to principal axes.
 
     weights (d, d, d): the components are those that fit best, times them.
     """
-    if weights is not None:
-        components, gradients = unweighted(components, gradients, second_moment, mask, weights)
-    free = _mixed(expansion(second_moment), half_set_steps(components, gradients, second_moment, mask))
-    halves = shrunk(free, torch.as_tensor(mask, dtype=torch.float32, device=free.device))
+    free = _mixed(expansion(second_moment), steps)
+    halves = shrunk(free, torch.as_tensor(mask, dtype=torch.float32, device=free.device), ranks)
     if weights is not None:
         scaled = torch.as_tensor(weights, dtype=torch.float32, device=free.device)
         free, halves = free * scaled, halves * scaled

@@ -32,7 +32,9 @@ from covaria.maps.local import (
     spread,
     windowed_sums,
 )
-from covaria.running.side_by_side import side_by_side
+from covaria.running.ranks import ALONE
+from covaria.running.side_by_side import shared_out
+from covaria.stage import Ranks
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -46,20 +48,23 @@ LEAST_SIGNAL = 1e-3
 TINY = 1e-30
 MOST_VOXELS = 1 << 18
 """Of the components that are shrunk together: many small ones at once, large ones one by one."""
+PARTS = 4
+"""At least, where there are as many components: what processors and ranks share."""
 
 
 def shrunk(
-    halves: Float[torch.Tensor, "2 component d d d"], mask: Float[torch.Tensor, "d d d"]
+    halves: Float[torch.Tensor, "2 component d d d"], mask: Float[torch.Tensor, "d d d"], ranks: Ranks = ALONE
 ) -> Float[torch.Tensor, "2 component d d d"]:
     """Both half-sets' volumes times the gain of their average: (2, K, d, d, d) inside the mask (d, d, d) -> the same.
 
     The average of the result is the best estimate of each component. Both halves get the same gain: their noise stays
-    independent.
+    independent. The components are shared out among `ranks`.
     """
     geometry = _geometry(mask)
-    few = max(1, MOST_VOXELS // mask.numel())
-    parts = side_by_side(lambda pair: _shrunk(pair, geometry), torch.split(halves, few, dim=1), device=mask.device)
-    return torch.cat(list(parts), 1) * mask
+    few = max(1, min(MOST_VOXELS // mask.numel(), -(-halves.shape[1] // PARTS)))
+    parts = torch.split(halves, few, dim=1)
+    shapes = [part.shape for part in parts]
+    return torch.cat(shared_out(lambda pair: _shrunk(pair, geometry), parts, shapes, ranks, mask.device), 1) * mask
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,10 @@ def extend_components(
     halves, second_moment = gradients(problem.sums(start), problem.mask)
     whole = start.components
     if problem.weights is not None:
-        whole, halves = unweighted(whole, halves, second_moment, problem.mask, problem.weights)
+        (whole, first), (_, second) = (
+            unweighted(whole, half, second_moment, problem.mask, problem.weights) for half in halves
+        )
+        halves = first, second
     free = half_set_steps(whole, halves, second_moment, problem.mask)
     mask = torch.as_tensor(problem.mask, dtype=torch.float32, device=problem.images.device)
     kept = shrunk(free, mask).cpu().numpy()
