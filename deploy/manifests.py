@@ -67,9 +67,10 @@ def needed_secrets(documents: list[Document]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for _, pod in pods(documents):
         for volume in pod["spec"]["volumes"]:
-            if "secret" in volume:
-                keys = {item["key"] for item in volume["secret"]["items"]}
-                found.setdefault(volume["secret"]["secretName"], set()).update(keys)
+            for source in [volume, *volume.get("projected", {}).get("sources", [])]:
+                if secret := source.get("secret"):
+                    keys = {item["key"] for item in secret["items"]}
+                    found.setdefault(secret.get("secretName") or secret["name"], set()).update(keys)
         for secret in pod["spec"].get("imagePullSecrets", []):
             found.setdefault(secret["name"], set()).add(".dockerconfigjson")
     for document in documents:

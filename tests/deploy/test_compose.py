@@ -23,7 +23,8 @@ from covaria.request.stages import STAGES
 from covaria.settings import PREFIX, Settings
 
 DEPLOY = REPOSITORY / "deploy"
-OURS = (*STAGES, "exporter", "trigger", "cli", "admin", "gateway")
+ADAPTERS = {"zocalo": "facility_broker_url", "ispyb": "facility_broker_url", "webhook": "webhook_secret"}
+OURS = (*STAGES, "exporter", "trigger", "cli", "admin", "gateway", *ADAPTERS)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,8 @@ def test_each_service_is_its_own_user_of_the_broker(compose: dict[str, Any], def
         service = compose["services"][name]
         users[name] = service["environment"]["COVARIA_BROKER_USERNAME"]
         secret, *more = service["secrets"]
-        assert [item["target"] for item in more] == (["covaria_gateway_tokens"] if name == "gateway" else [])
+        own = {"gateway": "gateway_tokens", **ADAPTERS}.get(name)
+        assert more == ([{"source": own, "target": f"covaria_{own}"}] if own else []), name
         assert secret == {"source": f"{users[name]}_password", "target": "covaria_broker_password"}
     assert users == {stage: f"worker_{stage}" for stage in STAGES} | {
         "exporter": "monitor",
@@ -83,6 +85,7 @@ def test_each_service_is_its_own_user_of_the_broker(compose: dict[str, Any], def
         "cli": "submit",
         "admin": "setup",
         "gateway": "gateway",
+        **dict.fromkeys(ADAPTERS, "gateway"),
     }
     assert set(users.values()) == set(definitions.users_and_rights())
     given = {secret.removesuffix("_password") for secret in compose["services"]["definitions"]["secrets"]}
@@ -93,6 +96,14 @@ def test_stopping_waits_longer_than_a_stage_may(compose: dict[str, Any]):
     for stage in STAGES:
         wait = int(compose["services"][stage]["stop_grace_period"].removesuffix("s"))
         assert wait > Settings.model_fields["grace_s"].default
+
+
+def test_adapters_wait_for_their_profile(compose: dict[str, Any]):
+    for name in ADAPTERS:
+        service = compose["services"][name]
+        assert (service["profiles"], service["command"]) == ([name], ["adapter", name])
+    listeners = compose["services"]["webhook"]["environment"]["COVARIA_EVENT_LISTENERS"]
+    assert listeners == compose["services"]["definitions"]["environment"]["COVARIA_EVENT_LISTENERS"]
 
 
 def test_variables_have_an_example(compose: dict[str, Any]):
@@ -136,7 +147,7 @@ def test_prepare_makes_secrets_once(tmp_path: Path):
     (folder / "prepare").chmod(0o755)
     subprocess.run([folder / "prepare"], check=True, capture_output=True, timeout=30)
     made = {path.name: path.read_text() for path in (folder / "secrets").iterdir()}
-    assert len(made) == 10 and len(set(made.values())) == 10
+    assert len(made) == 11 and len(set(made.values())) == 11
     Tokens(made["gateway_tokens"])
     assert all(len(text) >= 20 and text.strip().removeprefix("lims:").isalnum() for text in made.values())
     assert (folder / "secrets").stat().st_mode & 0o777 == 0o700

@@ -39,6 +39,11 @@
 {{- include "covaria.checkUnique" (dict "path" (printf "%s.rules" $path) "key" "name" "items" $trigger.rules) -}}
 {{- with $trigger.spool.size }}{{ include "covaria.quantity" (dict "path" (printf "%s.spool.size" $path) "value" .) | trunc 0 }}{{ end -}}
 {{- end -}}
+{{- range $name, $adapter := .Values.adapters -}}
+{{- $path := printf "adapters.%s" $name -}}
+{{- include "covaria.checkResources" (dict "path" $path "resources" $adapter.resources) -}}
+{{- with $adapter.spool }}{{ include "covaria.quantity" (dict "path" (printf "%s.spool.size" $path) "value" .size) | trunc 0 }}{{ end -}}
+{{- end -}}
 {{- range $part := tuple "exporter" "gateway" "view" "toolbox" "reconcile" -}}
 {{- include "covaria.checkResources" (dict "path" $part "resources" (get $.Values $part).resources) -}}
 {{- end -}}

@@ -7,8 +7,12 @@
 {{- $settings := merge (dict) .settings $root.Values.settings -}}
 {{- with $root.Values.securityContext.runAsUser }}{{ $settings = merge $settings (dict "service_uid" (int64 .)) }}{{ end -}}
 {{- with include "covaria.pools" $root }}{{ $settings = merge (dict "pools" .) $settings }}{{ end -}}
-{{- if $root.Values.gateway.enabled -}}
-{{- $listeners := list "gateway" -}}
+{{- $listeners := list -}}
+{{- if $root.Values.gateway.enabled }}{{ $listeners = append $listeners "gateway" }}{{ end -}}
+{{- range tuple "ispyb" "webhook" -}}
+{{- if (get $root.Values.adapters .).enabled }}{{ $listeners = append $listeners . }}{{ end -}}
+{{- end -}}
+{{- if $listeners -}}
 {{- with $settings.event_listeners }}{{ $listeners = splitList "," . | concat $listeners | uniq }}{{ end -}}
 {{- $settings = merge (dict "event_listeners" (join "," $listeners)) $settings -}}
 {{- end -}}
@@ -85,13 +89,13 @@
 {{- end }}
 {{- end }}
 
-{{/* Volumes of every pod. (dict "root" $ "login" "secret" "tmpSize" "4Gi" "tokens" "the gateway's, or empty") */}}
+{{/* Volumes of every pod. (dict "root" $ "login" "secret" "tmpSize" "4Gi" "secrets" [{"name", "key", "path"}, each put beside it]) */}}
 {{- define "covaria.volumes" -}}
 - name: tmp
   emptyDir:
     sizeLimit: {{ toJson .tmpSize }}
 - name: broker-login
-  {{- if .tokens }}
+  {{- if .secrets }}
   projected:
     defaultMode: 0444
     sources:
@@ -100,10 +104,12 @@
           items:
             - {key: username, path: covaria_broker_username}
             - {key: password, path: covaria_broker_password}
+      {{- range .secrets }}
       - secret:
-          name: {{ .tokens }}
+          name: {{ .name }}
           items:
-            - {key: tokens, path: covaria_gateway_tokens}
+            - {key: {{ .key }}, path: {{ .path }}}
+      {{- end }}
   {{- else }}
   secret:
     secretName: {{ .login }}

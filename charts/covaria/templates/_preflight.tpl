@@ -36,6 +36,13 @@ asks none.
 {{- $missing = append $missing (printf "persistent volume claim %s (gateway.spool)" .spool.existingClaim) -}}
 {{- end -}}
 {{- end -}}
+{{- range $kind, $adapter := .Values.adapters -}}
+{{- with and $adapter.enabled $adapter.spool -}}
+{{- if and .existingClaim (not (lookup "v1" "PersistentVolumeClaim" $namespace .existingClaim)) -}}
+{{- $missing = append $missing (printf "persistent volume claim %s (adapters.%s.spool)" .existingClaim $kind) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if .Values.preflight.clusterWide -}}
 {{- range $kind, $users := include "covaria.neededClasses" . | fromYaml -}}
 {{- range $name, $user := $users -}}
@@ -65,6 +72,12 @@ asks none.
 {{- if .enabled -}}
 {{- $logins = append $logins .existingSecret -}}
 {{- with .tokenSecret }}{{ $_ := set $needed . (list "tokens") }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- range $kind, $adapter := $values.adapters -}}
+{{- if $adapter.enabled -}}
+{{- $logins = append $logins $adapter.existingSecret -}}
+{{- $_ := set $needed $adapter.secret (list (eq $kind "webhook" | ternary "secret" "url") | concat (get $needed $adapter.secret | default list) | uniq) -}}
 {{- end -}}
 {{- end -}}
 {{- if $values.toolbox.enabled }}{{ $logins = append $logins (include "covaria.toolboxLogin" .) }}{{ end -}}
