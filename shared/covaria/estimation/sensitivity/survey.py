@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from covaria.estimation.sensitivity.energies import EnergyRows
 from covaria.estimation.sensitivity.motions import DIRECTIONS, Array, cut, leaving, turning
 from covaria.estimation.sensitivity.power import Outlook, outlook
 from covaria.imaging import volumes
-from covaria.running.side_by_side import side_by_side
+from covaria.running.side_by_side import shared_out
 
 MASSES = (0.05, 0.15, 0.30)
 """Shares of the particle's mass that move."""
@@ -61,14 +60,17 @@ def sensitivity(problem: Problem, solvent: NDArray[np.floating], pixel_size: flo
     voxel = pixel_size * box / side
     names = [(mass, way) for mass in MASSES for way in (0.0, *WAYS_ANGSTROM)]
 
-    def motions_of(part: tuple[float, Array]) -> list[Array]:
+    def motions_of(part: tuple[float, Array]) -> torch.Tensor:
         moved = cut(density, mask, *part)
-        return [leaving(density, moved), *(turning(density, moved, way / voxel) for way in WAYS_ANGSTROM)]
+        ways = [leaving(density, moved), *(turning(density, moved, way / voxel) for way in WAYS_ANGSTROM)]
+        return torch.as_tensor(np.stack(ways) * looked_at, dtype=torch.float32, device=problem.images.device)
 
     parts = [(mass, direction) for mass in MASSES for direction in DIRECTIONS]
-    motions = list(chain.from_iterable(side_by_side(motions_of, parts)))
+    shapes = [(1 + len(WAYS_ANGSTROM), *density.shape)] * len(parts)
+    ranks = problem.passes.context.ranks
+    motions = torch.cat(shared_out(motions_of, parts, shapes, ranks, problem.images.device)).cpu().numpy()
     population = np.array(POPULATIONS)
-    energy = energies(problem, np.stack(motions) * looked_at, radius)
+    energy = energies(problem, motions, radius)
     energy = energy.reshape(len(MASSES), len(DIRECTIONS), -1, radius + 1).swapaxes(1, 2)
     energy = energy.reshape(len(names), 1, len(DIRECTIONS), radius + 1)
     found = outlook_of(problem, energy * (population * (1 - population))[:, None, None], radius)
