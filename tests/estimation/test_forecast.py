@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from covaria.estimation.forecast import components_at, forecast, resolution_at
+from covaria.estimation.forecast import components_at, forecast, resolution_at, states_at
 
 
 def test_strong_components_stay_weak_ones_may_come_and_noise_does_not() -> None:
@@ -38,3 +38,15 @@ def test_widths_shrink_with_the_root_of_the_images() -> None:
     at_two, _, at_eight = forecast(np.zeros(2), curve(1), 1.0, 0.2)
     assert at_two.population[0] < 0.2 / 2**0.5 < at_two.population[1]
     assert at_two.population[0] / at_eight.population[0] == pytest.approx(2)
+
+
+def test_states_are_foretold_by_the_middle_one() -> None:
+    coarse, middle, fine = curve(0.01), curve(0.1), curve(1)
+    alone = states_at([middle], 1.0, 4)
+    assert states_at([fine, coarse, middle], 1.0, 4) == alone
+    blank = np.zeros(32)
+    assert states_at([blank, middle], 1.0, 4) == alone, "one that shows nothing is no state"
+    better, worse = resolution_at(middle, 1.0, 4)
+    assert alone[0] < better < worse <= alone[1], "less is known of how a state grows than of the mean"
+    assert states_at([blank], 1.0, 4) is None
+    assert forecast(np.zeros(2), fine, 1.0, None)[0].state_resolution_angstrom is None

@@ -139,13 +139,15 @@ def forecast(
         say(json.dumps([asdict(one) for one in found], indent=2))
         return
     used = record.read_findings(tree).used or 0
-    say(f"{'images':>10}  {'components':>10}  {'mean map':>14}  population +-")
+    say(f"{'images':>10}  {'components':>10}  {'mean map':>14}  {'states':>14}  population +-")
     for one in found:
-        ends = one.resolution_angstrom
-        resolution = "" if ends is None else f"{ends[0]:.1f}-{ends[1]:.1f} Å"
+        mean, states = (
+            "" if ends is None else f"{ends[0]:.1f}-{ends[1]:.1f} Å"
+            for ends in (one.resolution_angstrom, one.state_resolution_angstrom)
+        )
         width = "" if one.population is None else f"{50 * one.population[0]:.1f}-{50 * one.population[1]:.1f} %"
         components = "-".join(str(end) for end in dict.fromkeys(one.components))
-        say(f"{one.factor * used:>10,}  {components:>10}  {resolution:>14}  {width}")
+        say(f"{one.factor * used:>10,}  {components:>10}  {mean:>14}  {states:>14}  {width}")
 
 
 def _table(versions: list[Version]) -> list[str]:

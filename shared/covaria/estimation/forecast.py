@@ -5,11 +5,14 @@ well grows as their square root; that of a weak one faster, because its axis bec
 between 1/2 and `STEEPEST`, M times as many images. It is confirmed above `SIGNIFICANCE`; z itself has an error of 1.
 Resolution: signal over noise of the mean's shells, FSC / (1 - FSC), grows as M. Few images know less than that of
 themselves (mask, noise, contrasts), so intervals are wide.
+States: the same of the half-maps of each, with powers between 1/2 and `STEEPEST`: the windows around a state become
+narrower as images come, and the axes on which it lies better known and more.
 Populations: the width of an interval shrinks as M^(-1/2).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +25,7 @@ FACTORS = (2, 4, 8)
 SURE = 1.645
 """Standard deviations to either end of a 90 % interval."""
 FLATTEST, STEEPEST = 0.5, 1.5
-"""Powers of the number of images with which a z-score grows."""
+"""Powers of the number of images with which a z-score grows, and signal over noise of a state."""
 SEEN_FROM = -1.2
 """Least z-score of what may be a component at all: held out, what is fitted to noise lowers the likelihood."""
 CROSSING = 0.143
@@ -40,26 +43,33 @@ class Forecast:
     """At `factor` times as many images: 90 % intervals, ends (low, high).
 
     components: how many are confirmed; resolution_angstrom: of the mean, the better end first, None where the FSC does
-    not say; population: width of the widest interval of a population now kept, as a share, None where there is none
+    not say; state_resolution_angstrom: of states' maps, the middle one; population: width of the widest interval of a
+    population now kept, as a share, None where there is none
     """
 
     factor: int
     components: tuple[int, int]
     resolution_angstrom: Interval | None
+    state_resolution_angstrom: Interval | None
     population: Interval | None
 
 
 def forecast(
-    z_score: NDArray[np.floating], fsc: NDArray[np.floating], voxel_angstrom: float, width: float | None
+    z_score: NDArray[np.floating],
+    fsc: NDArray[np.floating],
+    voxel_angstrom: float,
+    width: float | None,
+    states: Sequence[NDArray[np.floating]] = (),
 ) -> list[Forecast]:
     """z_score (K,) of all components that were tested, fsc (D // 2,) of the mean's half-maps, width of a population's
-    90 % interval."""
+    90 % interval, states: the same FSC of each state's half-maps."""
     scores = np.asarray(z_score, np.float64)
     return [
         Forecast(
             factor,
             components_at(scores, factor),
             resolution_at(np.asarray(fsc, np.float64), voxel_angstrom, factor),
+            states_at(states, voxel_angstrom, factor),
             None if width is None else _widths(width / np.sqrt(factor)),
         )
         for factor in FACTORS
@@ -73,10 +83,13 @@ def components_at(z_score: NDArray[np.float64], factor: float) -> tuple[int, int
     return int(low.sum()), int((high & (z_score > SEEN_FROM)).sum())
 
 
-def resolution_at(fsc: NDArray[np.float64], voxel_angstrom: float, factor: float) -> Interval | None:
+def resolution_at(
+    fsc: NDArray[np.float64], voxel_angstrom: float, factor: float, powers: Interval = (1.0, 1.0)
+) -> Interval | None:
     """Where the FSC crosses 0.143, the better end first, not finer than the last shell; None where nothing is seen.
 
     The FSC, smoothed over three shells, plus and minus `SURE` of its error; the worse end is not worse than now.
+    powers: with which signal over noise grows with the images, at least and at most
     """
     shells, last = np.arange(len(fsc)), len(fsc) - 1
     if fsc[1] < CROSSING:
@@ -84,11 +97,22 @@ def resolution_at(fsc: NDArray[np.float64], voxel_angstrom: float, factor: float
     smooth = np.convolve(np.pad(fsc, 1, mode="edge"), np.ones(3) / 3, "valid")
     error = SURE / (SAMPLES * np.maximum(shells, 1))
     now = _crossing(fsc, 1.0)
-    fine = max(_crossing(smooth + error, factor), now)
-    coarse = max(_crossing(smooth - error, factor), now - 1, 1)
+    fine = max(_crossing(smooth + error, factor ** powers[1]), now)
+    coarse = max(_crossing(smooth - error, factor ** powers[0]), now - 1, 1)
     fine, coarse = min(fine, last), min(coarse, last)
     length = 2 * len(fsc) * voxel_angstrom
     return length / fine, length / coarse
+
+
+def states_at(states: Sequence[NDArray[np.floating]], voxel_angstrom: float, factor: float) -> Interval | None:
+    """The middle one of the states' resolutions: the medians of both ends; None without states that show anything."""
+    curves = (np.asarray(fsc, np.float64) for fsc in states)
+    found = [resolution_at(curve, voxel_angstrom, factor, (FLATTEST, STEEPEST)) for curve in curves]
+    known = np.array([ends for ends in found if ends is not None])
+    if not len(known):
+        return None
+    fine, coarse = np.median(known, axis=0).tolist()
+    return fine, coarse
 
 
 def _crossing(fsc: NDArray[np.float64], factor: float) -> int:

@@ -50,8 +50,8 @@ FEEDBACK = f"""\
 At the end of a run and of each update of a growing set, before `job.finished`, on `covaria.events`:
 
 - `{feedback_type("findings")}`, key `feedback.findings`: what was found, in a sentence and in numbers.
-- `{feedback_type("forecast")}`, key `feedback.forecast`: components, resolution and population errors at 2, 4 and 8
-  times as many images, as 90 % intervals (what `covaria forecast` says).
+- `{feedback_type("forecast")}`, key `feedback.forecast`: components, resolution of the mean and of states and
+  population errors at 2, 4 and 8 times as many images, as 90 % intervals (what `covaria forecast` says).
 - `{feedback_type("square-quality")}`, key `feedback.square-quality`, one for each kind of place that the particle file
   tells: grid squares and holes (`GridSquare_<n>` and `FoilHole_<n>` in micrographs' paths, as EPU names them),
   micrographs, optics groups. Of each place: images in use, mean contrast and latent coordinates, shares of empty images
