@@ -94,7 +94,8 @@ def _analyse(
     write_component_maps(figures, out)
     draw([*figures.drawings(out), *movies(figures, out), *embedded(figures, request.ingest, out)], context)
     record.write_findings(tree, "analysis", Findings(states=states_of(out, clusters, populations)))
-    write_foreseen(tree, out)
+    if tree.foreseen.is_file():  # an older version's reconstruction foresaw nothing
+        write_foreseen(tree, out)
 
 
 def centers_before(request: Request, latents: ConfirmedLatents, count: int) -> Array | None:
