@@ -290,9 +290,13 @@ def test_events_are_posted_signed_in_order_and_again(site: MemorySite, lims: tup
         dispatch.tell_of_job(ended(state))
     clock = FastClock()
     listener = posting(site, address, clock)
+    undelivered = listener.metrics.undelivered.labels("webhook")._value.get
+    listener.turn()
+    assert 0 < undelivered() < 60 and not found.posts, "it is away: the event that it has not taken grows old"
     for _ in range(20):
         listener.turn()
         clock.sleep(400)
+    assert undelivered() == 0
     assert [headers["x-covaria-event"] for headers, _ in found.posts] == ["job.queued", "job.running", "job.finished"]
     for headers, body in found.posts:
         content = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body

@@ -20,7 +20,6 @@ from covaria.bus.topology import GATEWAY, JOBS, PARKING, build_topology
 from covaria.errors import InvalidInput
 from covaria.gateway.book import Book
 from covaria.gateway.callers import Caller, Tokens
-from covaria.gateway.metrics import MOST_NAMES, Names
 from covaria.gateway.service import Gateway
 from covaria.messages.control import Order
 from covaria.messages.envelope import Message
@@ -30,6 +29,7 @@ from covaria.request.origin import Origin
 from covaria.settings import Settings
 from covaria.worker.dispatch import Dispatch
 from covaria.worker.failures import Breakdown
+from covaria.worker.service_metrics import MOST_NAMES, Names
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from prometheus_client import generate_latest
 from covaria.job.books import Books, note_submission, write_request
 from covaria.job.notice import inbox, notice, notices
 from covaria.messages.envelope import Message
+from covaria.operations import exporter
 from covaria.operations.exporter import Exporter
 from covaria.operations.ledger import reading
 from covaria.operations.ledger.keeper import Keeper
@@ -254,3 +256,26 @@ def test_an_end_is_counted_once_whoever_saw_it(tmp_path: Path, ledger: bool) -> 
     )
     assert count(looking, "result_seconds_bucket", **{"class": "live", "le": "300.0"}) == 1
     assert count(looking, "result_seconds_count", **{"class": "bulk"}) == 0
+
+
+def test_the_jobs_that_stand_still_longest_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown() -> list[str]:
+        lines = generate_latest(looking.metrics.registry).decode().splitlines()
+        return [line for line in lines if line.startswith("covaria_stuck_job_seconds{")]
+
+    looking = Exporter(settings(tmp_path), [tmp_path])
+    messages = [job(tmp_path, f"job{number}", live=number == 0) for number in range(4)]
+    for message in messages:
+        notice(tmp_path / ".ledger", message.work.request.out)
+    looking._look_at_jobs()
+    assert shown() == [], "none for an hour"
+    monkeypatch.setattr(exporter, "STUCK_AFTER", timedelta(hours=-1))
+    monkeypatch.setattr(exporter, "MOST_STUCK", 3)
+    looking._look_at_jobs()
+    assert len(shown()) == 3
+    whose = f'class="live",instrument="m01",job="{messages[0].job_id}",out="{tmp_path}/job0"'
+    assert any(f'{whose},stage="ingest",state="queued"' in line for line in shown()), "the one that waits longest"
+    for message in messages:
+        end(message)
+    looking._look_at_jobs()
+    assert shown() == [], "who has ended is shown no more"

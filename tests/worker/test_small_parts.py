@@ -12,9 +12,11 @@ import pytest
 
 from covaria.bus.backoff import Backoff
 from covaria.bus.topology import build_topology, delay_name
+from covaria.operations.ledger.rows import STUCK
 from covaria.worker.faults import Faults
 from covaria.worker.health import Health, HealthServer
-from covaria.worker.metrics import OUTCOMES, Metrics, metric_table
+from covaria.worker.metrics import OUTCOMES, Metrics
+from covaria.worker.service_metrics import metric_table
 
 
 def test_backoff_grows_to_its_cap_with_jitter() -> None:
@@ -118,6 +120,13 @@ def test_metrics_of_the_design_exist() -> None:
         "confirmed",
         "rule",
         "pool",
+        "adapter",
+        "listener",
+        "route",
+        "status",
+        "action",
+        "instrument",
+        *STUCK,
     }
     assert "succeeded" in OUTCOMES
 

@@ -10,6 +10,7 @@ import json
 import logging
 import signal
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from covaria.tree import atomic
 from covaria.worker.clock import Clock
 from covaria.worker.health import Health, HealthServer
 from covaria.worker.link import Link
-from covaria.worker.metrics import AdapterMetrics
 from covaria.worker.patience import beside
+from covaria.worker.service_metrics import AdapterMetrics
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Listener:
         self.settings, self.name, self.deliver = settings, name, deliver
         self.clock = clock or Clock()
         self.queue = listener_queue(name)
-        self.metrics, self.health = AdapterMetrics(), Health()
+        self.metrics, self.health = AdapterMetrics(name), Health()
         topology = build_topology(settings.retry_delays_s, (name,))
         used = Topology(topology.exchanges, (topology.queue(self.queue),), (), topology.tiers)
         self.link = Link(bus, used, self.health, self.metrics, Backoff(), self.clock)
@@ -82,6 +83,7 @@ class Listener:
             except BusError as error:
                 self.link.lost(error)
                 return False
+        self.metrics.undelivered.labels(self.name).set(0.0 if self.held is None else _age_s(self.held.body))
         if self.held is None or self.clock.monotonic() < self._next_try:
             return False
         return self._deliver(self.held)
@@ -94,14 +96,14 @@ class Listener:
         except Later as error:
             wait = self.waits.next_wait_s()
             self._next_try = self.clock.monotonic() + wait
-            self.metrics.deliveries.labels("retried").inc()
+            self.metrics.count("retried")
             log.warning("%s takes nothing now: %s (trying again in %.0f s)", self.name, error.message, wait)
             return False
         except Exception as error:  # an event that cannot be handed on must not keep the next ones
             self._put_aside(delivery, error)
             outcome = "refused"
         self.waits.reset()
-        self.metrics.deliveries.labels(outcome).inc()
+        self.metrics.count(outcome)
         self.held = None
         try:
             self.link.bus.ack(delivery)
@@ -117,3 +119,12 @@ class Listener:
             atomic.write_bytes(Path(aside) / f"{name or 'event'}.json", delivery.body)
         except OSError as problem:
             log.error("it cannot be written there: %s", problem)
+
+
+def _age_s(body: bytes) -> float:
+    """How long ago an event was told; 0 where it does not say."""
+    try:
+        told = datetime.fromisoformat(json.loads(body)["time"])
+        return max((datetime.now(UTC) - told).total_seconds(), 0.0)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return 0.0

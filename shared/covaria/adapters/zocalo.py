@@ -23,7 +23,7 @@ from covaria.worker.clock import Clock
 from covaria.worker.dispatch import Dispatch
 from covaria.worker.health import Health, HealthServer
 from covaria.worker.link import Link
-from covaria.worker.metrics import AdapterMetrics
+from covaria.worker.service_metrics import AdapterMetrics
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class RecipeSteps:
 
     def __init__(self, settings: Settings, theirs: Bus, ours: Bus, clock: Clock | None = None) -> None:
         self.settings, clock = settings, clock or Clock()
-        self.metrics, self.health = AdapterMetrics(), Health(settings.roots)
+        self.metrics, self.health = AdapterMetrics("zocalo"), Health(settings.roots)
         topology = build_topology(settings.retry_delays_s, pools=settings.pools)
         nothing = Topology((), (), (), ())
         used = Topology(topology.exchanges, (), (), topology.tiers)
@@ -90,7 +90,7 @@ class RecipeSteps:
             return
         self.dispatch.begin(message)
         self.theirs.bus.ack(delivery)
-        self.metrics.deliveries.labels("delivered").inc()
+        self.metrics.count("delivered")
         log.info("job %s from a recipe's step", message.job_id, extra=message.work.origin.words)
 
     def message_of(self, delivery: Delivery) -> Message:
@@ -109,7 +109,7 @@ class RecipeSteps:
     def _refuse(self, delivery: Delivery, error: Exception, reason: str) -> None:
         text = error.message if isinstance(error, CovariaError) else f"{type(error).__name__}: {error}"
         log.error("step %.200r refused: %s", delivery.message_id, printable(text))
-        self.metrics.deliveries.labels("refused").inc()
+        self.metrics.count("refused")
         self.dispatch.tell_of_rejection(
             Rejection(
                 message_id=printable(delivery.message_id[:200]),

@@ -19,7 +19,6 @@ from covaria.bus.backoff import Backoff
 from covaria.bus.model import BrokerAway, Bus, BusError, Delivery
 from covaria.bus.topology import CONTROL, GATEWAY, Topology, build_topology, listener_queue
 from covaria.gateway.book import Book
-from covaria.gateway.metrics import GatewayMetrics
 from covaria.gateway.obituaries import tell_parked
 from covaria.gateway.orders import queued, take_order
 from covaria.settings import Settings
@@ -28,6 +27,7 @@ from covaria.worker.dispatch import Dispatch
 from covaria.worker.health import Health
 from covaria.worker.link import Link
 from covaria.worker.patience import beside
+from covaria.worker.service_metrics import GatewayMetrics
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ from covaria.errors import CovariaError, InvalidInput
 from covaria.gateway.book import ENDED, Book, Entry
 from covaria.gateway.callers import Caller
 from covaria.gateway.clerk import Clerk
-from covaria.gateway.metrics import GatewayMetrics
 from covaria.gateway.orders import queued
 from covaria.messages.control import Order
 from covaria.messages.envelope import Message
@@ -28,6 +27,7 @@ from covaria.request.origin import Origin
 from covaria.request.paths import refuse_outside, refuse_path_outside
 from covaria.settings import Settings
 from covaria.tree.access import refuse_unwritable
+from covaria.worker.service_metrics import GatewayMetrics
 
 
 class NoJob(CovariaError):

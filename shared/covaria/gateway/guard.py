@@ -9,8 +9,8 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
-from covaria.gateway.metrics import GatewayMetrics
 from covaria.messages.envelope import MAX_BYTES
+from covaria.worker.service_metrics import GatewayMetrics
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -17,10 +17,10 @@ from covaria.gateway.callers import Door, Doors, token_doors
 from covaria.gateway.clerk import Clerk
 from covaria.gateway.desk import Desk
 from covaria.gateway.guard import App
-from covaria.gateway.metrics import GatewayMetrics
 from covaria.settings import Settings
 from covaria.tree.access import read_entry
 from covaria.worker.health import Health
+from covaria.worker.service_metrics import GatewayMetrics
 
 log = logging.getLogger(__name__)
 

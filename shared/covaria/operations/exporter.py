@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
 
@@ -22,17 +22,19 @@ from prometheus_client import generate_latest
 from covaria.bus.model import BusError
 from covaria.bus.pools import Pool
 from covaria.bus.rabbit import RabbitBus
-from covaria.bus.topology import CLASSES, PARKING, RETRY, build_topology, job_queue
+from covaria.bus.topology import CLASSES, PARKING, RETRY, build_topology, job_queue, listener_queue
 from covaria.operations.ledger.keeper import Keeper
 from covaria.operations.ledger.store import Ledger
 from covaria.request.stages import STAGES
 from covaria.settings import Settings
 from covaria.worker.health import Health, HealthServer
-from covaria.worker.metrics import ExporterMetrics
 from covaria.worker.patience import Background, beside
+from covaria.worker.service_metrics import ExporterMetrics
 
 log = logging.getLogger(__name__)
 
+STUCK_AFTER = timedelta(hours=1)
+MOST_STUCK = 20
 STATES = ("queued", "running", "retrying", "parked", "succeeded", "failed", "cancelled")
 
 
@@ -137,7 +139,15 @@ class Exporter:
                 self.metrics.oldest_queued.labels(stage, job_class).set(waited)
             for state in STATES:
                 self.metrics.jobs.labels(stage=stage, state=state).set(counts.get((stage, state), 0))
+        self._show_stuck(ledger, now)
         self.metrics.last_scan.set_to_current_time()
+
+    def _show_stuck(self, ledger: Ledger, now: datetime) -> None:
+        """Whoever is no more among them is shown no more."""
+        self.metrics.stuck.clear()
+        for job in ledger.stuck((now - STUCK_AFTER).isoformat(), MOST_STUCK):
+            waited = (now - datetime.fromisoformat(job.pop("since"))).total_seconds()
+            self.metrics.stuck.labels(**job).set(waited)
 
     def _look_at_broker(self) -> None:
         metrics, bus = self.metrics, self._bus
@@ -152,6 +162,8 @@ class Exporter:
                 metrics.queue_messages.labels(pool.stage, job_class, pool.name).set(depth)
             for tier in topology.tiers:
                 metrics.retry_messages.labels(tier=tier.removeprefix(f"{RETRY}.")).set(bus.depth(tier))
+            for listener in self.settings.event_listeners:
+                metrics.listener_messages.labels(listener).set(bus.depth(listener_queue(listener)))
             self._look_at_parking(bus.depth(PARKING))
             metrics.broker_connected.set(1)
         except BusError as error:

@@ -23,8 +23,8 @@ from covaria.operations.watching.rules import Rule
 from covaria.operations.watching.watcher import STATES, Watcher
 from covaria.settings import Settings
 from covaria.worker.health import Health, HealthServer
-from covaria.worker.metrics import TriggerMetrics
 from covaria.worker.patience import beside
+from covaria.worker.service_metrics import TriggerMetrics
 
 log = logging.getLogger(__name__)
 

@@ -178,7 +178,7 @@ def _example() -> str:
 
 
 def _metrics() -> str:
-    from covaria.worker.metrics import metric_table
+    from covaria.worker.service_metrics import metric_table
 
     rows = [(f"`{name}`", kind, labels, meaning) for name, kind, labels, meaning in metric_table()]
     return _table(("name", "type", "labels", "meaning"), rows)

@@ -1,4 +1,4 @@
-"""What workers, the exporter and triggers count; names and units are an interface to dashboards and alerts.
+"""What workers count; names and units are an interface to dashboards and alerts.
 
 The worker's parent process owns one plain registry. No label carries a job id or a path: those would grow without end.
 The label `root` is the position in COVARIA_ROOTS.
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from covaria import __version__
-from covaria.bus.topology import CLASSES as JOB_CLASSES
 from covaria.findings import Findings
 from covaria.worker.effects import Outcome
 from covaria.worker.failures import POLICIES
@@ -25,10 +24,6 @@ WAIT_BUCKETS = (0.1, 0.5, 1, 2, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 
 OUTCOMES = tuple(dict.fromkeys(outcome.label for outcome in Outcome))
 """How a received job may end: `deferred` met another worker's live lease, `lost` found its own lease taken over."""
-
-RESULT_BUCKETS = (300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400, 172800)
-"""Seconds; 1800 is the promise of CovariaLiveResultsLate."""
-ENDED_STATES = ("succeeded", "failed", "parked", "cancelled")
 
 PUBLISH_RESULTS = ("confirmed", "unroutable", "refused", "error")
 REFUSALS = ("size", "envelope", "version", "schema", "path")
@@ -187,90 +182,3 @@ class Metrics(Registry):
         self.images_processed = counter("images_processed_total", "Images processed, every pass counted.", "stage")
         self.images_per_second = gauge("images_per_second", "Rate of the running step.", "stage")
         self.gpu_memory_used = gauge("gpu_memory_used_bytes", "GPU memory that the running stage holds.", "gpu")
-
-
-class ExporterMetrics(Registry):
-    """The metrics of `covaria exporter`: job states from disk, depths from the broker."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.common()
-        gauge = self.gauge
-        self.jobs = gauge("jobs", "Jobs on disk by current stage and state.", "stage", "state")
-        self.oldest_queued = gauge(
-            "oldest_queued_job_seconds", "How long the oldest waiting job has waited for a stage.", "stage", "class"
-        )
-        self.jobs_ended = self.counter(
-            "jobs_ended_total",
-            f"Jobs that ended, as their folders say; state is {', '.join(ENDED_STATES)}.",
-            "class",
-            "state",
-        )
-        self.result_seconds = self.histogram(
-            "result_seconds", "From the submission of a job that succeeded to its result.", ("class",), RESULT_BUCKETS
-        )
-        self.queue_messages = gauge("queue_messages_ready", "Messages waiting in a queue.", "stage", "class", "pool")
-        self.retry_messages = gauge("retry_messages", "Messages waiting in a retry tier.", "tier")
-        self.parking_messages = gauge("parking_messages", "Parked messages.")
-        self.last_scan = gauge("exporter_last_scan_timestamp_seconds", "When job states were last read (Unix time).")
-        for job_class in JOB_CLASSES:
-            self.result_seconds.labels(job_class)
-            for state in ENDED_STATES:
-                self.jobs_ended.labels(job_class, state)
-
-
-class TriggerMetrics(Registry):
-    """The metrics of `covaria watch`. The label `rule` is a rule's name, of which a file holds few."""
-
-    def __init__(self, rules: Sequence[str] = ()) -> None:
-        super().__init__()
-        self.common()
-        gauge, counter = self.gauge, self.counter
-        self.sets = gauge(
-            "trigger_sets",
-            "Particle sets found by the last look; state is settling, waiting (a stack, its program or the version "
-            "before is not done), taken, refused or ignored.",
-            "rule",
-            "state",
-        )
-        self.versions = counter("trigger_versions_total", "Versions of sets taken as jobs.", "rule")
-        self.failed_looks = counter("trigger_failed_looks_total", "Looks that broke off.", "rule")
-        self.last_look = gauge(
-            "trigger_last_look_timestamp_seconds", "When a rule's folder was last looked through (Unix time).", "rule"
-        )
-        self.outbox = gauge("trigger_outbox_messages", "Jobs in the spool that the broker has not taken yet.")
-        self.oldest_unsent = gauge(
-            "trigger_oldest_unsent_seconds", "How long the oldest of them has waited; 0 where none waits."
-        )
-        for rule in rules:
-            self.versions.labels(rule)
-            self.failed_looks.labels(rule)
-            self.last_look.labels(rule).set_to_current_time()
-
-
-class AdapterMetrics(Registry):
-    """The metrics of `covaria adapter`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.common()
-        self.io_loop_lag = self.gauge("io_loop_lag_seconds", "By how much the last turn of the I/O loop was late.")
-        self.deliveries = self.counter(
-            "adapter_deliveries_total", "What went to another system or came from it: delivered, retried, refused.",
-            "outcome",
-        )  # fmt: skip
-        for outcome in ("delivered", "retried", "refused"):
-            self.deliveries.labels(outcome)
-
-
-def metric_table() -> list[tuple[str, str, str, str]]:
-    """(name, type, labels, meaning) of every metric, by name: for the docs and for tests of dashboards and rules."""
-    rows: dict[str, tuple[str, str, str, str]] = {}
-    for owner in (Metrics(), ExporterMetrics(), TriggerMetrics()):
-        for collector in vars(owner).values():
-            if not isinstance(collector, Counter | Gauge | Histogram):
-                continue
-            for metric in collector.describe():
-                name = f"{metric.name}_total" if metric.type == "counter" else metric.name
-                rows[name] = (name, metric.type, ", ".join(collector._labelnames), metric.documentation)
-    return [rows[name] for name in sorted(rows)]

@@ -22,7 +22,7 @@ from covaria.operations.ledger.store import Ledger
 from covaria.plain import explain, one_line
 from covaria.tree import record
 from covaria.tree.book import DamagedBook
-from covaria.worker.metrics import ENDED_STATES
+from covaria.worker.service_metrics import ENDED_STATES
 
 log = logging.getLogger(__name__)
 

@@ -15,6 +15,8 @@ from covaria.tree.shapes import SubmissionShape
 
 MOVING = ("queued", "running", "retrying", "parked")
 """States that another process may change without a notice."""
+STUCK = ("job", "out", "stage", "state", "class", "instrument", "visit")
+"""What is told of a job that stands still."""
 WHOSE = ("proposal", "visit", "instrument", "sample")
 
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from covaria.operations.ledger.rows import MOVING, WHOSE, Row
+from covaria.operations.ledger.rows import MOVING, STUCK, WHOSE, Row
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +133,19 @@ class Ledger:
             "GROUP BY stage, job_class"
         )
         return {(stage, job_class): since for stage, job_class, since in found}
+
+    def stuck(self, before: str, most: int) -> list[dict[str, str]]:
+        """Jobs that have been in one state since before then, and may leave it, the longest first, as labels.
+
+        By job, out, stage, state, class, instrument, visit and since.
+        """
+        marks = ", ".join("?" for _ in MOVING)
+        found = self._ask(
+            "SELECT job_id, out, stage, status, job_class, instrument, visit, since FROM jobs "
+            f"WHERE current = 1 AND status IN ({marks}) AND since < ? ORDER BY since LIMIT ?",  # nosec B608
+            (*MOVING, before, most),
+        )
+        return [dict(zip((*STUCK, "since"), row, strict=True)) for row in found]
 
     def moving(self, most: int = -1) -> list[Path]:
         """Output folders whose state may change, those first that nobody has looked at for longest."""
