@@ -39,7 +39,7 @@ TORCH = "torch"
 """Installed by itself: builds for other devices come from other indexes."""
 
 IMAGES = {
-    "common": ["broker", "otel"],
+    "common": ["broker", "otel", "postgres"],
     "ingest": ["broker", "ingest"],
     "gateway": ["gateway"],
     "density": ["broker", "density"],

@@ -7,7 +7,7 @@ from typing import Any
 import helm_python
 import kubernetes_validate
 import pytest
-from deployment import needed_secrets, rendered_documents
+from deployment import needed_secrets, pods, rendered_documents
 from helm_python import Chart
 
 from covaria.settings import PREFIX, Settings
@@ -84,3 +84,18 @@ def test_the_topology_has_the_queues_of_those_that_run(chart: Chart) -> None:
 def test_what_is_missing_is_refused(chart: Chart, adapters: dict[str, Any]) -> None:
     with pytest.raises(helm_python.HelmValuesError):
         chart.validate_schema({"adapters": adapters})
+
+
+def test_the_ledgers_database_is_reached_by_every_pod(chart: Chart) -> None:
+    values = {"ledger": "/data/.ledger", "ledgerDatabase": {"secret": "books", "port": 6432}}
+    documents = rendered_documents(chart, values)
+    assert needed_secrets(documents)["books"] == {"url"}
+    for name, pod in pods(documents):
+        volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+        if "broker-login" in volumes:
+            paths = {i["path"] for s in volumes["broker-login"]["projected"]["sources"] for i in s["secret"]["items"]}
+            assert {"covaria_broker_password", "covaria_ledger_url"} <= paths, name
+    policy = next(d for d in documents if d["metadata"]["name"] == "covaria-allow")
+    assert [{"port": 6432, "protocol": "TCP"}] in [rule["ports"] for rule in policy["spec"]["egress"]]
+    with pytest.raises(helm_python.HelmError, match="the folder of notices"):
+        chart.render({"ledgerDatabase": {"secret": "books"}}, name="covaria", namespace="em")

@@ -247,6 +247,7 @@ def test_rules_and_dashboards_travel_with_the_chart(rendered: dict[str, list[Doc
         "covaria-pipeline",
         "covaria-workers",
         "covaria-broker",
+        "covaria-edges",
     }
     (rule,) = (d for d in rendered["facility"] if d["kind"] == "PrometheusRule")
     links = [

@@ -62,7 +62,7 @@ def test_all_holds_what_every_part_needs() -> None:
         return {extra} | {name for one in inner for name in reached(one)}
 
     assert all(set(_extras_in(line)) <= set(EXTRAS) for lines in EXTRAS.values() for line in lines)
-    assert reached("all") | {"dev", "gateway", "otel"} == set(EXTRAS)
+    assert reached("all") | {"dev", "gateway", "otel", "postgres"} == set(EXTRAS)
     needed = {re.split(r"[\[<>=;]", line)[0] for name in reached("all") for line in EXTRAS[name]} - {"covaria"}
     code = f"import importlib.metadata as m; [m.version(name) for name in {sorted(needed)!r}]"
     subprocess.run([sys.executable, "-c", code], check=True)

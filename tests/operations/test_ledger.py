@@ -258,6 +258,24 @@ def test_an_end_is_counted_once_whoever_saw_it(tmp_path: Path, ledger: bool) -> 
     assert count(looking, "result_seconds_count", **{"class": "bulk"}) == 0
 
 
+def test_a_ledger_that_could_not_be_kept_is_tried_again(tmp_path: Path) -> None:
+    place = tmp_path / ".ledger"
+    place.write_text("no folder")
+    looking = Exporter(settings(tmp_path), [tmp_path])
+    message = job(tmp_path, "a")
+    for _ in range(2):
+        looking._look_at_jobs()
+    end(message)
+    for _ in range(3):
+        looking._look_at_jobs()
+    place.unlink()
+    for _ in range(3):
+        looking._look_at_jobs()
+    ended = 'covaria_jobs_ended_total{class="bulk",state="succeeded"} 1.0'
+    assert ended in generate_latest(looking.metrics.registry).decode(), "it ended once"
+    assert Ledger(place, read_only=True).counts() == {("analysis", "succeeded"): 1}
+
+
 def test_the_jobs_that_stand_still_longest_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def shown() -> list[str]:
         lines = generate_latest(looking.metrics.registry).decode().splitlines()

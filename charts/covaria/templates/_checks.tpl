@@ -25,6 +25,9 @@
 {{- include "covaria.checkUnique" (dict "path" (printf "extraEnv and %s.extraEnv" $path) "key" "name" "items" (concat $.Values.extraEnv ($service.extraEnv | default list))) -}}
 {{- include "covaria.checkUnique" (dict "path" (printf "%s.resourceClaims" $path) "key" "name" "items" ($service.resourceClaims | default list)) -}}
 {{- end -}}
+{{- if and .Values.ledgerDatabase.secret (not .Values.ledger) -}}
+{{- fail "ledgerDatabase: ledger is needed too, the folder of notices" -}}
+{{- end -}}
 {{- with .Values.ledger -}}
 {{- $ledger := . -}}
 {{- $within := false -}}

@@ -91,11 +91,15 @@
 
 {{/* Volumes of every pod. (dict "root" $ "login" "secret" "tmpSize" "4Gi" "secrets" [{"name", "key", "path"}, each put beside it]) */}}
 {{- define "covaria.volumes" -}}
+{{- $secrets := .secrets | default list -}}
+{{- with .root.Values.ledgerDatabase.secret -}}
+{{- $secrets = append $secrets (dict "name" . "key" "url" "path" "covaria_ledger_url") -}}
+{{- end -}}
 - name: tmp
   emptyDir:
     sizeLimit: {{ toJson .tmpSize }}
 - name: broker-login
-  {{- if .secrets }}
+  {{- if $secrets }}
   projected:
     defaultMode: 0444
     sources:
@@ -104,7 +108,7 @@
           items:
             - {key: username, path: covaria_broker_username}
             - {key: password, path: covaria_broker_password}
-      {{- range .secrets }}
+      {{- range $secrets }}
       - secret:
           name: {{ .name }}
           items:

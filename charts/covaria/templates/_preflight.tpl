@@ -74,6 +74,7 @@ asks none.
 {{- with .tokenSecret }}{{ $_ := set $needed . (list "tokens") }}{{ end -}}
 {{- end -}}
 {{- end -}}
+{{- with $values.ledgerDatabase.secret }}{{ $_ := set $needed . (list "url") }}{{ end -}}
 {{- range $kind, $adapter := $values.adapters -}}
 {{- if $adapter.enabled -}}
 {{- $logins = append $logins $adapter.existingSecret -}}

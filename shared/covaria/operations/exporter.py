@@ -23,6 +23,7 @@ from covaria.bus.model import BusError
 from covaria.bus.pools import Pool
 from covaria.bus.rabbit import RabbitBus
 from covaria.bus.topology import CLASSES, PARKING, RETRY, build_topology, job_queue, listener_queue
+from covaria.errors import CovariaError
 from covaria.operations.ledger.keeper import Keeper
 from covaria.operations.ledger.store import Ledger
 from covaria.request.stages import STAGES
@@ -95,8 +96,8 @@ class Exporter:
         if self.settings.ledger is None:
             return Ledger()
         try:
-            return Ledger(self.settings.ledger)
-        except (sqlite3.Error, OSError) as error:
+            return Ledger.of(self.settings)
+        except (sqlite3.Error, OSError, CovariaError) as error:
             log.error("the ledger in %s cannot be kept, it is in memory for now: %s", self.settings.ledger, error)
             return Ledger()
 
@@ -141,6 +142,16 @@ class Exporter:
                 self.metrics.jobs.labels(stage=stage, state=state).set(counts.get((stage, state), 0))
         self._show_stuck(ledger, now)
         self.metrics.last_scan.set_to_current_time()
+        if self.settings.ledger is not None and ledger.folder is None:
+            self._try_ledger_again()
+
+    def _try_ledger_again(self) -> None:
+        """Out of memory into the ledger, once it can be kept; what ended meanwhile has been counted."""
+        opened = self._open_ledger()
+        if opened.folder is not None:
+            self._keeper.ledger = opened
+            self._keeper.walk()
+            self._keeper.endings.clear()
 
     def _show_stuck(self, ledger: Ledger, now: datetime) -> None:
         """Whoever is no more among them is shown no more."""

@@ -92,7 +92,7 @@ def admit(message: Message, settings: Settings) -> None:
     if not quotas:
         return
     try:
-        ledger = Ledger(settings.ledger, read_only=True)
+        ledger = Ledger.of(settings, read_only=True)
         try:
             if ledger.status(str(message.work.request.out), message.job_id) is None:
                 for quota in quotas:

@@ -184,6 +184,11 @@ class Settings(BaseSettings):
         description="Folder of the ledger of jobs, on a filesystem with file locks. `covaria exporter` keeps it; "
         "`list`, `reconcile` and `account` read it and need not walk through the roots; workers leave notices there.",
     )
+    ledger_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL that holds its rows instead of a file in that folder, where notices stay: "
+        "postgresql://user:password@host/database. Best as a secret file; needs the extra `postgres`.",
+    )
     quotas: Path | None = Field(
         default=None,
         description="YAML file of how much each proposal, visit, instrument, sample or submitter may have queued and "
@@ -259,6 +264,12 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _where_notices_lie(self) -> Self:
+        if self.ledger_url is not None and self.ledger is None:
+            raise ValueError("ledger_url needs ledger, the folder of notices")
+        return self
+
+    @model_validator(mode="after")
     def _renew_before_dead(self) -> Self:
         if self.lease_dead_s < 3 * self.lease_renew_s:
             raise ValueError("lease_dead_s must be at least three times lease_renew_s")
@@ -278,6 +289,6 @@ class Settings(BaseSettings):
         """Every setting as it may be printed: no password anywhere."""
         shown = self.model_dump(mode="json")
         shown["broker_url"] = redact_url(self.amqp_url())
-        for secret in ("broker_password", "gateway_tokens", "facility_broker_url", "webhook_secret"):
+        for secret in ("broker_password", "gateway_tokens", "facility_broker_url", "webhook_secret", "ledger_url"):
             shown[secret] = "***" if shown[secret] else None
         return shown

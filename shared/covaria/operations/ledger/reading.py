@@ -67,7 +67,7 @@ def rebuild(settings: Settings, folders: Sequence[Path] | None) -> int | None:
     """Walk through the folders and bring the ledger to what they say; None where none is set. Raises sqlite3.Error."""
     if settings.ledger is None:
         return None
-    ledger = Ledger(settings.ledger)
+    ledger = Ledger.of(settings)
     try:
         return Keeper(ledger, places(settings, folders), settings.scan_depth).walk()
     finally:
@@ -92,8 +92,8 @@ def _opened(settings: Settings) -> Iterator[Ledger | None]:
     ledger = None
     if settings.ledger is not None:
         try:
-            ledger = Ledger(settings.ledger, read_only=True)
-        except (sqlite3.Error, OSError) as error:
+            ledger = Ledger.of(settings, read_only=True)
+        except (sqlite3.Error, OSError, CovariaError) as error:
             log.warning("the ledger in %s cannot be read, the folders are looked through: %s", settings.ledger, error)
     try:
         yield ledger
