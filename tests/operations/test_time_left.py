@@ -6,6 +6,7 @@ import io
 import json
 import threading
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -37,20 +38,48 @@ def played(legs: list[Leg], pace: float) -> list[tuple[float, float]]:
 
 
 RECORDED = json.loads((Path(__file__).parent / "golden" / "time_left.json").read_text())
-"""Whole runs of one core: [when, stage, step, share of it], CPU seconds of a busy machine."""
+"""Whole runs of two cores, not those that the constants were fitted to: [when, stage, step, share of it]."""
 
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_a_recorded_run_is_foreseen_within_thirty_percent_after_a_tenth(name: str) -> None:
+    """More is known when the density begins: how many dimensions it has."""
     run = RECORDED[name]
     asked, total = request(reconstruction={"zdim": run["zdim"]}), run["seconds"]
-    left = TimeLeft(legs_of(asked, used=run["used"], box=run["box"], cores=1))
+    legs = partial(legs_of, asked, used=run["used"], box=run["box"], cores=2)
+    left = TimeLeft(legs())
     for (began, stage, step, share), (ended, *_) in pairwise([*run["heard"], [total]]):
+        if stage == "density" and not step:
+            left.plan(legs(confirmed=run["confirmed"]))
         left.hear(stage, step, share, began)
         for now in (began, (began + ended) / 2):
             foreseen = now + (left.left(now) or 0.0)
             if now > total / 10:
                 assert 0.7 < foreseen / total < 1.3, (now, foreseen)
+
+
+def test_the_density_takes_as_long_as_it_has_dimensions() -> None:
+    """As many as components are confirmed; none where nothing is, and then no states either."""
+
+    def seconds(confirmed: int | None, **density: object) -> float:
+        asked = request(density=density)
+        return sum(leg.seconds for leg in legs_of(asked, used=4000, box=64, cores=2, confirmed=confirmed))
+
+    assert seconds(4) - seconds(1) > 300 and seconds(5) == seconds(4)
+    assert seconds(None) == seconds(2)
+    assert seconds(4, dim=1) == seconds(1)
+    assert seconds(0) < seconds(1) - 15
+
+
+def test_refined_poses_cost_a_second_mean_and_fit() -> None:
+    refined = {"reconstruction": {"refine_poses": True}}
+    plain, longer = (
+        [leg.step for leg in legs_of(request(**parts), used=4000, box=64, cores=2)] for parts in ({}, refined)
+    )
+    first = plain.index("components")
+    added = longer[first : first + len(longer) - len(plain)]
+    assert added[:5] == ["components", "confirmation", "components", "confirmation", "poses"]
+    assert added[5:] == plain[first - len(added[5:]) : first] and longer[first + len(added) :] == plain[first:]
 
 
 def test_what_is_compiled_at_first_use_does_not_slow_the_rest() -> None:

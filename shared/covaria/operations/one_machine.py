@@ -82,7 +82,7 @@ def run_stages(
         job_id = _note_request(held_tree, request, chosen, command, command_line, whole_run=whole_run)
 
         def run_one(name: str, job: Job) -> None:
-            if whole_run and name in chosen[:2]:  # the particles are settled by the first
+            if whole_run:  # more is known with each stage
                 line.plan(_legs_known(held_tree, job.request))
             line.begin(name)
             with stage_context(
@@ -113,7 +113,10 @@ def _legs_known(tree: Tree, request: Request) -> list[Leg]:
         particles = load(tree.particles)
     except InvalidInput:  # what is wrong with them is for the stage to say that reads them
         return []
-    return legs_of(request, used=int(particles.used.sum()), box=particles.box, cores=devices.cores())
+    confirmed = record.read_findings(tree).confirmed
+    return legs_of(
+        request, used=int(particles.used.sum()), box=particles.box, cores=devices.cores(), confirmed=confirmed
+    )
 
 
 def _note_request(
