@@ -1,6 +1,7 @@
 """Pieces of work side by side: each with one thread, in order, and the process afterwards as before."""
 
 import threading
+import time
 
 import numba
 import pytest
@@ -56,6 +57,7 @@ def test_what_the_first_to_fail_raises_ends_it(two_threads):
     def piece(number):
         if number == 1:
             raise ValueError("piece 1")
+        time.sleep(0.05)  # all of them: five seconds
         done.append(number)
         return number
 
