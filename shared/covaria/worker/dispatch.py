@@ -77,17 +77,17 @@ class Dispatch:
         except (DeliveryLost, BrokerAway) as error:
             log.warning("not acknowledged: %s", error)
 
-    def tell(self, event: Event, traceparent: str = "") -> None:
-        """What happened to a job's stage."""
+    def tell(self, event: Event, traceparent: str = "") -> bool:
+        """What happened to a job's stage. False: the broker was away."""
         identifier = f"{event.job_id}/{event.stage}/{event.state}/{event.attempt}"
         body = seal_event(event_type(event.stage, event.state), event.job_id, event, identifier, traceparent)
-        self._tell(f"{event.stage}.{event.state}", body, identifier)
+        return self._tell(f"{event.stage}.{event.state}", body, identifier)
 
-    def tell_of_job(self, event: JobEvent, traceparent: str = "") -> None:
-        """What happened to a whole job."""
+    def tell_of_job(self, event: JobEvent, traceparent: str = "") -> bool:
+        """What happened to a whole job. False: the broker was away."""
         identifier = f"{event.job_id}/job/{event.state}"
         body = seal_event(job_event_type(event.state), event.job_id, event, identifier, traceparent)
-        self._tell(f"job.{event.state}", body, identifier)
+        return self._tell(f"job.{event.state}", body, identifier)
 
     def tell_feedback(self, event: Feedback, traceparent: str = "") -> None:
         """What a finished job has for whoever steers the microscope."""
@@ -102,12 +102,14 @@ class Dispatch:
         body = seal_event(REJECTED, rejection.message_id, rejection, rejection.sha256)
         self._tell(REJECTED_KEY, body, rejection.sha256)
 
-    def _tell(self, key: str, body: bytes, identifier: str) -> None:
-        """Nobody listening, or a broker that is away, is fine."""
+    def _tell(self, key: str, body: bytes, identifier: str) -> bool:
+        """Nobody listening, or a listener's queue that takes no more, is fine. False: the broker was away."""
         try:
             self.bus.publish(Outgoing(EVENTS, key, body, identifier, mandatory=False))
         except BusError as error:
             log.info("event %s not sent: %s", key, error)
+            return not isinstance(error, BrokerAway)
+        return True
 
     def _copy(self, exchange: str, delivery: Delivery, identifier: str, headers: dict[str, HeaderValue]) -> None:
         self.bus.publish(Outgoing(exchange, delivery.key, delivery.body, identifier, headers))

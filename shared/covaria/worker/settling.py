@@ -70,7 +70,8 @@ class Settling:
             case Reject():
                 self.dispatch.bus.reject(self.delivery)
             case Tell():
-                self._tell(effect)
+                if not self._tell(effect) and effect.state == "succeeded":
+                    raise TakenBack  # what follows notes that it was told; with the broker the delivery is gone, too
             case TellRejected(reason, message):
                 self._tell_rejected(reason, message)
             case _:
@@ -96,10 +97,10 @@ class Settling:
             Rejection(message_id=identifier, queue=queue, reason=reason, message=message, sha256=digest)
         )
 
-    def _tell_of_job(self, event: Event, found: Findings) -> None:
+    def _tell_of_job(self, event: Event, found: Findings) -> bool:
         state = job_state(event, first=self.first_stage)
         if state is None:
-            return
+            return True
         if state == "finished" and found.model_fields_set:
             disk, tick = self.handler.disk, self.handler.link.tick
             for one in disk(lambda: feedback_of(Tree(Path(event.out)), event, found), tick):
@@ -107,9 +108,10 @@ class Settling:
         results = self._results() if state == "finished" else ()
         known = event.model_dump(exclude={"state"})  # what a job's event does not have is left out
         told = JobEvent.model_validate({**known, "state": state, "results": results})
-        self.dispatch.tell_of_job(told, self.traceparent)
+        return self.dispatch.tell_of_job(told, self.traceparent)
 
-    def _tell(self, tell: Tell) -> None:
+    def _tell(self, tell: Tell) -> bool:
+        """False: the broker was away."""
         found = self._found(tell)
         known = bool(found.model_fields_set)
         event = Event.model_validate(
@@ -131,5 +133,4 @@ class Settling:
         )
         if known:
             self.metrics.count_findings(event.stage, found)
-        self.dispatch.tell(event, self.traceparent)
-        self._tell_of_job(event, found)
+        return self.dispatch.tell(event, self.traceparent) and self._tell_of_job(event, found)
