@@ -69,10 +69,7 @@ def grow(
 
 
 def _submit(out: Path, particles: Path) -> None:
-    from covaria.bus.model import BrokerAway, Refused
-    from covaria.cli.services.submit import send
-    from covaria.operations.announce import announce
-    from covaria.operations.quotas import admit
+    from covaria.cli.services.submit import queue
     from covaria.operations.submit import check_before
     from covaria.operations.updates import next_request, update_message
     from covaria.settings import load_settings
@@ -82,13 +79,7 @@ def _submit(out: Path, particles: Path) -> None:
     line = shlex.join(["covaria", *sys.argv[1:]])
     message = update_message(next_request(Tree(out.absolute()), particles), command_line=line)
     check_before(message)
-    admit(message, settings)
-    try:
-        send(message)
-    except (BrokerAway, Refused) as error:
-        say(str(error), err=True)
-        raise typer.Exit(75) from error
-    announce(message, settings)
+    queue(message, settings)
     say(f"job {message.job_id}: an update of {out}, {message.work.job_class}")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
@@ -21,11 +21,12 @@ from covaria.cli.stages import ALONE, WHOLE_RUN
 from covaria.cli.terminal import say
 from covaria.cli.together import look_at_inputs
 from covaria.errors import InvalidInput
-from covaria.messages.envelope import first_problem
+from covaria.messages.envelope import Message, first_problem
 from covaria.plain import printable
 from covaria.request.origin import Origin
 
 if TYPE_CHECKING:
+    from covaria.settings import Settings
     from covaria.worker.dispatch import Dispatch
 
 SERVICES = "Services"
@@ -85,11 +86,8 @@ def submit(
 
     The same submission twice is one job. The exit code is 75 when the broker is away or takes nothing now: try again.
     """
-    from covaria.bus.model import BrokerAway, Refused
     from covaria.job.notice import notice
-    from covaria.operations.announce import announce
     from covaria.operations.out_template import fill, is_template
-    from covaria.operations.quotas import admit
     from covaria.operations.submit import check_before, message_for, refuse_unknown_pool
     from covaria.settings import load_settings
     from covaria.tree.access import refuse_closed
@@ -111,13 +109,7 @@ def submit(
     )  # fmt: skip
     check_before(message)
     refuse_closed(message.work.request.out, settings.service_uid)
-    admit(message, settings)
-    try:
-        send(message)
-    except (BrokerAway, Refused) as error:
-        say(str(error), err=True)
-        raise typer.Exit(75) from error
-    announce(message, settings)
+    queue(message, settings)
     notice(settings.ledger, message.work.request.out)
     say(f"job {message.job_id}: {' -> '.join(message.work.route)}, {job_class.value}")
     say(f"follow it with: covaria status {shlex.quote(str(message.work.request.out))} --follow")
@@ -140,7 +132,22 @@ def origin_of(labels: list[str] | None, **words: str) -> Origin:
         ) from None
 
 
-def send(message: Any) -> None:
+def queue(message: Message, settings: Settings) -> None:
+    """Queue a job and show that it waits. Raises OverQuota; typer.Exit(75) where the broker takes nothing now."""
+    from covaria.bus.model import BrokerAway, Refused
+    from covaria.operations.announce import announce
+    from covaria.operations.quotas import admit
+
+    admit(message, settings)
+    try:
+        send(message)
+    except (BrokerAway, Refused) as error:
+        say(str(error), err=True)
+        raise typer.Exit(75) from error
+    announce(message, settings)
+
+
+def send(message: Message) -> None:
     """Queue a message for its stage. Raises BusError."""
     with dispatching() as dispatch:
         dispatch.begin(message)
