@@ -79,11 +79,12 @@ def run_stages(
     ):
         refuse_finished(tree, request, chosen, whole_run=whole_run)
         former = None if whole_run else Books.of(held_tree, chosen)
+        course = _Course(held_tree)
         job_id = _note_request(held_tree, request, chosen, command, command_line, whole_run=whole_run)
 
         def run_one(name: str, job: Job) -> None:
-            if whole_run:  # more is known with each stage
-                line.plan(_legs_known(held_tree, job.request))
+            if whole_run:  # more is known with each stage; the particles are settled by the first
+                line.plan(course.legs(job.request, look=name in chosen[:2]))
             line.begin(name)
             with stage_context(
                 held_tree, name, stage_fingerprint(name, job.request),
@@ -103,20 +104,35 @@ def run_stages(
     return tree
 
 
-def _legs_known(tree: Tree, request: Request) -> list[Leg]:
+@dataclass
+class _Course:
     """What the run goes through; nothing before its particles are read."""
+
+    tree: Tree
+    _size: tuple[int, int] | None = None
+    """Particles in use, and their box."""
+
+    def legs(self, request: Request, *, look: bool) -> list[Leg]:
+        """As far as is known now; `look`: at the particles, too."""
+        if look:
+            self._size = _size_of(self.tree)
+        if self._size is None:
+            return []
+        confirmed = record.read_findings(self.tree).confirmed
+        used, box = self._size
+        return legs_of(request, used=used, box=box, cores=devices.cores(), confirmed=confirmed)
+
+
+def _size_of(tree: Tree) -> tuple[int, int] | None:
     from covaria.particles import load
 
     if not tree.particles.is_file():
-        return []
+        return None
     try:
         particles = load(tree.particles)
     except InvalidInput:  # what is wrong with them is for the stage to say that reads them
-        return []
-    confirmed = record.read_findings(tree).confirmed
-    return legs_of(
-        request, used=int(particles.used.sum()), box=particles.box, cores=devices.cores(), confirmed=confirmed
-    )
+        return None
+    return int(particles.used.sum()), particles.box
 
 
 def _note_request(
