@@ -28,7 +28,10 @@ Codes = NDArray[np.int64]
 def quality_by_place(particles: Particles, names: Sequence[str], table: ParticleTable) -> list[Places]:
     """For each kind of place of which the file tells more than nothing. names: of the micrographs, by code."""
     used = np.flatnonzero(table.columns["half_set"] >= 0)
+    if not len(used):
+        return []
     numbers = _Numbers(table, used)
+    whole = numbers.place("all", np.ones(len(used), bool))
     found = []
     for kind, (codes, words) in _groupings(particles, names).items():
         at = codes[used]
@@ -37,7 +40,6 @@ def quality_by_place(particles: Particles, names: Sequence[str], table: Particle
         sizes = np.bincount(at[at >= 0], minlength=len(words))
         order = np.argsort(-sizes, kind="stable")[: int((sizes > 0).sum())]
         places = tuple(numbers.place(words[code], at == code) for code in order[:MOST_PLACES].tolist())
-        whole = numbers.place("all", np.ones(len(used), bool))
         found.append(Places(kind=kind, places=places, left_out=len(order) - len(places), whole=whole))
     return found
 
