@@ -7,13 +7,12 @@ from numpy.typing import NDArray
 
 from covaria.errors import InvalidInput
 from covaria.estimation.density.latents import UncertainPoints, keep_precise, marginal_covariances
-from covaria.request.model import DensityOptions
+from covaria.request.model import MOST_DIMENSIONS, DensityOptions
 from covaria.results.latents import read_unregularised
 from covaria.results.particle_table import counting
 from covaria.tree import Tree
 
 FEWEST_PARTICLES = 40
-MOST_DIMENSIONS = 4
 
 Array = NDArray[np.float64]
 

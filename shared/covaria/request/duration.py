@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from covaria.request.disk import volumes
-from covaria.request.model import Request
+from covaria.request.model import MOST_DIMENSIONS, Request
 from covaria.request.stages import StageName, planned_stages
 
 MEASURED_BOX, MEASURED_CORES, MEASURED_COMPONENTS, MEASURED_VOLUMES = 64, 2, 10, 26
 CORES_THAT_HELP = 16
 DECONVOLVE_S = (0.0, 1.9, 15.0, 85.0, 380.0)
 """Of a density of none to four dimensions, its smoothness found by trial."""
-MOST_DIMENSIONS, USUAL_DIMENSIONS = 4, 2
-"""Of a density that is not asked for in so many: as many as components are confirmed. Before that is known."""
+USUAL_DIMENSIONS = 2
+"""Of a density, before it is known how many components are confirmed."""
 
 
 @dataclass(frozen=True)

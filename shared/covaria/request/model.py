@@ -221,13 +221,16 @@ class ReconstructionOptions(Part):
         return (*(() if self.focus_mask is None else (self.focus_mask,)), *self.focus_parts)
 
 
+MOST_DIMENSIONS = 4  # of a density
+
+
 class DensityOptions(Part):
     """The conformational density."""
 
     enabled: Annotated[bool, Option("", ENSEMBLE, off="--no-density", off_help="Skip the density.")] = True
     dim: Annotated[
         int | None,
-        Field(ge=1, le=4),
+        Field(ge=1, le=MOST_DIMENSIONS),
         Option("Dimensions of the density (default: the confirmed components, up to 4).", ENSEMBLE, name="density_dim"),
     ] = None
     zdim: Annotated[

@@ -14,10 +14,10 @@ from scipy import ndimage
 from covaria.errors import InvalidInput
 from covaria.opening import ANYWHERE, Roots
 from covaria.pickles import load_pickle
+from covaria.request.model import MOST_DIMENSIONS
 from covaria.tree.atomic import write_pickle
 
 Array = NDArray[np.float64]
-MOST_DIMENSIONS = 4
 POINTS = {1: 400, 2: 128, 3: 48, 4: 24}
 
 
