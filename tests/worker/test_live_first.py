@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from covaria_memory_site import MemorySite, Play
@@ -145,19 +146,24 @@ def test_a_job_that_makes_room_each_time_still_finishes(site: MemorySite, most: 
     assert site.delivery()["attempt"] == 1
 
 
+def deaf(service: Service, stop: Callable[[Any], None]) -> None:
+    """Stages of the bulk job do this when they are asked to stop."""
+    start = service.handler.start_stage
+
+    def started(order, scratch):  # type: ignore[no-untyped-def]
+        stage = start(order, scratch)
+        if order.job_id == "job-job":
+            stage.stop = lambda: stop(stage)
+        return stage
+
+    service.handler.start_stage = started
+
+
 def test_a_stage_that_ends_meanwhile_is_done(site: MemorySite) -> None:
     """Asked to make room, it publishes first: nothing is sent back, and the live message is next."""
     bulk_runs(site, turns=400)
-
     service = site.service()
-    start = service.handler.start_stage
-
-    def deaf(order, scratch):  # type: ignore[no-untyped-def]
-        stage = start(order, scratch)
-        stage.stop = lambda: setattr(stage, "_turns", 0)
-        return stage
-
-    service.handler.start_stage = deaf
+    deaf(service, lambda stage: setattr(stage, "_turns", 0))
     service.serve()
     assert site.outcomes() == {"succeeded": 2}
     assert [body["job_id"] for body in site.event_bodies() if body["state"] == "succeeded"] == ["job-job", "job-live"]
@@ -166,15 +172,7 @@ def test_a_stage_that_ends_meanwhile_is_done(site: MemorySite) -> None:
 def test_a_stage_that_does_not_stop_is_killed_and_sent_back(site: MemorySite) -> None:
     bulk_runs(site, turns=4000)
     service = site.service()
-    start = service.handler.start_stage
-
-    def deaf(order, scratch):  # type: ignore[no-untyped-def]
-        stage = start(order, scratch)
-        if order.job_id == "job-job":
-            stage.stop = lambda: None
-        return stage
-
-    service.handler.start_stage = deaf
+    deaf(service, lambda stage: None)
     service.handler.live_first.watcher = lambda job_class, number, of=service.handler.live_first.watcher: (
         of(job_class, number) if number == 0 else never
     )
