@@ -12,15 +12,11 @@ import re
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "plugins"))
-
-from covaria_broker import BrokerServer, ensure_installed
-from covaria_site import Site, WorkerProcess, open_site, wait_until
+from facility import Site, WorkerProcess, facility, wait_until
 
 from covaria.bus.model import Outgoing
 from covaria.bus.topology import JOBS, build_topology
@@ -99,26 +95,18 @@ def publishes(site: Site, count: int) -> float:
 
 def main() -> int:
     jobs = int(sys.argv[1]) if len(sys.argv) > 1 else 20
-    ensure_installed()
-    server = BrokerServer()
-    server.start()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            site = open_site(server, Path(folder))
-            site.extra["COVARIA_POLL_INTERVAL_S"] = str(POLL_S)
-            floor = child_start_s()
-            worker, *others = [site.worker(stage) for stage in THREE]
-            for one in (worker, *others):
-                wait_until(lambda one=one: "connected" in one.text(), 60)
-            single = sorted(latencies(site, jobs))
-            before = resident_mb(worker)
-            rate = throughput(site, jobs)
-            growth = resident_mb(worker) - before
-            whole = whole_jobs(site, min(jobs, 20))
-            confirmed = publishes(site, 500)
-            site.close()
-    finally:
-        server.stop()
+    with facility() as site:
+        site.extra["COVARIA_POLL_INTERVAL_S"] = str(POLL_S)
+        floor = child_start_s()
+        worker, *others = [site.worker(stage) for stage in THREE]
+        for one in (worker, *others):
+            wait_until(lambda one=one: "connected" in one.text(), 60)
+        single = sorted(latencies(site, jobs))
+        before = resident_mb(worker)
+        rate = throughput(site, jobs)
+        growth = resident_mb(worker) - before
+        whole = whole_jobs(site, min(jobs, 20))
+        confirmed = publishes(site, 500)
     median, p99 = statistics.median(single), single[min(len(single) - 1, int(0.99 * len(single)))]
     print(f"start of a process {floor:.2f} s")
     print(f"submit to start: median {median:.2f} s, p99 {p99:.2f} s")

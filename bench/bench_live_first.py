@@ -12,7 +12,6 @@ import json
 import os
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,11 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "plugins"))
-
-from covaria_broker import BrokerServer, ensure_installed
-from covaria_site import OURS, Site, WorkerProcess, open_site, wait_until
+from facility import OURS, Site, WorkerProcess, facility, wait_until
 
 from covaria.messages.envelope import new_message
 from covaria.messages.work import Work
@@ -114,28 +109,20 @@ def play(site: Site, sets: dict[str, Path], bulk: list[str], live: list[str], ev
 def main() -> int:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 8
     every_s = float(sys.argv[2]) if len(sys.argv) > 2 else 20.0
-    ensure_installed()
-    server = BrokerServer()
-    server.start()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            site = open_site(server, Path(folder))
-            site.extra.update(
-                PYTHONPATH=os.pathsep.join(OURS), COVARIA_POLL_INTERVAL_S="1", COVARIA_LEASE_RENEW_S="10",
-                COVARIA_LEASE_DEAD_S="60", COVARIA_MEMORY_GB="2",
-            )  # fmt: skip
-            sets = {"bulk": particles(site, "many", 12000, 64), "live": particles(site, "few", 200, 16)}
-            alone = [f"alone{number}" for number in range(BULK)]
-            bulk_s, _ = play(site, sets, alone, [], 0.0)
-            live_s, _ = play(site, sets, [], [f"quiet{number}" for number in range(count)], 0.0)
-            both, live = [f"both{number}" for number in range(BULK)], [f"live{number}" for number in range(count)]
-            all_s, rooms = play(site, sets, both, live, every_s)
-            waits = [wait_s(site, name) for name in live]
-            pairs = [(site.root / one, site.root / other) for one, other in zip(alone, both, strict=True)]
-            unequal = [line for pair in pairs for line in differences(*pair) if not OF_THE_RUN.match(line)]
-            site.close()
-    finally:
-        server.stop()
+    with facility() as site:
+        site.extra.update(
+            PYTHONPATH=os.pathsep.join(OURS), COVARIA_POLL_INTERVAL_S="1", COVARIA_LEASE_RENEW_S="10",
+            COVARIA_LEASE_DEAD_S="60", COVARIA_MEMORY_GB="2",
+        )  # fmt: skip
+        sets = {"bulk": particles(site, "many", 12000, 64), "live": particles(site, "few", 200, 16)}
+        alone = [f"alone{number}" for number in range(BULK)]
+        bulk_s, _ = play(site, sets, alone, [], 0.0)
+        live_s, _ = play(site, sets, [], [f"quiet{number}" for number in range(count)], 0.0)
+        both, live = [f"both{number}" for number in range(BULK)], [f"live{number}" for number in range(count)]
+        all_s, rooms = play(site, sets, both, live, every_s)
+        waits = [wait_s(site, name) for name in live]
+        pairs = [(site.root / one, site.root / other) for one, other in zip(alone, both, strict=True)]
+        unequal = [line for pair in pairs for line in differences(*pair) if not OF_THE_RUN.match(line)]
     print(f"{count} live jobs while {BULK} of {BULK} workers are busy with bulk, {rooms} times it made room")
     print(f"live waits, s: {', '.join(f'{wait:.1f}' for wait in waits)}; p95 {np.percentile(waits, 95):.1f}")
     print(f"CPU, s: bulk alone {bulk_s:.1f}, live alone {live_s:.1f}, both {all_s:.1f}")
